@@ -1,0 +1,264 @@
+//! Calls the revocation endpoint: in time, a few at once, and with one typed outcome.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+use super::credentials::{ClientAuthMethod, ClientCredentials};
+use super::outcome::Outcome;
+use super::request::RequestFactory;
+use super::server::PolarServer;
+use crate::error::{BoxError, Error};
+use crate::token::{Token, TokenTypeHint};
+
+/// How much of an answer is read, in bytes. Polar's longest is below 300.
+const ANSWER_LIMIT: usize = 16 * 1024;
+
+type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>;
+
+/// Revokes tokens at Polar, or at any server with an RFC 7009 endpoint.
+///
+/// Clones share one connection pool and one limit of calls in flight. Usable without the layer:
+///
+/// ```no_run
+/// use tower_polar_logout::{ClientCredentials, PolarClient, Token};
+///
+/// # async fn example() -> Result<(), tower_polar_logout::Error> {
+/// # #[cfg(feature = "tls")] {
+/// let client = PolarClient::builder(ClientCredentials::from_env()?).build()?;
+/// let token = Token::parse("polar_at_u_...").expect("visible ASCII");
+/// assert!(client.revoke(&token, None).await.is_confirmed());
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PolarClient {
+    requests: RequestFactory,
+    transport: Transport,
+}
+
+impl PolarClient {
+    /// Starts with the defaults of [`PolarClientBuilder`].
+    pub fn builder(credentials: ClientCredentials) -> PolarClientBuilder {
+        PolarClientBuilder {
+            credentials,
+            server: PolarServer::default(),
+            allow_insecure_http: false,
+            auth_method: ClientAuthMethod::default(),
+            timeout: Duration::from_secs(5),
+            max_in_flight: 4,
+            connection: Connection::default(),
+        }
+    }
+
+    /// Asks the server once to revoke `token`, and says what became of it.
+    ///
+    /// Leave `hint` at `None` for Polar, which takes it as a filter: a wrong one is answered with
+    /// 200 and revokes nothing. Waits for its turn where
+    /// [`max_in_flight`](PolarClientBuilder::max_in_flight) calls are under way; the time-out starts
+    /// after that. Dropping the future may or may not stop the call.
+    pub async fn revoke(&self, token: &Token, hint: Option<TokenTypeHint>) -> Outcome {
+        let request = self.requests.revoke(token, hint);
+        match self.transport.clone().oneshot(request).await {
+            Ok(answer) => Outcome::of_answer(&answer),
+            Err(error) => Outcome::unanswered(error),
+        }
+    }
+}
+
+impl fmt::Debug for PolarClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolarClient")
+            .field("endpoint", self.requests.endpoint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`PolarClient`].
+///
+/// Defaults: [`PolarServer::Production`], `client_secret_post`, a time-out of 5 s, 4 calls in
+/// flight, and with the feature `tls` an HTTPS client of its own that trusts the system's root
+/// certificates.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct PolarClientBuilder {
+    credentials: ClientCredentials,
+    server: PolarServer,
+    allow_insecure_http: bool,
+    auth_method: ClientAuthMethod,
+    timeout: Duration,
+    max_in_flight: usize,
+    connection: Connection,
+}
+
+/// What carries the requests.
+enum Connection {
+    /// Of our own, and which root certificates to trust beside the system's.
+    #[cfg(feature = "tls")]
+    Own {
+        extra_roots: Vec<u8>,
+    },
+    #[cfg(not(feature = "tls"))]
+    Missing,
+    Brought(BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>),
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        #[cfg(feature = "tls")]
+        return Self::Own { extra_roots: Vec::new() };
+        #[cfg(not(feature = "tls"))]
+        Self::Missing
+    }
+}
+
+impl PolarClientBuilder {
+    /// Which server is told. Default [`PolarServer::Production`].
+    pub fn server(mut self, server: PolarServer) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// Allows `http://` to a host that is not loopback. Tokens and the client secret are then
+    /// readable on the way: only for a network you trust.
+    pub fn allow_insecure_http(mut self) -> Self {
+        self.allow_insecure_http = true;
+        self
+    }
+
+    /// How the client authenticates itself. Default [`ClientAuthMethod::ClientSecretPost`].
+    pub fn auth_method(mut self, method: ClientAuthMethod) -> Self {
+        self.auth_method = method;
+        self
+    }
+
+    /// How long one call may take, connecting and reading the answer included. Default 5 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many calls are under way at once. Default 4; twelve at once freeze a worker of Polar's.
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.max_in_flight = calls;
+        self
+    }
+
+    /// Trusts these root certificates (PEM) too, beside the system's: for a private authority.
+    #[cfg(feature = "tls")]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.connection = Connection::Own { extra_roots: pem.into() };
+        self
+    }
+
+    /// Brings a client: any service from a request to a response, behind a proxy, a mock, or with
+    /// TLS of its own. It must not follow redirects, and must not retry without end.
+    pub fn transport<T, B>(mut self, transport: T) -> Self
+    where
+        T: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        T::Error: Into<BoxError> + 'static,
+        T::Future: Send + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        self.connection = Connection::Brought(read_answers(transport));
+        self
+    }
+
+    /// Checks everything and builds the client.
+    ///
+    /// # Errors
+    ///
+    /// Credentials that are empty or not visible ASCII; an URL that is not absolute, or not https
+    /// (or http to loopback, or allowed by name); a time-out or a limit of zero; no root
+    /// certificates; without the feature `tls`, no [`transport`](Self::transport).
+    pub fn build(self) -> Result<PolarClient, Error> {
+        let endpoint = self.server.endpoint(self.allow_insecure_http)?;
+        let requests = RequestFactory::new(endpoint, self.credentials, self.auth_method)?;
+        if self.timeout.is_zero() {
+            return Err(Error::configuration("a time-out of zero fails every call; leave the 5 s"));
+        }
+        if self.max_in_flight == 0 {
+            return Err(Error::configuration(
+                "with no call in flight nothing reaches Polar: use 4",
+            ));
+        }
+        let connection = match self.connection {
+            #[cfg(feature = "tls")]
+            Connection::Own { extra_roots } => {
+                read_answers(super::transport::https(requests.endpoint(), &extra_roots)?)
+            }
+            #[cfg(not(feature = "tls"))]
+            Connection::Missing => {
+                return Err(Error::configuration(
+                    "no HTTP client: enable the feature `tls`, or bring one with `transport()`",
+                ));
+            }
+            Connection::Brought(transport) => transport,
+        };
+        let transport = ServiceBuilder::new()
+            .concurrency_limit(self.max_in_flight)
+            .timeout(self.timeout)
+            .service(connection);
+        Ok(PolarClient { requests, transport: BoxCloneSyncService::new(transport) })
+    }
+}
+
+impl From<ClientCredentials> for PolarClientBuilder {
+    fn from(credentials: ClientCredentials) -> Self {
+        PolarClient::builder(credentials)
+    }
+}
+
+impl fmt::Debug for PolarClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolarClientBuilder").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// Reads what comes back, so that the time-out covers it and the connection can be used again.
+fn read_answers<T, B>(transport: T) -> Transport
+where
+    T: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    T::Error: Into<BoxError> + 'static,
+    T::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    BoxCloneSyncService::new(transport.map_err(Into::into).and_then(read_answer))
+}
+
+async fn read_answer<B>(answer: Response<B>) -> Result<Response<Bytes>, BoxError>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = answer.into_parts();
+    let mut body = std::pin::pin!(body);
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // A 2xx has said all that matters: RFC 7009, section 2.2, gives its body no meaning.
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(_) if parts.status.is_success() => break,
+            Err(error) => return Err(error.into()),
+        };
+        if let Ok(mut data) = frame.into_data() {
+            use bytes::{Buf, BufMut};
+            let room = ANSWER_LIMIT - read.len();
+            if data.remaining() > room {
+                break;
+            }
+            read.put(&mut data);
+        }
+    }
+    Ok(Response::from_parts(parts, read.freeze()))
+}

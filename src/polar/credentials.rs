@@ -1,0 +1,86 @@
+//! The application's own credentials at Polar (RFC 6749, section 2.3.1).
+
+use std::env::{self, VarError};
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind};
+
+/// `client_id` and `client_secret` of the application.
+///
+/// Polar calls them `polar_ci_...` and `polar_cs_...`. The secret is wiped from memory on drop, and
+/// `Debug` does not show it.
+#[derive(Clone)]
+pub struct ClientCredentials {
+    pub(crate) id: String,
+    pub(crate) secret: Zeroizing<String>,
+}
+
+impl ClientCredentials {
+    /// Credentials from two values; they are checked when the client or the layer is built.
+    pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        Self { id: client_id.into(), secret: Zeroizing::new(client_secret.into()) }
+    }
+
+    /// Credentials from the environment variables `POLAR_CLIENT_ID` and `POLAR_CLIENT_SECRET`.
+    ///
+    /// # Errors
+    ///
+    /// One of the two is not set, or is not text.
+    pub fn from_env() -> Result<Self, Error> {
+        Ok(Self::new(variable("POLAR_CLIENT_ID")?, variable("POLAR_CLIENT_SECRET")?))
+    }
+
+    /// Visible ASCII only: anything else is a copying mistake (a quote, a line end), and Polar
+    /// answers it with a 401 or a 500 at the first logout instead of now.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (name, value) in [("client id", &self.id), ("client secret", &*self.secret)] {
+            if value.is_empty() {
+                return Err(Error::configuration(format!(
+                    "the {name} is empty: copy it from your OAuth client in Polar's settings"
+                )));
+            }
+            if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(Error::configuration(format!(
+                    "the {name} contains white space or characters that are not ASCII: \
+                     copy it again from your OAuth client in Polar's settings"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ClientCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCredentials").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How the client authenticates itself to the revocation endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuthMethod {
+    /// `client_secret_post`: in the form, as Polar documents it. The default.
+    #[default]
+    ClientSecretPost,
+    /// `client_secret_basic`: in the `Authorization` header, each part form-encoded first
+    /// (RFC 6749, section 2.3.1). For other RFC 7009 servers; Polar takes it too.
+    ClientSecretBasic,
+}
+
+fn variable(name: &str) -> Result<String, Error> {
+    env::var(name).map_err(|error| {
+        let what = match error {
+            VarError::NotPresent => "is not set",
+            // The source is dropped: its Display shows the value.
+            VarError::NotUnicode(_) => "is not text",
+        };
+        Error::new(
+            ErrorKind::Environment,
+            format!(
+                "{name} {what}: set it to the value from your OAuth client in Polar's settings"
+            ),
+        )
+    })
+}

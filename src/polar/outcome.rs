@@ -1,0 +1,267 @@
+//! What became of one revoke call, and which answer means which.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::error::BoxError;
+
+/// What became of one revoke call.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Any 2xx: the token is dead at Polar, or was never alive there (RFC 7009, section 2.2).
+    ///
+    /// Polar answers before it commits: a call that follows at once may still find the token alive,
+    /// for some 100 ms.
+    Confirmed,
+    /// Polar will never revoke this token for this client: `invalid_grant` (another client's
+    /// token), `invalid_request`, `unsupported_token_type`, 413. Repeating it is in vain.
+    Refused(Reason),
+    /// Our own configuration is wrong: `invalid_client` or `unauthorized_client` (the credentials),
+    /// or a redirect (the URL). The token lives until somebody mends that.
+    Misconfigured(Reason),
+    /// Anything else: rate limited, a server error, no connection, no answer in time. The token may
+    /// live; ask again, after `retry_after` where the server said so.
+    TryAgain {
+        /// What stood in the way.
+        reason: Reason,
+        /// The server's `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3).
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Outcome {
+    /// Polar has confirmed the revocation.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, Self::Confirmed)
+    }
+
+    pub(super) fn of_answer(answer: &Response<impl AsRef<[u8]>>) -> Self {
+        let status = answer.status();
+        if status.is_success() {
+            return Self::Confirmed;
+        }
+        let code = Code::of_body(answer.body().as_ref());
+        let reason = Reason(Why::Answered { status, code });
+        // `error` decides before the status: Polar's 401 has three meanings, and an unknown client
+        // is 400 in the form and 401 in Basic.
+        match code {
+            Some(Code::InvalidClient | Code::UnauthorizedClient) => Self::Misconfigured(reason),
+            Some(Code::InvalidGrant | Code::InvalidRequest | Code::UnsupportedTokenType) => {
+                Self::Refused(reason)
+            }
+            None if status.is_redirection() => Self::Misconfigured(reason),
+            None if status == StatusCode::PAYLOAD_TOO_LARGE => Self::Refused(reason),
+            None => Self::TryAgain {
+                reason,
+                retry_after: retry_after(answer.headers(), SystemTime::now()),
+            },
+        }
+    }
+
+    pub(super) fn unanswered(error: BoxError) -> Self {
+        Self::TryAgain { reason: Reason(Why::Unanswered(error)), retry_after: None }
+    }
+}
+
+/// Why a revoke call was not confirmed. Says what Polar answered, never what it was asked.
+#[derive(Debug)]
+pub struct Reason(Why);
+
+#[derive(Debug)]
+enum Why {
+    Answered { status: StatusCode, code: Option<Code> },
+    Unanswered(BoxError),
+}
+
+impl Reason {
+    /// The status of the answer, where there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match &self.0 {
+            Why::Answered { status, .. } => Some(*status),
+            Why::Unanswered(_) => None,
+        }
+    }
+
+    /// The answer's `error` (RFC 6749, section 5.2; RFC 7009, section 2.2.1) where it is one that
+    /// decides something.
+    #[must_use]
+    pub fn error_code(&self) -> Option<&'static str> {
+        match &self.0 {
+            Why::Answered { code, .. } => code.map(Code::as_str),
+            Why::Unanswered(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Why::Answered { status, code: Some(code) } => write!(f, "{status}, {}", code.as_str()),
+            Why::Answered { status, code: None } => write!(f, "{status}"),
+            Why::Unanswered(error) => write!(f, "no answer: {error}"),
+        }
+    }
+}
+
+impl StdError for Reason {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0 {
+            Why::Answered { .. } => None,
+            Why::Unanswered(error) => error.source(),
+        }
+    }
+}
+
+/// The error codes that decide something. The rest of an answer's text is dropped here: a server
+/// could echo the token in it, and it would end up in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Code {
+    InvalidClient,
+    UnauthorizedClient,
+    InvalidGrant,
+    InvalidRequest,
+    UnsupportedTokenType,
+}
+
+impl Code {
+    const ALL: [Self; 5] = [
+        Self::InvalidClient,
+        Self::UnauthorizedClient,
+        Self::InvalidGrant,
+        Self::InvalidRequest,
+        Self::UnsupportedTokenType,
+    ];
+
+    fn of_body(body: &[u8]) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct ErrorBody {
+            error: String,
+        }
+        let ErrorBody { error } = serde_json::from_slice(body).ok()?;
+        Self::ALL.into_iter().find(|code| code.as_str() == error)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidClient => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidRequest => "invalid_request",
+            Self::UnsupportedTokenType => "unsupported_token_type",
+        }
+    }
+}
+
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    // A date that has passed means: now.
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: u16, body: &str) -> Outcome {
+        let answer = Response::builder().status(status).body(body.to_owned()).expect("a response");
+        Outcome::of_answer(&answer)
+    }
+
+    fn error(code: &str) -> String {
+        format!(r#"{{"error": "{code}"}}"#)
+    }
+
+    #[test]
+    fn any_2xx_confirms_whatever_its_body() {
+        for status in [200, 201, 202, 204, 299] {
+            assert!(outcome(status, "{}").is_confirmed());
+            assert!(outcome(status, "not json").is_confirmed());
+        }
+    }
+
+    #[test]
+    fn what_will_never_work_is_refused_for_good() {
+        for (status, code) in [
+            (400, "invalid_grant"),
+            (400, "invalid_request"),
+            (401, "unsupported_token_type"),
+            (400, "unsupported_token_type"),
+        ] {
+            assert!(matches!(outcome(status, &error(code)), Outcome::Refused(_)), "{code}");
+        }
+        assert!(matches!(outcome(413, &error("RequestBodyTooLarge")), Outcome::Refused(_)));
+    }
+
+    #[test]
+    fn wrong_credentials_and_redirects_are_our_configuration() {
+        for (status, code) in
+            [(401, "invalid_client"), (400, "invalid_client"), (400, "unauthorized_client")]
+        {
+            assert!(matches!(outcome(status, &error(code)), Outcome::Misconfigured(_)), "{code}");
+        }
+        for status in [301, 302, 303, 307, 308] {
+            assert!(matches!(outcome(status, ""), Outcome::Misconfigured(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_third_401_and_all_the_rest_is_tried_again() {
+        for (status, body) in [
+            (401, error("invalid_token")),
+            (401, String::new()),
+            (403, String::new()),
+            (404, error("Not Found")),
+            (405, String::new()),
+            (408, String::new()),
+            (411, error("LengthRequired")),
+            (429, String::new()),
+            (500, "Internal Server Error".to_owned()),
+            (502, String::new()),
+            (503, String::new()),
+            (504, "<html>".to_owned()),
+        ] {
+            assert!(matches!(outcome(status, &body), Outcome::TryAgain { .. }), "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_comes_in_seconds_or_as_a_date() {
+        let now = httpdate::parse_http_date("Fri, 21 Aug 2026 10:00:00 GMT").expect("a date");
+        let after = |value: &'static str| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().expect("value"))]), now)
+        };
+        assert_eq!(after("60"), Some(Duration::from_secs(60)));
+        assert_eq!(after(" 900 "), Some(Duration::from_secs(900)));
+        assert_eq!(after("Fri, 21 Aug 2026 10:01:30 GMT"), Some(Duration::from_secs(90)));
+        assert_eq!(after("Fri, 21 Aug 2026 09:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
+            assert_eq!(after(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_reason_shows_the_status_and_a_known_code_and_nothing_the_server_wrote() {
+        let answer = r#"{"error": "polar_at_u_SECRET", "error_description": "polar_at_u_SECRET"}"#;
+        let Outcome::TryAgain { reason, .. } = outcome(400, answer) else { panic!("try again") };
+        assert_eq!(reason.to_string(), "400 Bad Request");
+        assert!(!format!("{reason:?}").contains("SECRET"));
+
+        let Outcome::Misconfigured(reason) = outcome(401, &error("invalid_client")) else {
+            panic!("misconfigured")
+        };
+        assert_eq!(reason.to_string(), "401 Unauthorized, invalid_client");
+        assert_eq!(reason.error_code(), Some("invalid_client"));
+        assert_eq!(reason.status(), Some(StatusCode::UNAUTHORIZED));
+    }
+}

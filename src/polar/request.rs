@@ -1,0 +1,130 @@
+//! The revocation request of RFC 7009, section 2.1.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Request, Uri};
+use http_body_util::Full;
+use zeroize::Zeroizing;
+
+use super::credentials::{ClientAuthMethod, ClientCredentials};
+use crate::error::Error;
+use crate::token::{Token, TokenTypeHint};
+
+/// Makes revocation requests for one client at one endpoint.
+///
+/// They are made from nothing but the token: a caller's `Authorization` or `Cookie` header that
+/// came along would turn Polar's answer into 401, with nothing revoked.
+#[derive(Clone)]
+pub(super) struct RequestFactory {
+    endpoint: Uri,
+    credentials: ClientCredentials,
+    /// `client_secret_basic`, ready made; `None` for `client_secret_post`.
+    basic: Option<HeaderValue>,
+}
+
+impl RequestFactory {
+    pub(super) fn new(
+        endpoint: Uri,
+        credentials: ClientCredentials,
+        method: ClientAuthMethod,
+    ) -> Result<Self, Error> {
+        credentials.check()?;
+        let basic = match method {
+            ClientAuthMethod::ClientSecretPost => None,
+            ClientAuthMethod::ClientSecretBasic => Some(basic(&credentials)?),
+        };
+        Ok(Self { endpoint, credentials, basic })
+    }
+
+    pub(super) fn endpoint(&self) -> &Uri {
+        &self.endpoint
+    }
+
+    pub(super) fn revoke(
+        &self,
+        token: &Token,
+        hint: Option<TokenTypeHint>,
+    ) -> Request<Full<Bytes>> {
+        let mut form = vec![("token", token.as_str())];
+        if let Some(hint) = hint {
+            form.push(("token_type_hint", hint.as_str()));
+        }
+        if self.basic.is_none() {
+            form.push(("client_id", &self.credentials.id));
+            form.push(("client_secret", &self.credentials.secret));
+        }
+        let form = serde_urlencoded::to_string(form).expect("pairs of text always serialize");
+        // The text is wiped when the last clone of the body is gone.
+        let form = Bytes::from_owner(Zeroizing::new(form));
+
+        let mut request = Request::post(self.endpoint.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            // Polar answers 411 without it. Said here, since not every transport would.
+            .header(CONTENT_LENGTH, form.len())
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, concat!("tower-polar-logout/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(form))
+            .expect("parts that were checked when this was built");
+        if let Some(basic) = &self.basic {
+            request.headers_mut().insert(AUTHORIZATION, basic.clone());
+        }
+        request
+    }
+}
+
+/// Each part is form-encoded before the two are joined (RFC 6749, section 2.3.1).
+fn basic(credentials: &ClientCredentials) -> Result<HeaderValue, Error> {
+    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair =
+        Zeroizing::new(format!("{}:{}", encode(&credentials.id), encode(&credentials.secret)));
+    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&value)
+        .map_err(|_| Error::configuration("the client credentials do not fit into a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn factory(method: ClientAuthMethod) -> RequestFactory {
+        let endpoint = Uri::from_static("https://api.polar.sh/v1/oauth2/revoke");
+        RequestFactory::new(endpoint, ClientCredentials::new("polar_ci_1", "s+c:r%t"), method)
+            .expect("a factory")
+    }
+
+    async fn body(request: Request<Full<Bytes>>) -> String {
+        let bytes = request.into_body().collect().await.expect("a body").to_bytes();
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
+    fn token() -> Token {
+        Token::parse("a&b=c").expect("a token")
+    }
+
+    #[tokio::test]
+    async fn the_form_holds_token_and_credentials_and_no_hint() {
+        let request = factory(ClientAuthMethod::ClientSecretPost).revoke(&token(), None);
+        assert_eq!(request.headers()[CONTENT_TYPE], "application/x-www-form-urlencoded");
+        assert!(!request.headers().contains_key(AUTHORIZATION));
+        let length = request.headers()[CONTENT_LENGTH].clone();
+        let body = body(request).await;
+        assert_eq!(body, "token=a%26b%3Dc&client_id=polar_ci_1&client_secret=s%2Bc%3Ar%25t");
+        assert_eq!(length, body.len().to_string());
+    }
+
+    #[tokio::test]
+    async fn basic_takes_the_credentials_out_of_the_form_and_encodes_them_first() {
+        let request = factory(ClientAuthMethod::ClientSecretBasic)
+            .revoke(&token(), Some(TokenTypeHint::RefreshToken));
+        let expected = STANDARD.encode("polar_ci_1:s%2Bc%3Ar%25t");
+        assert_eq!(request.headers()[AUTHORIZATION], format!("Basic {expected}"));
+        assert!(request.headers()[AUTHORIZATION].is_sensitive());
+        assert_eq!(body(request).await, "token=a%26b%3Dc&token_type_hint=refresh_token");
+    }
+}

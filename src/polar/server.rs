@@ -1,0 +1,119 @@
+//! Which server is told.
+
+use std::env::{self, VarError};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use http::Uri;
+
+use crate::error::{Error, ErrorKind};
+
+/// The server that revokes the tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PolarServer {
+    /// `https://api.polar.sh`, the default.
+    #[default]
+    Production,
+    /// `https://sandbox-api.polar.sh`
+    Sandbox,
+    /// Polar's API at another absolute URL: `/v1/oauth2/revoke` is appended to it.
+    Url(String),
+    /// The whole URL of the revocation endpoint of any RFC 7009 server (`revocation_endpoint` in
+    /// its RFC 8414 metadata).
+    RevocationEndpoint(String),
+}
+
+impl PolarServer {
+    /// The server that the environment variable `POLAR_SERVER` names: `production`, `sandbox`, or
+    /// an absolute URL of Polar's API. Production where it is not set.
+    ///
+    /// # Errors
+    ///
+    /// It is set to anything else.
+    pub fn from_env() -> Result<Self, Error> {
+        match env::var("POLAR_SERVER") {
+            Ok(value) => value.parse().map_err(|error: Error| {
+                Error::new(ErrorKind::Environment, format!("POLAR_SERVER: {error}"))
+            }),
+            Err(VarError::NotPresent) => Ok(Self::Production),
+            Err(VarError::NotUnicode(_)) => {
+                Err(Error::new(ErrorKind::Environment, "POLAR_SERVER: not text"))
+            }
+        }
+    }
+
+    /// The URL that is posted to.
+    pub(crate) fn endpoint(&self, allow_insecure_http: bool) -> Result<Uri, Error> {
+        let url = match self {
+            Self::Production => "https://api.polar.sh/v1/oauth2/revoke".to_owned(),
+            Self::Sandbox => "https://sandbox-api.polar.sh/v1/oauth2/revoke".to_owned(),
+            Self::Url(base) => {
+                absolute(base)?;
+                if base.contains('?') {
+                    return Err(refused(base, "has a query; give the URL of the API alone"));
+                }
+                format!("{}/v1/oauth2/revoke", base.trim_end_matches('/'))
+            }
+            Self::RevocationEndpoint(url) => url.clone(),
+        };
+        let uri = absolute(&url)?;
+        if uri.scheme_str() == Some("http") && !allow_insecure_http && !is_loopback(&uri) {
+            return Err(refused(
+                &url,
+                "would send tokens and the client secret in the clear; use https, \
+                 or allow it by name with `allow_insecure_http()`",
+            ));
+        }
+        Ok(uri)
+    }
+}
+
+impl FromStr for PolarServer {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "production" => Ok(Self::Production),
+            "sandbox" => Ok(Self::Sandbox),
+            url if url.contains("://") => absolute(url).map(|_| Self::Url(url.to_owned())),
+            other => Err(refused(other, "is none of `production`, `sandbox`, or an absolute URL")),
+        }
+    }
+}
+
+fn absolute(url: &str) -> Result<Uri, Error> {
+    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
+        // Not echoed: what is no URL may be a secret in the wrong variable.
+        Error::configuration(
+            "the server's URL cannot be read; give one like `https://api.polar.sh`",
+        )
+        .with_source(error)
+    })?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(refused(url, "is not absolute; give one like `https://api.polar.sh`"));
+    };
+    if authority.as_str().contains('@') {
+        return Err(Error::configuration(
+            "the server's URL contains a user name or password; \
+             client credentials belong in `ClientCredentials`",
+        ));
+    }
+    if !matches!(scheme, "http" | "https") {
+        return Err(refused(url, "is not an http or https URL"));
+    }
+    if url.contains('#') {
+        return Err(refused(url, "has a fragment, which is never sent; leave it out"));
+    }
+    Ok(uri)
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+fn refused(url: &str, why: &str) -> Error {
+    Error::configuration(format!("the server `{url}` {why}"))
+}
