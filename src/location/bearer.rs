@@ -1,0 +1,95 @@
+//! `Authorization: Bearer TOKEN`
+
+use std::ops::ControlFlow;
+
+/// Yields the credentials of one `Authorization` value, if its scheme is Bearer.
+pub(super) fn visit(
+    value: &[u8],
+    yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let value = value.trim_ascii_start();
+    let Some(end) = value.iter().position(|&byte| is_space(byte)) else {
+        return ControlFlow::Continue(());
+    };
+    let (scheme, rest) = value.split_at(end);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return ControlFlow::Continue(());
+    }
+    let untrimmed = rest.trim_ascii_start();
+    let token = untrimmed.trim_ascii_end();
+    yield_to(token)?;
+    // Some parsers trim in front only, and HTTP/2 delivers white space at the end.
+    if untrimmed.len() != token.len() {
+        yield_to(untrimmed)?;
+    }
+    // No bearer token holds a space or a comma (RFC 6750, section 2.1). What does is two headers
+    // that were joined on the way, or meant to confuse: somebody may read one of its parts.
+    if token.iter().any(|&byte| is_separator(byte)) {
+        for part in token.split(|&byte| is_separator(byte)) {
+            yield_to(part)?;
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn is_separator(byte: u8) -> bool {
+    is_space(byte) || byte == b','
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        let _ = visit(value, &mut |token| {
+            if !token.is_empty() {
+                found.push(String::from_utf8_lossy(token).into_owned());
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    #[test]
+    fn the_scheme_comes_in_any_case_and_with_any_white_space() {
+        for value in ["Bearer t", "bearer t", "BEARER t", "bEaReR  \t t", " Bearer t", "Bearer\tt"]
+        {
+            assert_eq!(read(value.as_bytes()), ["t"], "{value:?}");
+        }
+    }
+
+    #[test]
+    fn trailing_white_space_is_read_both_ways() {
+        assert_eq!(read(b"Bearer t "), ["t", "t "]);
+    }
+
+    #[test]
+    fn joined_headers_yield_the_whole_and_every_part() {
+        let found = read(b"Bearer a, Bearer b");
+        for expected in ["a, Bearer b", "a", "b"] {
+            assert!(found.iter().any(|token| token == expected), "{expected} in {found:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_and_empty_values_carry_no_token() {
+        for value in ["", " ", "Bearer", "Bearer ", "Bearert", "Basic dDp0", "BearerX t"] {
+            assert!(read(value.as_bytes()).is_empty(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_token_like_any_other() {
+        let mut found = Vec::new();
+        let _ = visit(b"Bearer \xff\xfe", &mut |token| {
+            found.push(token.to_vec());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(found, [b"\xff\xfe"]);
+    }
+}

@@ -1,0 +1,323 @@
+//! A cookie of a given name, and how it is removed from the browser.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use http::HeaderValue;
+use percent_encoding::percent_decode;
+
+use crate::error::Error;
+
+/// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
+///
+/// A browser removes a cookie only when told with the attributes it was set with. The defaults are
+/// `Path=/`, no `Domain`, no `SameSite`, not `Secure` (but for names that begin with `__Host-` or
+/// `__Secure-`, which browsers refuse without it), not `Partitioned`.
+///
+/// ```
+/// use tower_polar_logout::{SameSite, TokenLocation};
+///
+/// let cookie = TokenLocation::cookie("access_token")
+///     .domain("example.com")
+///     .secure(true)
+///     .same_site(SameSite::Lax);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieLocation {
+    pub(super) name: String,
+    path: String,
+    domain: Option<String>,
+    secure: bool,
+    same_site: Option<SameSite>,
+    partitioned: bool,
+}
+
+/// The `SameSite` attribute of a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// `SameSite=Strict`
+    Strict,
+    /// `SameSite=Lax`
+    Lax,
+    /// `SameSite=None`, which browsers take only together with `Secure`.
+    None,
+}
+
+impl CookieLocation {
+    pub(super) fn new(name: String) -> Self {
+        let secure = name.starts_with("__Host-") || name.starts_with("__Secure-");
+        Self {
+            name,
+            path: "/".to_owned(),
+            domain: None,
+            secure,
+            same_site: None,
+            partitioned: false,
+        }
+    }
+
+    /// The `Path` the cookie was set with. Default `/`.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// The `Domain` the cookie was set with. Default none: the host that set it.
+    #[must_use]
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
+    /// Whether the cookie was set `Secure`.
+    #[must_use]
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.secure = secure;
+        self
+    }
+
+    /// The `SameSite` the cookie was set with. Default none.
+    #[must_use]
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = Some(same_site);
+        self
+    }
+
+    /// Whether the cookie was set `Partitioned` (CHIPS).
+    #[must_use]
+    pub fn partitioned(mut self, partitioned: bool) -> Self {
+        self.partitioned = partitioned;
+        self
+    }
+
+    /// The `Set-Cookie` value that removes it (RFC 6265, section 3.1).
+    pub(super) fn removal(&self) -> Result<HeaderValue, Error> {
+        let name = &self.name;
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            return Err(Error::configuration(format!(
+                "the cookie location `{name}` is no cookie name (RFC 6265, section 4.1.1)"
+            )));
+        }
+        if !self.path.starts_with('/') || !is_attribute(&self.path) {
+            return Err(Error::configuration(format!(
+                "the path `{}` of the cookie `{name}` must begin with `/` and hold no `;`",
+                self.path
+            )));
+        }
+        if self.domain.as_ref().is_some_and(|domain| domain.is_empty() || !is_attribute(domain)) {
+            return Err(Error::configuration(format!(
+                "the domain of the cookie `{name}` is no domain name"
+            )));
+        }
+        if self.same_site == Some(SameSite::None) && !self.secure {
+            return Err(Error::configuration(format!(
+                "browsers ignore `SameSite=None` without `Secure`: add `.secure(true)` to the \
+                 cookie `{name}`"
+            )));
+        }
+        let mut value = format!(
+            "{name}=; Path={}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            self.path
+        );
+        if let Some(domain) = &self.domain {
+            value.push_str("; Domain=");
+            value.push_str(domain);
+        }
+        if self.secure {
+            value.push_str("; Secure");
+        }
+        match self.same_site {
+            Some(SameSite::Strict) => value.push_str("; SameSite=Strict"),
+            Some(SameSite::Lax) => value.push_str("; SameSite=Lax"),
+            Some(SameSite::None) => value.push_str("; SameSite=None"),
+            None => {}
+        }
+        if self.partitioned {
+            value.push_str("; Partitioned");
+        }
+        HeaderValue::from_str(&value).map_err(|error| {
+            Error::configuration(format!("the cookie `{name}` does not fit into a header"))
+                .with_source(error)
+        })
+    }
+}
+
+/// `token` of RFC 9110, section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_attribute(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';')
+}
+
+/// One `name=value` of a `Cookie` header.
+pub(super) struct Pair<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+/// The pairs of a `Cookie` value, the same name as often as it occurs.
+pub(super) fn pairs(header: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    header.split(|&byte| byte == b';').filter_map(Pair::parse)
+}
+
+/// The value without the pairs that `is_dead` says are; `None` where nothing is left.
+pub(super) fn without(
+    value: &HeaderValue,
+    mut is_dead: impl FnMut(&Pair<'_>) -> bool,
+) -> Option<HeaderValue> {
+    let mut kept = Vec::with_capacity(value.len());
+    for raw in value.as_bytes().split(|&byte| byte == b';') {
+        if Pair::parse(raw).is_some_and(|pair| is_dead(&pair)) {
+            continue;
+        }
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(raw.trim_ascii());
+    }
+    if kept.is_empty() {
+        return None;
+    }
+    // Parts of a header value are a header value again.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()
+}
+
+impl<'a> Pair<'a> {
+    fn parse(raw: &'a [u8]) -> Option<Self> {
+        let equals = raw.iter().position(|&byte| byte == b'=')?;
+        Some(Self { name: raw[..equals].trim_ascii(), value: raw[equals + 1..].trim_ascii() })
+    }
+
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name == name.as_bytes()
+            || (self.name.contains(&b'%') && *decoded(self.name) == *name.as_bytes())
+    }
+
+    /// Yields every reading of the value: as it is, without quotes, percent-decoded, and both.
+    pub(super) fn visit(
+        &self,
+        yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        visit_quoted(self.value, yield_to)?;
+        if self.value.contains(&b'%') {
+            let decoded = decoded(self.value);
+            yield_to(&decoded)?;
+            if let Some(bare) = unquoted(&decoded) {
+                yield_to(bare)?;
+            }
+            let trimmed = decoded.trim_ascii();
+            if trimmed.len() != decoded.len() {
+                visit_quoted(trimmed, yield_to)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn visit_quoted(
+    value: &[u8],
+    yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    yield_to(value)?;
+    unquoted(value).map_or(ControlFlow::Continue(()), yield_to)
+}
+
+fn unquoted(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
+    percent_decode(value).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(header: &[u8], name: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for pair in pairs(header) {
+            if pair.is_named(name) {
+                let _ = pair.visit(&mut |value| {
+                    found.push(String::from_utf8_lossy(value).into_owned());
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_cookie_of_the_name_counts() {
+        assert_eq!(read(b"t=1; u=2;t=3;  t = 4 ", "t"), ["1", "3", "4"]);
+        assert!(read(b"tt=1; T=2; t; =t", "t").is_empty());
+    }
+
+    #[test]
+    fn quoted_and_encoded_values_are_read_in_every_way() {
+        assert_eq!(read(b"t=\"abc\"", "t"), ["\"abc\"", "abc"]);
+        assert_eq!(read(b"t=a%62c", "t"), ["a%62c", "abc"]);
+        assert!(read(b"t=\"a%62c\"", "t").contains(&"abc".to_owned()));
+        assert!(read(b"t=%22abc%22", "t").contains(&"abc".to_owned()));
+        assert!(read(b"t=%20abc", "t").contains(&"abc".to_owned()));
+        assert!(read(b"t=%20abc", "t").contains(&" abc".to_owned()));
+        assert_eq!(read(b"%74=abc", "t"), ["abc"]);
+    }
+
+    #[test]
+    fn a_value_may_hold_equals_signs_and_need_not_be_text() {
+        assert_eq!(read(b"t=a=b==", "t"), ["a=b=="]);
+        assert_eq!(read(b"\xff=1; t=x\xffy", "t"), ["x\u{fffd}y"]);
+    }
+
+    #[test]
+    fn what_is_dead_is_cut_out_and_the_rest_stays() {
+        let header = HeaderValue::from_static("a=1; t=dead;b=2; t=alive");
+        let dead = |pair: &Pair<'_>| pair.value == b"dead";
+        assert_eq!(without(&header, dead).expect("a header"), "a=1; b=2; t=alive");
+        assert_eq!(without(&HeaderValue::from_static("t=dead"), dead), None);
+    }
+
+    #[test]
+    fn a_removal_carries_the_attributes_the_cookie_was_set_with() {
+        let removal = |cookie: CookieLocation| {
+            cookie.removal().expect("a removal").to_str().expect("text").to_owned()
+        };
+        let expired = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+        assert_eq!(removal(CookieLocation::new("t".into())), format!("t=; Path=/; {expired}"));
+        assert_eq!(
+            removal(
+                CookieLocation::new("t".into())
+                    .path("/app")
+                    .domain("example.com")
+                    .secure(true)
+                    .same_site(SameSite::None)
+                    .partitioned(true)
+            ),
+            format!(
+                "t=; Path=/app; {expired}; Domain=example.com; Secure; SameSite=None; Partitioned"
+            )
+        );
+        assert!(removal(CookieLocation::new("__Host-t".into())).ends_with("; Secure"));
+    }
+
+    #[test]
+    fn a_cookie_that_no_browser_would_remove_is_a_configuration_error() {
+        let cookie = |name: &str| CookieLocation::new(name.to_owned());
+        for wrong in [
+            cookie(""),
+            cookie("a b"),
+            cookie("a;b"),
+            cookie("t").path("app"),
+            cookie("t").path("/; Domain=evil"),
+            cookie("t").domain(""),
+            cookie("t").domain("a\r\nb"),
+            cookie("t").same_site(SameSite::None),
+        ] {
+            assert!(wrong.removal().is_err(), "{wrong:?}");
+        }
+    }
+}
