@@ -1,0 +1,281 @@
+//! The hashes of what is revoked, each until it would have expired anyway.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use moka::Expiry;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+
+use crate::token::TokenHash;
+
+/// No retention is longer than that, 100 years: it keeps every sum of times in range.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Expiries are spread over this share of what remains, and over at most this long, so that what
+/// was revoked together does not expire together: moka cleans up at 2 us an entry, in one piece.
+const SPREAD_SHARE: u32 = 10;
+const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
+
+/// What is revoked.
+///
+/// moka without `max_capacity`: with one it refuses the newcomer or drops an old entry, and either
+/// lets a revoked token in again. The limit is our own, and being full is an answer.
+#[derive(Debug)]
+pub(crate) struct Denylist {
+    cache: Cache<TokenHash, ExpiresAt, foldhash::fast::RandomState>,
+    /// Entries in the cache, those included that have expired but are not cleaned up yet.
+    len: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// There is no room for one more revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+#[derive(Clone, Copy, Debug)]
+struct ExpiresAt(SystemTime);
+
+impl Denylist {
+    pub(crate) fn new(limit: usize) -> Self {
+        let len = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&len);
+        let cache = Cache::builder()
+            .expire_after(PerEntry)
+            // Called once for each value that leaves, replaced ones included: see `insert`.
+            .eviction_listener(move |_, _, _| {
+                left.fetch_sub(1, Ordering::AcqRel);
+            })
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self { cache, len, limit }
+    }
+
+    /// Whether the hash is revoked. The hot path: takes no lock, reads no clock unless it is there.
+    pub(crate) fn contains(&self, hash: &TokenHash) -> bool {
+        // Not `get`: that records the use for an eviction policy we do not have, and may do
+        // housekeeping.
+        self.cache.contains_key(hash)
+    }
+
+    /// Revokes the hash until `expires_at` at least. Where it is revoked already, the later expiry
+    /// wins. Visible to every thread when this returns.
+    pub(crate) fn insert(&self, hash: TokenHash, expires_at: SystemTime) -> Result<(), Full> {
+        let now = SystemTime::now();
+        let expires_at = expires_at.min(now + LONGEST);
+        if expires_at <= now {
+            return Ok(());
+        }
+        let mut full = false;
+        // One step for each hash: of two threads with one hash the later expiry wins. Every value
+        // put in takes a place, and gives it back when it leaves, by expiry or by replacement. An
+        // expired value that is not cleaned up yet reads as absent here and is replaced all the
+        // same, so nothing else would keep count.
+        self.cache.entry_by_ref(&hash).and_compute_with(|known| match known {
+            Some(known) if known.value().0 >= expires_at => Op::Nop,
+            Some(_) => {
+                self.len.fetch_add(1, Ordering::AcqRel);
+                Op::Put(ExpiresAt(expires_at))
+            }
+            None if self.take_place() => Op::Put(ExpiresAt(expires_at)),
+            None => {
+                full = true;
+                Op::Nop
+            }
+        });
+        if full { Err(Full) } else { Ok(()) }
+    }
+
+    fn take_place(&self) -> bool {
+        self.len
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |len| {
+                (len < self.limit).then_some(len + 1)
+            })
+            .is_ok()
+    }
+
+    /// How many are revoked, those included that have expired but are not cleaned up yet.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Frees what has expired. Can take long, so not on a request's path.
+    pub(crate) fn clean_up(&self) {
+        self.cache.run_pending_tasks();
+    }
+}
+
+/// moka keeps the old expiry on a re-insert unless told otherwise.
+struct PerEntry;
+
+impl Expiry<TokenHash, ExpiresAt> for PerEntry {
+    fn expire_after_create(
+        &self,
+        hash: &TokenHash,
+        expires_at: &ExpiresAt,
+        _now: Instant,
+    ) -> Option<Duration> {
+        Some(remaining(hash, *expires_at))
+    }
+
+    fn expire_after_update(
+        &self,
+        hash: &TokenHash,
+        expires_at: &ExpiresAt,
+        _now: Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(remaining(hash, *expires_at))
+    }
+}
+
+fn remaining(hash: &TokenHash, ExpiresAt(expires_at): ExpiresAt) -> Duration {
+    let remaining = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+    let spread = (remaining / SPREAD_SHARE).min(SPREAD_AT_MOST);
+    // Taken from the hash: the same at every insert and in every replica.
+    let [a, b, ..] = *hash.as_bytes();
+    remaining + spread * u32::from(u16::from_be_bytes([a, b])) / u32::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn hash(n: usize) -> TokenHash {
+        TokenHash::of(n.to_string())
+    }
+
+    fn later(duration: Duration) -> SystemTime {
+        SystemTime::now() + duration
+    }
+
+    /// Waits, on moka's own clock, until the condition holds: it has no other.
+    fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < Duration::from_secs(30), "never came to pass: {what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_is_inserted_is_revoked_and_nothing_else_is() {
+        let denylist = Denylist::new(10);
+        denylist.insert(hash(1), later(DAY)).expect("room");
+        assert!(denylist.contains(&hash(1)));
+        assert!(!denylist.contains(&hash(2)));
+    }
+
+    #[test]
+    fn a_full_list_refuses_the_newcomer_and_forgets_nobody() {
+        let denylist = Denylist::new(1000);
+        for n in 0..1000 {
+            denylist.insert(hash(n), later(DAY)).expect("room");
+        }
+        for n in 1000..2000 {
+            assert_eq!(denylist.insert(hash(n), later(DAY)), Err(Full));
+        }
+        // What moka would have evicted it evicts here.
+        denylist.clean_up();
+        assert!((0..1000).all(|n| denylist.contains(&hash(n))));
+        assert!((1000..2000).all(|n| !denylist.contains(&hash(n))));
+        assert_eq!(denylist.len(), 1000);
+    }
+
+    #[test]
+    fn a_full_list_still_takes_what_it_knows() {
+        let denylist = Denylist::new(1);
+        denylist.insert(hash(1), later(DAY)).expect("room");
+        denylist.insert(hash(1), later(DAY * 2)).expect("known");
+        denylist.insert(hash(1), later(DAY)).expect("known");
+        assert_eq!(denylist.len(), 1);
+    }
+
+    #[test]
+    fn the_later_expiry_wins_both_ways_round() {
+        let denylist = Denylist::new(10);
+        let soon = Duration::from_millis(20);
+        denylist.insert(hash(1), later(soon)).expect("room");
+        denylist.insert(hash(1), later(DAY)).expect("known");
+        denylist.insert(hash(2), later(DAY)).expect("room");
+        denylist.insert(hash(2), later(soon)).expect("known");
+        denylist.insert(hash(3), later(soon)).expect("room");
+        eventually("the short one expires", || !denylist.contains(&hash(3)));
+        assert!(denylist.contains(&hash(1)));
+        assert!(denylist.contains(&hash(2)));
+    }
+
+    #[test]
+    fn places_come_back_when_entries_expire_also_where_one_is_inserted_again() {
+        let denylist = Denylist::new(2);
+        for _ in 0..2 {
+            let soon = later(Duration::from_millis(20));
+            denylist.insert(hash(1), soon).expect("room");
+            // Expired, not cleaned up, and inserted again: the place must not be lost.
+            eventually("it expires", || !denylist.contains(&hash(1)));
+            denylist.insert(hash(1), later(Duration::from_millis(20))).expect("room");
+            eventually("it expires", || !denylist.contains(&hash(1)));
+            eventually("its place comes back", || {
+                denylist.clean_up();
+                denylist.len() == 0
+            });
+        }
+    }
+
+    #[test]
+    fn what_has_expired_already_takes_no_place() {
+        let denylist = Denylist::new(1);
+        denylist.insert(hash(1), SystemTime::UNIX_EPOCH).expect("nothing to do");
+        assert_eq!(denylist.len(), 0);
+    }
+
+    #[test]
+    fn a_lifetime_without_end_is_long_and_no_overflow() {
+        let denylist = Denylist::new(1);
+        denylist.insert(hash(1), later(LONGEST * 2)).expect("room");
+        assert!(denylist.contains(&hash(1)));
+    }
+
+    #[test]
+    fn threads_that_revoke_at_once_never_pass_the_limit() {
+        let denylist = Denylist::new(500);
+        let refused = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let (denylist, refused) = (&denylist, &refused);
+                scope.spawn(move || {
+                    for n in 0..500 {
+                        // Every hash comes from two threads.
+                        if denylist.insert(hash(n + 500 * (thread / 2)), later(DAY)).is_err() {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        denylist.clean_up();
+        let held = (0..1000).filter(|&n| denylist.contains(&hash(n))).count();
+        assert_eq!((held, denylist.len()), (500, 500));
+        assert!(refused.into_inner() >= 500);
+    }
+
+    #[test]
+    fn expiries_are_spread_and_only_to_the_later_side() {
+        let expires_at = ExpiresAt(later(DAY));
+        let spread: Vec<_> = (0..1000).map(|n| remaining(&hash(n), expires_at)).collect();
+        let (first, last) =
+            (spread.iter().min().expect("some"), spread.iter().max().expect("some"));
+        // A minute for a test that is held up.
+        assert!(*first + Duration::from_secs(60) >= DAY);
+        assert!(*last > *first + SPREAD_AT_MOST * 9 / 10);
+        assert!(*last <= DAY + SPREAD_AT_MOST);
+    }
+}
