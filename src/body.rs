@@ -1,0 +1,212 @@
+//! The bodies that pass through the layer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The body of a request behind the layer: the caller's, untouched, or, where the layer had to
+    /// read it to find a token, the same bytes and trailers again.
+    #[derive(Debug)]
+    pub struct RequestBody<B> {
+        #[pin]
+        state: RequestState<B>,
+    }
+}
+
+pin_project! {
+    #[project = RequestStateProjected]
+    #[derive(Debug)]
+    enum RequestState<B> {
+        Untouched { #[pin] body: B },
+        Replayed { read: ReadBody },
+    }
+}
+
+/// A body that has been read to its end.
+#[derive(Debug)]
+pub(crate) struct ReadBody {
+    pub(crate) data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    TooLarge,
+    /// The connection ended, or what came is no HTTP.
+    Broken,
+}
+
+impl ReadBody {
+    pub(crate) async fn of<B>(body: B, limit: usize) -> Result<Self, ReadError>
+    where
+        B: Body<Data = Bytes>,
+    {
+        // Said in advance by Content-Length: no need to wait for it.
+        if body.size_hint().lower() > limit as u64 {
+            return Err(ReadError::TooLarge);
+        }
+        let mut body = std::pin::pin!(body);
+        let mut data = BytesMut::new();
+        let mut trailers = None;
+        while let Some(frame) = body.frame().await {
+            match frame.map_err(|_| ReadError::Broken)?.into_data() {
+                Ok(chunk) if chunk.len() > limit - data.len() => return Err(ReadError::TooLarge),
+                Ok(chunk) => data.extend_from_slice(&chunk),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(Self { data: data.freeze(), trailers })
+    }
+}
+
+impl<B> RequestBody<B> {
+    pub(crate) fn untouched(body: B) -> Self {
+        Self { state: RequestState::Untouched { body } }
+    }
+
+    pub(crate) fn replayed(read: ReadBody) -> Self {
+        Self { state: RequestState::Replayed { read } }
+    }
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().state.project() {
+            RequestStateProjected::Untouched { body } => body.poll_frame(cx),
+            RequestStateProjected::Replayed { read } => {
+                let frame = if read.data.is_empty() {
+                    read.trailers.take().map(Frame::trailers)
+                } else {
+                    Some(Frame::data(std::mem::take(&mut read.data)))
+                };
+                Poll::Ready(frame.map(Ok))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.state {
+            RequestState::Untouched { body } => body.is_end_stream(),
+            RequestState::Replayed { read } => read.data.is_empty() && read.trailers.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.state {
+            RequestState::Untouched { body } => body.size_hint(),
+            RequestState::Replayed { read } => SizeHint::with_exact(read.data.len() as u64),
+        }
+    }
+}
+
+pin_project! {
+    /// The body of a response of the layer: the inner service's, or the layer's own.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        state: ResponseState<B>,
+    }
+}
+
+pin_project! {
+    #[project = ResponseStateProjected]
+    #[derive(Debug)]
+    enum ResponseState<B> {
+        Inner { #[pin] body: B },
+        Own { body: Full<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn inner(body: B) -> Self {
+        Self { state: ResponseState::Inner { body } }
+    }
+
+    pub(crate) fn own(body: Bytes) -> Self {
+        Self { state: ResponseState::Own { body: Full::new(body) } }
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().state.project() {
+            ResponseStateProjected::Inner { body } => body.poll_frame(cx),
+            ResponseStateProjected::Own { body } => {
+                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.state {
+            ResponseState::Inner { body } => body.is_end_stream(),
+            ResponseState::Own { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.state {
+            ResponseState::Inner { body } => body.size_hint(),
+            ResponseState::Own { body } => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_body_comes_back_with_its_trailers() {
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, "x".parse().expect("a value"))]);
+        let body = Full::new(Bytes::from("data"))
+            .with_trailers(std::future::ready(Some(Ok(trailers.clone()))));
+        let read = ReadBody::of(body, 4).await.expect("it fits");
+        let replayed = RequestBody::<Full<Bytes>>::replayed(read);
+        assert_eq!(replayed.size_hint().exact(), Some(4));
+        assert!(!replayed.is_end_stream());
+        let again = replayed.collect().await.expect("a body");
+        assert_eq!(again.trailers(), Some(&trailers));
+        assert_eq!(again.to_bytes(), "data");
+    }
+
+    #[tokio::test]
+    async fn a_body_past_the_limit_is_not_read_whether_it_says_so_or_not() {
+        let said = Full::new(Bytes::from("12345"));
+        assert_eq!(ReadBody::of(said, 4).await.err(), Some(ReadError::TooLarge));
+
+        let chunks = [
+            Ok::<_, Infallible>(Frame::data(Bytes::from("123"))),
+            Ok(Frame::data(Bytes::from("45"))),
+        ];
+        let unsaid = http_body_util::StreamBody::new(futures_util::stream::iter(chunks));
+        assert_eq!(ReadBody::of(unsaid, 4).await.err(), Some(ReadError::TooLarge));
+    }
+}

@@ -1,0 +1,46 @@
+//! A method and an exact path.
+
+use http::uri::PathAndQuery;
+use http::{Method, Uri};
+
+use crate::error::Error;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    method: Method,
+    path: String,
+}
+
+impl Route {
+    pub(crate) fn new(method: Method, path: String) -> Result<Self, Error> {
+        check_path(&path)?;
+        Ok(Self { method, path })
+    }
+
+    pub(crate) fn matches(&self, method: &Method, uri: &Uri) -> bool {
+        self.path == uri.path() && self.method == *method
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+}
+
+/// A path as it stands in a request line: absolute, without a query, percent-encoded.
+pub(crate) fn check_path(path: &str) -> Result<(), Error> {
+    if !path.starts_with('/') {
+        return Err(Error::configuration(format!(
+            "the path `{path}` does not begin with `/`; write `/{path}`"
+        )));
+    }
+    let as_sent: Result<PathAndQuery, _> = path.parse();
+    if !as_sent.is_ok_and(|as_sent| as_sent.as_str() == path && as_sent.query().is_none())
+        || path.contains('#')
+    {
+        return Err(Error::configuration(format!(
+            "the path `{path}` never arrives like that; give it without query and fragment, \
+             percent-encoded"
+        )));
+    }
+    Ok(())
+}
