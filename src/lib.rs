@@ -1,19 +1,38 @@
-//! Revokes tokens at Polar.
+#![doc = include_str!("../README.md")]
 
 mod body;
+mod counts;
 mod csrf;
+mod delivery;
 mod denylist;
 mod error;
+mod future;
+mod handle;
+mod layer;
 mod location;
+mod logout;
 mod polar;
+mod policy;
+mod response;
 mod route;
+mod service;
+mod task;
+mod tasks;
 mod token;
 
 pub use self::body::{RequestBody, ResponseBody};
+pub use self::counts::Counts;
 pub use self::error::{Error, ErrorKind};
+pub use self::future::ResponseFuture;
+pub use self::handle::LogoutHandle;
+pub use self::layer::{Builder, PolarLogoutLayer};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
+pub use self::logout::LogoutOutcome;
 pub use self::polar::{
     ClientAuthMethod, ClientCredentials, Outcome, PolarClient, PolarClientBuilder, PolarServer,
     Reason,
 };
+pub use self::policy::WhenRevoked;
+pub use self::response::ClearSiteData;
+pub use self::service::PolarLogout;
 pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};

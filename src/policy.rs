@@ -1,0 +1,101 @@
+//! Decides what becomes of a request: pass, reject, or logout.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, request};
+use tracing::debug;
+
+use crate::csrf::Csrf;
+use crate::location::{Head, Locations};
+use crate::logout::Logout;
+use crate::response::Answers;
+use crate::route::Route;
+use crate::token::TokenHash;
+
+/// The configured whole: what every clone and every `.layer()` shares.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) locations: Locations,
+    pub(crate) logout_routes: Vec<Route>,
+    /// Where bodies are read for tokens, beside the logout routes.
+    pub(crate) body_routes: Vec<Route>,
+    pub(crate) body_limit: usize,
+    pub(crate) when_revoked: WhenRevoked,
+    pub(crate) when_revoked_at: Vec<(String, WhenRevoked)>,
+    pub(crate) then_call_app: bool,
+    pub(crate) csrf: Csrf,
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) logout: Arc<Logout>,
+}
+
+/// What becomes of a request that carries a revoked credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenRevoked {
+    /// 401, and the inner service never sees it. The default.
+    #[default]
+    Reject,
+    /// The revoked credential is taken out of the request, and the request goes on: for a login
+    /// page or a public page, which must work for a browser that carries a dead cookie.
+    Anonymous,
+}
+
+pub(crate) enum Verdict {
+    Pass,
+    /// Goes on without its revoked credentials.
+    PassAnonymous,
+    Reject,
+    Logout,
+}
+
+impl Policy {
+    pub(crate) fn verdict(&self, head: Head<'_>) -> Verdict {
+        // First, so that repeating a logout is harmless.
+        if self.logout_routes.iter().any(|route| route.matches(head.method, head.uri)) {
+            return Verdict::Logout;
+        }
+        let found = self.locations.visit_head(head, |found| self.stop_if_revoked(found.value));
+        match found {
+            ControlFlow::Continue(()) => Verdict::Pass,
+            ControlFlow::Break(()) => match self.when_revoked(head.uri.path()) {
+                WhenRevoked::Reject => Verdict::Reject,
+                WhenRevoked::Anonymous => Verdict::PassAnonymous,
+            },
+        }
+    }
+
+    pub(crate) fn is_revoked(&self, value: &[u8]) -> bool {
+        self.logout.denylist.contains(&TokenHash::of(value))
+    }
+
+    pub(crate) fn stop_if_revoked(&self, value: &[u8]) -> ControlFlow<()> {
+        if self.is_revoked(value) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    pub(crate) fn when_revoked(&self, path: &str) -> WhenRevoked {
+        let at = self.when_revoked_at.iter().find(|(known, _)| known == path);
+        at.map_or(self.when_revoked, |(_, when)| *when)
+    }
+
+    pub(crate) fn reads_body(&self, head: Head<'_>) -> bool {
+        self.body_routes.iter().any(|route| route.matches(head.method, head.uri))
+    }
+
+    /// The 401, with the removal of every cookie that a revoked credential came in.
+    pub(crate) fn reject(&self, request: &request::Parts) -> Response<Bytes> {
+        self.logout.counters.rejected.increment();
+        debug!("a request with a revoked credential was rejected");
+        let mut removals: Vec<HeaderValue> = Vec::new();
+        let _ = self.locations.visit_head(request.into(), |found| {
+            if let Some(removal) = found.cookie_removal
+                && !removals.contains(removal)
+                && self.is_revoked(found.value)
+            {
+                removals.push(removal.clone());
+            }
+            ControlFlow::Continue(())
+        });
+        self.answers.rejected(request, removals)
+    }
+}

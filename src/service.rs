@@ -1,0 +1,89 @@
+//! The service: does what the policy decides.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::future::ResponseFuture;
+use crate::policy::{Policy, Verdict};
+use crate::task::{self, Caller};
+use crate::tasks::Tasks;
+
+/// Catches logout and rejects revoked credentials in front of the service `S`.
+///
+/// Made by [`PolarLogoutLayer`](crate::PolarLogoutLayer). The inner service gets its requests with
+/// the body type [`RequestBody<B>`](crate::RequestBody), and the layer answers with
+/// [`ResponseBody<R>`](crate::ResponseBody): both wrap, neither boxes.
+#[derive(Clone, Debug)]
+pub struct PolarLogout<S> {
+    inner: S,
+    policy: Arc<Policy>,
+    tasks: Tasks,
+}
+
+impl<S> PolarLogout<S> {
+    pub(crate) fn new(inner: S, policy: Arc<Policy>, tasks: Tasks) -> Self {
+        Self { inner, policy, tasks }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for PolarLogout<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone,
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.policy.verdict((&request).into()) {
+            Verdict::Pass => {}
+            Verdict::PassAnonymous => request = self.without_revoked(request),
+            Verdict::Reject => {
+                let (parts, _) = request.into_parts();
+                return ResponseFuture::answered(self.policy.reject(&parts));
+            }
+            Verdict::Logout => return self.in_a_task(request, task::log_out),
+        }
+        if self.policy.reads_body((&request).into()) {
+            return self.in_a_task(request, task::read_body);
+        }
+        ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)))
+    }
+}
+
+impl<S> PolarLogout<S> {
+    fn without_revoked<B>(&self, request: Request<B>) -> Request<B> {
+        let (mut parts, body) = request.into_parts();
+        self.policy.locations.strip_head(&mut parts, |value| self.policy.is_revoked(value));
+        Request::from_parts(parts, body)
+    }
+
+    /// Gives the request to a task, whose answer, or whose call of the inner service, is waited for.
+    fn in_a_task<B, T>(
+        &mut self,
+        request: Request<B>,
+        task: impl FnOnce(Arc<Policy>, Request<B>, Caller<B>) -> T,
+    ) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>> + Clone,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let (caller, next) = Caller::new();
+        self.tasks.spawn(task(Arc::clone(&self.policy), request, caller));
+        // The service that was polled ready is the one to be called; its clone may not be ready.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::waiting(next, ready)
+    }
+}

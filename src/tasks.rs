@@ -1,0 +1,46 @@
+//! Work that outlives the request that asked for it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Error, ErrorKind};
+
+/// Runs on the runtime the layer was built in, whichever one a request is served by.
+#[derive(Clone, Debug)]
+pub(crate) struct Tasks {
+    runtime: Handle,
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    pub(crate) fn current() -> Result<Self, Error> {
+        let runtime = Handle::try_current().map_err(|error| {
+            Error::new(
+                ErrorKind::Runtime,
+                "no tokio runtime: call `build()` from within one, in an async `main` say",
+            )
+            .with_source(error)
+        })?;
+        Ok(Self { runtime, tracker: TaskTracker::new() })
+    }
+
+    /// Runs to its end, whoever waits or does not: a shutdown waits for it.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn_on(work, &self.runtime);
+    }
+
+    /// Runs until it ends by itself; a shutdown does not wait for it.
+    pub(crate) fn spawn_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
+    /// Waits until all is done, at most `limit`, and says how much is not.
+    pub(crate) async fn drain(&self, limit: Duration) -> usize {
+        self.tracker.close();
+        let _ = tokio::time::timeout(limit, self.tracker.wait()).await;
+        self.tracker.len()
+    }
+}
