@@ -18,6 +18,8 @@ mod route;
 mod service;
 mod task;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 
 pub use self::body::{RequestBody, ResponseBody};

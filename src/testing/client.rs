@@ -1,0 +1,62 @@
+//! Who calls: client authentication (RFC 6749, section 2.3.1).
+
+use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::tokens::issue;
+
+/// The application that this server knows.
+pub(super) struct Client {
+    pub(super) id: String,
+    pub(super) secret: String,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self { id: issue("polar_ci_"), secret: issue("polar_cs_") }
+    }
+
+    /// Basic is tried first. A wrong secret there leaves the form a chance, an unknown client does
+    /// not; and unknown it is 401 there, but 400 in the form.
+    pub(super) fn authenticate(&self, call: &Call) -> Result<(), Answer> {
+        if let Some((id, secret)) = call.basic()
+            && self.accepts(&id, &secret, StatusCode::UNAUTHORIZED)?
+        {
+            return Ok(());
+        }
+        if let (Some(id), Some(secret)) = (call.value("client_id"), call.value("client_secret"))
+            && self.accepts(id, secret, StatusCode::BAD_REQUEST)?
+        {
+            return Ok(());
+        }
+        Err(invalid_client(
+            StatusCode::UNAUTHORIZED,
+            "The client cannot authenticate with methods: \
+             ['client_secret_basic', 'client_secret_post']",
+        ))
+    }
+
+    fn accepts(&self, id: &str, secret: &str, unknown: StatusCode) -> Result<bool, Answer> {
+        if id.is_empty() || secret.is_empty() {
+            return Ok(false);
+        }
+        if id != self.id {
+            return Err(invalid_client(unknown, "The client does not exist on this server."));
+        }
+        Ok(secret == self.secret)
+    }
+}
+
+fn invalid_client(status: StatusCode, description: &str) -> Answer {
+    let error = "invalid_client";
+    let answer = Answer::described_error(status, error, description);
+    if status != StatusCode::UNAUTHORIZED {
+        return answer;
+    }
+    answer.header(
+        WWW_AUTHENTICATE,
+        &format!("Basic error=\"{error}\", error_description=\"{description}\""),
+    )
+}

@@ -1,0 +1,189 @@
+//! The server as a test holds it.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::DropGuard;
+
+use super::fault::Fault;
+use super::seen::{ReceivedRevoke, Seen};
+use super::server;
+use super::state::State;
+use super::tokens::{CODE_LIFETIME, Owner, TokenPair};
+use crate::polar::{ClientCredentials, PolarServer};
+
+/// A stand-in for Polar's OAuth server, on a loopback port of its own.
+///
+/// It speaks HTTP/1.1 and knows `POST /v1/oauth2/revoke`, `POST /v1/oauth2/introspect`,
+/// `POST /v1/oauth2/token` (`grant_type=refresh_token`) and `GET /v1/oauth2/userinfo`. As Polar
+/// does, it closes a connection that idles for five seconds, and goes on with a revoke call whose
+/// caller hung up.
+///
+/// Two things it leaves out, so that tests can rely on it: a token is dead *before* its revoke call
+/// is answered (for Polar's way see [`Fault::CommitAfter`]), and any number of calls at once are
+/// served (what the caller did is in [`Seen::most_in_flight`]).
+///
+/// Its clock is tokio's, so paused time works. On drop its tasks end, its connections are closed
+/// and its port is given back, as soon as the runtime turns to them.
+pub struct FakePolar {
+    address: SocketAddr,
+    state: Arc<State>,
+    _closing: DropGuard,
+}
+
+impl FakePolar {
+    /// Starts a server with a client (id and secret) of its own and no tokens.
+    ///
+    /// # Errors
+    ///
+    /// No loopback port can be had.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime whose I/O and time are enabled.
+    pub async fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State::new());
+        state.spawn(server::listen(listener, Arc::clone(&state)));
+        let closing = state.closing.clone().drop_guard();
+        Ok(Self { address, state, _closing: closing })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL, `http://127.0.0.1:PORT`, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The server to configure: [`PolarServer::Url`] of [`FakePolar::url`].
+    #[must_use]
+    pub fn server(&self) -> PolarServer {
+        PolarServer::Url(self.url())
+    }
+
+    /// The credentials to configure: the only ones that this server takes.
+    #[must_use]
+    pub fn credentials(&self) -> ClientCredentials {
+        ClientCredentials::new(self.client_id(), self.client_secret())
+    }
+
+    /// The application's client id, `polar_ci_...`.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.state.client.id
+    }
+
+    /// The application's client secret, `polar_cs_...`.
+    #[must_use]
+    pub fn client_secret(&self) -> &str {
+        &self.state.client.secret
+    }
+
+    /// A pair as a login makes it: the access token lives for 864,000 s, the refresh token until it
+    /// is revoked or used.
+    #[must_use]
+    pub fn mint(&self) -> TokenPair {
+        self.state.tokens().mint(Owner::App, CODE_LIFETIME)
+    }
+
+    /// An access token that was issued without a refresh token.
+    #[must_use]
+    pub fn mint_access_only(&self) -> String {
+        self.state.tokens().mint_access_only(Owner::App, CODE_LIFETIME)
+    }
+
+    /// A pair whose access token has expired. Its refresh token lives.
+    #[must_use]
+    pub fn mint_expired(&self) -> TokenPair {
+        self.state.tokens().mint(Owner::App, Duration::ZERO)
+    }
+
+    /// A pair of another application's: to revoke it is answered with 400 `invalid_grant`.
+    #[must_use]
+    pub fn mint_for_another_client(&self) -> TokenPair {
+        self.state.tokens().mint(Owner::Another, CODE_LIFETIME)
+    }
+
+    /// Whether the token still works: neither revoked nor used up by a refresh nor expired. `false`
+    /// for what was not minted here.
+    #[must_use]
+    pub fn is_alive(&self, token: &str) -> bool {
+        self.state.tokens().is_alive(token)
+    }
+
+    /// What was seen since the start.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        *self.state.seen.borrow()
+    }
+
+    /// The revoke calls received since the start, oldest first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<ReceivedRevoke> {
+        self.state.requests().clone()
+    }
+
+    /// Resolves once `condition` holds for what was seen, at once where it already does. Returns
+    /// what was seen at that moment.
+    ///
+    /// ```
+    /// # use tower_polar_logout::testing::FakePolar;
+    /// # async fn example(polar: FakePolar) {
+    /// // The call has arrived, whatever becomes of it.
+    /// polar.until(|seen| seen.revoke_calls >= 1).await;
+    /// # }
+    /// ```
+    pub async fn until(&self, condition: impl Fn(&Seen) -> bool) -> Seen {
+        let mut seen = self.state.seen.subscribe();
+        // It cannot be closed: the sender is in `self`.
+        seen.wait_for(condition).await.map_or_else(|_| self.seen(), |seen| *seen)
+    }
+
+    /// Resolves once revoke calls have ended at least `n` pairs since the start
+    /// ([`Seen::revoked`]), at once where they already have.
+    pub async fn revoked(&self, n: usize) {
+        self.until(|seen| seen.revoked >= n).await;
+    }
+
+    /// From now on, this happens to every revoke call. Replaces what was to happen before, that of
+    /// [`FakePolar::behave_next`] too.
+    pub fn behave(&self, fault: Fault) {
+        self.state.script().always(fault);
+    }
+
+    /// This happens to the next `n` revoke calls, then what happened before. A second order waits
+    /// until the first is through.
+    pub fn behave_next(&self, n: usize, fault: Fault) {
+        self.state.script().next(n, fault);
+    }
+
+    /// Takes at most so many calls a minute, over all endpoints but without those that carry a
+    /// Bearer. More are answered with 429, `retry-after: 60` whatever is left of the minute, and an
+    /// empty body. The minute starts with its first call. No limit is the default.
+    pub fn rate_limit(&self, per_minute: u32) {
+        self.state.set_rate_limit(Some(per_minute));
+    }
+
+    /// Back to normal: no fault, no rate limit. Calls that were frozen are served now.
+    pub fn recover(&self) {
+        self.state.set_rate_limit(None);
+        self.state.recover();
+    }
+}
+
+impl fmt::Debug for FakePolar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakePolar").field("url", &self.url()).finish_non_exhaustive()
+    }
+}

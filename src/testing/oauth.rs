@@ -1,0 +1,183 @@
+//! The endpoints: what a call is answered, and which pair it ends. No socket and no fault.
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::answer::Answer;
+use super::call::{Call, MAX_BODY};
+use super::client::Client;
+use super::tokens::{Found, Kind, Owner, PairId, REFRESH_LIFETIME, Tokens};
+
+/// What is to be done about a call.
+pub(super) struct Verdict {
+    pub(super) answer: Answer,
+    /// The pair that a revoke call ends. Not ended yet: when, and whether, a fault may decide.
+    pub(super) ends: Option<PairId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Revoke,
+    Introspect,
+    Token,
+    Userinfo,
+}
+
+impl Endpoint {
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/v1/oauth2/revoke" => Some(Self::Revoke),
+            "/v1/oauth2/introspect" => Some(Self::Introspect),
+            "/v1/oauth2/token" => Some(Self::Token),
+            "/v1/oauth2/userinfo" => Some(Self::Userinfo),
+            _ => None,
+        }
+    }
+
+    pub(super) fn method(self) -> Method {
+        match self {
+            Self::Revoke | Self::Introspect | Self::Token => Method::POST,
+            Self::Userinfo => Method::GET,
+        }
+    }
+}
+
+pub(super) fn answer(call: &Call, client: &Client, tokens: &mut Tokens) -> Verdict {
+    let verdict = route(call, tokens).and_then(|endpoint| match endpoint {
+        Endpoint::Revoke => revoke(call, client, tokens),
+        Endpoint::Introspect => introspect(call, client, tokens).map(Verdict::from),
+        Endpoint::Token => refresh(call, client, tokens).map(Verdict::from),
+        Endpoint::Userinfo => userinfo(call).map(Verdict::from),
+    });
+    verdict.unwrap_or_else(Verdict::from)
+}
+
+/// What happens to a call before its endpoint sees it.
+fn route(call: &Call, tokens: &Tokens) -> Result<Endpoint, Answer> {
+    if call.method == Method::POST && !call.headers.contains_key(CONTENT_LENGTH) {
+        let detail = "A Content-Length header is required.";
+        let body = json!({ "error": "LengthRequired", "detail": detail });
+        return Err(Answer::json(StatusCode::LENGTH_REQUIRED, &body));
+    }
+    if call.too_large {
+        let detail = format!("Request body exceeded the maximum allowed size of {MAX_BODY} bytes.");
+        let body = json!({ "error": "RequestBodyTooLarge", "detail": detail });
+        return Err(Answer::json(StatusCode::PAYLOAD_TOO_LARGE, &body));
+    }
+    let Some(endpoint) = Endpoint::at(&call.path) else {
+        return Err(elsewhere(&call.path));
+    };
+    if call.method != endpoint.method() {
+        let body = json!({ "detail": "Method Not Allowed" });
+        return Err(Answer::json(StatusCode::METHOD_NOT_ALLOWED, &body)
+            .header(CACHE_CONTROL, "private, no-store")
+            .header(ALLOW, endpoint.method().as_str()));
+    }
+    // On every endpoint, before it looks at the client's own credentials.
+    if call.bearer().is_some_and(|bearer| !is_live_access_token(&bearer, tokens)) {
+        return Err(Answer::invalid_token());
+    }
+    Ok(endpoint)
+}
+
+fn elsewhere(path: &str) -> Answer {
+    match path.strip_suffix('/') {
+        Some(without) if Endpoint::at(without).is_some() => {
+            Answer::empty(StatusCode::TEMPORARY_REDIRECT).header(LOCATION, without)
+        }
+        _ => Answer::json(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found" })),
+    }
+}
+
+fn is_live_access_token(bearer: &str, tokens: &Tokens) -> bool {
+    tokens.find(bearer).is_some_and(|found| found.kind == Kind::Access && found.alive)
+}
+
+fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Verdict, Answer> {
+    client.authenticate(call)?;
+    let found = search(call, tokens)?;
+    if found.is_some_and(|found| found.owner != Owner::App) {
+        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
+    }
+    let answer = Answer::oauth(StatusCode::OK, &json!({}));
+    Ok(Verdict { answer, ends: found.map(|found| found.pair) })
+}
+
+fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<Answer, Answer> {
+    client.authenticate(call)?;
+    let found = search(call, tokens)?;
+    let body = match found.filter(|found| found.alive && found.owner == Owner::App) {
+        None => json!({ "active": false }),
+        Some(found) => json!({
+            "active": true,
+            "client_id": client.id,
+            "token_type": match found.kind {
+                Kind::Access => "access_token",
+                Kind::Refresh => "refresh_token",
+            },
+            "iat": found.issued_at,
+            "exp": found.expires_at,
+        }),
+    };
+    Ok(Answer::oauth(StatusCode::OK, &body))
+}
+
+/// The token that a revoke or introspect call names. Polar takes the hint for a filter, so a wrong
+/// one finds nothing.
+fn search(call: &Call, tokens: &Tokens) -> Result<Option<Found>, Answer> {
+    let Some(token) = call.value("token") else {
+        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_request"));
+    };
+    let hint = match call.value("token_type_hint") {
+        None | Some("") => None,
+        Some("access_token") => Some(Kind::Access),
+        Some("refresh_token") => Some(Kind::Refresh),
+        Some(_) => return Err(Answer::error(StatusCode::UNAUTHORIZED, "unsupported_token_type")),
+    };
+    if !token.is_ascii() {
+        return Err(Answer::crashed());
+    }
+    Ok(tokens.find(token).filter(|found| hint.is_none_or(|hint| hint == found.kind)))
+}
+
+/// A refresh ends the old pair at once, its access token too.
+fn refresh(call: &Call, client: &Client, tokens: &mut Tokens) -> Result<Answer, Answer> {
+    client.authenticate(call)?;
+    if call.value("grant_type") != Some("refresh_token") {
+        return Err(Answer::error(StatusCode::BAD_REQUEST, "unsupported_grant_type"));
+    }
+    let Some(token) = call.value("refresh_token") else {
+        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_request"));
+    };
+    let usable =
+        |found: &Found| found.kind == Kind::Refresh && found.alive && found.owner == Owner::App;
+    let Some(old) = tokens.find(token).filter(usable) else {
+        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
+    };
+    tokens.end(old.pair);
+    let new = tokens.mint(Owner::App, REFRESH_LIFETIME);
+    let body = json!({
+        "token_type": "Bearer",
+        "access_token": new.access,
+        "refresh_token": new.refresh,
+        "expires_in": REFRESH_LIFETIME.as_secs(),
+        "scope": "openid",
+    });
+    Ok(Answer::oauth(StatusCode::OK, &body))
+}
+
+/// That a Bearer is a live access token's was checked on the way here; that there is one was not.
+fn userinfo(call: &Call) -> Result<Answer, Answer> {
+    if call.bearer().is_none() {
+        return Err(Answer::invalid_token());
+    }
+    let body = json!({ "sub": "00000000-0000-4000-8000-000000000000", "name": "A. User" });
+    Ok(Answer::oauth(StatusCode::OK, &body))
+}
+
+impl From<Answer> for Verdict {
+    fn from(answer: Answer) -> Self {
+        Self { answer, ends: None }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a test can ask about afterwards.
+
+use std::fmt;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+/// What [`FakePolar`](super::FakePolar) has seen since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// `POST`s to the revoke endpoint, whatever became of them.
+    pub revoke_calls: usize,
+    /// Revoke calls answered with 2xx, whether or not they revoked anything.
+    pub answered: usize,
+    /// Live pairs that a revoke call has ended; an access token without a refresh token counts as a
+    /// pair, and one whose access token has expired is live. Revoking a dead token adds nothing.
+    pub revoked: usize,
+    /// Calls to the introspection endpoint.
+    pub introspections: usize,
+    /// Calls to the userinfo endpoint.
+    pub userinfo: usize,
+    /// Revoke calls whose callers are waiting for an answer now.
+    pub in_flight: usize,
+    /// The most revoke calls whose callers were waiting at once.
+    pub most_in_flight: usize,
+}
+
+/// A revoke call, as it came.
+///
+/// `Debug` shows the names of its headers and form fields, and none of their values.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ReceivedRevoke {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its form, decoded and in order. Empty where the body was no form, or too large.
+    pub form: Vec<(String, String)>,
+    /// When it had come in whole.
+    pub at: Instant,
+}
+
+impl ReceivedRevoke {
+    /// The value of a form field; the last one counts, as it does for Polar.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        last_value(&self.form, name)
+    }
+}
+
+impl fmt::Debug for ReceivedRevoke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.keys().collect();
+        let form: Vec<_> = self.form.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ReceivedRevoke")
+            .field("headers", &headers)
+            .field("form", &form)
+            .field("at", &self.at)
+            .finish()
+    }
+}
+
+pub(super) fn last_value<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    form.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}

@@ -1,0 +1,85 @@
+//! The socket: from bytes to a call, and from an answer to bytes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::oauth::Endpoint;
+use super::revoke::revoke;
+use super::state::State;
+
+/// How long Polar keeps a connection that is not used.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How long to wait after a connection could not be accepted, for want of file descriptors say.
+const BREATHER: Duration = Duration::from_millis(50);
+
+pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                state.spawn(connection(stream, Arc::clone(&state)));
+            }
+            Err(_) => sleep(BREATHER).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, state: Arc<State>) {
+    let service = service_fn(move |request| serve(request, Arc::clone(&state)));
+    // An error is no news: the caller sent no HTTP, went away, or was hung up on.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// An error closes the connection without an answer.
+async fn serve(request: Request<Incoming>, state: Arc<State>) -> io::Result<Response<Full<Bytes>>> {
+    let call = Call::read(request).await.map_err(io::Error::other)?;
+    let endpoint = Endpoint::at(&call.path).filter(|endpoint| endpoint.method() == call.method);
+    let answer = match endpoint {
+        Some(Endpoint::Revoke) => answer_revoke(call, &state).await,
+        Some(Endpoint::Introspect) => {
+            state.seen.send_modify(|seen| seen.introspections += 1);
+            Some(answer_other(&call, &state))
+        }
+        Some(Endpoint::Userinfo) => {
+            state.seen.send_modify(|seen| seen.userinfo += 1);
+            Some(answer_other(&call, &state))
+        }
+        Some(Endpoint::Token) | None => Some(answer_other(&call, &state)),
+    };
+    answer.map(Answer::into_response).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+}
+
+async fn answer_revoke(call: Call, state: &Arc<State>) -> Option<Answer> {
+    let _in_flight = state.receive(&call);
+    // In a task of its own: Polar revokes also when its caller hangs up, and hyper drops this
+    // future then.
+    let answer = state.spawn(revoke(call, Arc::clone(state))).await.ok()???;
+    if answer.status.is_success() {
+        state.seen.send_modify(|seen| seen.answered += 1);
+    }
+    Some(answer)
+}
+
+fn answer_other(call: &Call, state: &State) -> Answer {
+    if !state.is_admitted(call) {
+        return Answer::rate_limited();
+    }
+    state.verdict(call).answer
+}

@@ -1,0 +1,755 @@
+//! `FakePolar` answers as Polar does, fails as it is told to, and survives what it is sent.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{self, Instant};
+use tower_polar_logout::testing::{FakePolar, Fault, TokenPair};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const VECTORS: &str = include_str!("polar/revoke-vectors.json");
+
+const REVOKE: &str = "/v1/oauth2/revoke";
+const INTROSPECT: &str = "/v1/oauth2/introspect";
+const TOKEN: &str = "/v1/oauth2/token";
+const USERINFO: &str = "/v1/oauth2/userinfo";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+// What Polar was recorded to do.
+
+#[tokio::test]
+async fn it_answers_every_recorded_request_as_polar_did() {
+    let polar = FakePolar::start().await.unwrap();
+    let recorded: Value = serde_json::from_str(VECTORS).unwrap();
+    let vectors = recorded["vectors"].as_array().unwrap();
+    assert_eq!(vectors.len(), 47);
+
+    let mut different = Vec::new();
+    for vector in vectors {
+        let differences = replay(&polar, vector).await;
+        if !differences.is_empty() {
+            different.push(format!("{}:\n    {}", vector["case"], differences.join("\n    ")));
+        }
+    }
+    println!("{} of 47 vectors answered as recorded", 47 - different.len());
+    assert!(different.is_empty(), "answered otherwise:\n{}", different.join("\n"));
+}
+
+/// Sends what a vector says, and lists in what the answer is not the recorded one.
+async fn replay(polar: &FakePolar, vector: &Value) -> Vec<String> {
+    let minted = Minted::new(polar).await;
+    let text = |value: &Value| minted.fill(polar, value.as_str().unwrap());
+
+    let mut request = Request::new(
+        vector["method"].as_str().unwrap_or("POST"),
+        vector["path"].as_str().unwrap_or(REVOKE),
+    );
+    let query = pairs(&vector["query"], text);
+    if !query.is_empty() {
+        request.target = format!("{}?{}", request.target, encode(&query));
+    }
+    if let Some(basic) = vector["basic"].as_array() {
+        request = request.basic(&text(&basic[0]), &text(&basic[1]));
+    }
+    if !vector["authorization"].is_null() {
+        request = request.header("authorization", &text(&vector["authorization"]));
+    }
+    request.chunked = vector["chunked"] == true;
+    let content_type = match vector.get("content_type") {
+        None => Some(FORM),
+        Some(value) => value.as_str(),
+    };
+    let form = pairs(&vector["form"], text);
+    if request.method != "GET" {
+        request.body = Some(match content_type {
+            Some("application/json") => Value::from_iter(form).to_string(),
+            _ => encode(&form),
+        });
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+    }
+
+    let reply = request.send(polar.address()).await.unwrap();
+    let mut differences = compare(&reply, &vector["expect"]);
+    if let Some(expected) = vector.get("pair_afterwards") {
+        let word = |alive| if alive { "alive" } else { "dead" };
+        let (access, refresh) = match vector["form"]["token"].as_str() {
+            Some(token) if token.contains("$OTHER_CLIENTS") => {
+                let TokenPair { access, refresh, .. } = &minted.another_clients;
+                (polar.is_alive(access), polar.is_alive(refresh))
+            }
+            Some(token) if token.contains("$EXPIRED") => works(polar, &minted.expired).await,
+            _ => works(polar, &minted.pair).await,
+        };
+        let seen = json!({ "access": word(access), "refresh": word(refresh) });
+        if seen != *expected {
+            differences.push(format!("pair afterwards: {seen}, recorded {expected}"));
+        }
+    }
+    differences
+}
+
+fn compare(reply: &Reply, expect: &Value) -> Vec<String> {
+    let mut seen = vec![("status", json!(reply.status))];
+    for name in ["cache_control", "www_authenticate", "allow", "location"] {
+        seen.push((name, json!(reply.header(&name.replace('_', "-")))));
+    }
+    if expect.get("body").is_some() {
+        seen.push(("body", reply.json()));
+    }
+    if expect.get("text").is_some() {
+        seen.push(("text", json!(reply.body)));
+    }
+    // A header that was not recorded was not there: null on both sides.
+    seen.iter()
+        .filter(|(name, value)| expect[name] != *value)
+        .map(|(name, value)| format!("{name}: {value}, recorded {}", expect[name]))
+        .collect()
+}
+
+/// Whether the access and the refresh token work, by using both: the refresh token up.
+async fn works(polar: &FakePolar, pair: &TokenPair) -> (bool, bool) {
+    let alive = (polar.is_alive(&pair.access), polar.is_alive(&pair.refresh));
+    let access = userinfo(polar, &pair.access).await.status == 200;
+    let refresh = refresh(polar, &pair.refresh).await.status == 200;
+    assert_eq!((access, refresh), alive);
+    alive
+}
+
+/// The values that the vectors' `$NAMES` stand for.
+struct Minted {
+    pair: TokenPair,
+    expired: TokenPair,
+    access_only: String,
+    another_clients: TokenPair,
+    revoked: String,
+}
+
+impl Minted {
+    async fn new(polar: &FakePolar) -> Self {
+        let revoked = polar.mint().access;
+        assert_eq!(revoke(polar, &revoked).await.unwrap().status, 200);
+        Self {
+            pair: polar.mint(),
+            expired: polar.mint_expired(),
+            access_only: polar.mint_access_only(),
+            another_clients: polar.mint_for_another_client(),
+            revoked,
+        }
+    }
+
+    fn fill(&self, polar: &FakePolar, text: &str) -> String {
+        if let Some(length) = text.strip_prefix("x*") {
+            return "x".repeat(length.parse().unwrap());
+        }
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        // Longer names before those that they begin with.
+        let filled = text
+            .replace("$CLIENT_ID_PERCENT_ENCODED", &encoded(polar.client_id()))
+            .replace("$CLIENT_SECRET_PERCENT_ENCODED", &encoded(polar.client_secret()))
+            .replace("$CLIENT_ID", polar.client_id())
+            .replace("$CLIENT_SECRET", polar.client_secret())
+            .replace("$OTHER_CLIENTS_ACCESS", &self.another_clients.access)
+            .replace("$OTHER_CLIENTS_REFRESH", &self.another_clients.refresh)
+            .replace("$EXPIRED_ACCESS", &self.expired.access)
+            .replace("$REVOKED_ACCESS", &self.revoked)
+            .replace("$ACCESS_ONLY", &self.access_only)
+            .replace("$ACCESS", &self.pair.access)
+            .replace("$REFRESH", &self.pair.refresh);
+        assert!(!filled.contains('$'), "a name that this test does not know: {filled}");
+        filled
+    }
+}
+
+/// A form is an object, or a list of pairs where a name comes twice.
+fn pairs(form: &Value, text: impl Fn(&Value) -> String) -> Vec<(String, String)> {
+    match form {
+        Value::Array(list) => {
+            list.iter().map(|pair| (pair[0].as_str().unwrap().to_owned(), text(&pair[1]))).collect()
+        }
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+// Tokens.
+
+#[tokio::test]
+async fn tokens_and_credentials_have_polars_shape_and_checksum() {
+    assert_eq!(crc32(b"123456789"), 0xCBF4_3926, "the check value of CRC-32");
+    let polar = FakePolar::start().await.unwrap();
+    let mut seen = HashSet::new();
+    for _ in 0..50 {
+        let TokenPair { access, refresh, .. } = polar.mint();
+        for (token, prefix) in [(access, "polar_at_u_"), (refresh, "polar_rt_u_")] {
+            assert_eq!(token.len(), 54);
+            assert_shape(&token, prefix);
+            assert!(seen.insert(token));
+        }
+    }
+    assert_shape(&polar.mint_access_only(), "polar_at_u_");
+    assert_shape(polar.client_id(), "polar_ci_");
+    assert_shape(polar.client_secret(), "polar_cs_");
+    assert_eq!((polar.client_id().len(), polar.client_secret().len()), (52, 52));
+    assert_ne!(polar.client_id(), FakePolar::start().await.unwrap().client_id());
+}
+
+fn assert_shape(token: &str, prefix: &str) {
+    let rest = token.strip_prefix(prefix).unwrap();
+    assert!(rest.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let (random, checksum) = rest.split_at(37);
+    let value = checksum.bytes().fold(0, |value, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' => byte - b'A' + 10,
+            _ => byte - b'a' + 36,
+        };
+        value * 62 + u64::from(digit)
+    });
+    assert_eq!(value, u64::from(crc32(random.as_bytes())));
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[tokio::test]
+async fn a_refresh_ends_the_old_pair_and_no_other() {
+    let polar = FakePolar::start().await.unwrap();
+    let (old, bystander) = (polar.mint(), polar.mint());
+
+    let reply = refresh(&polar, &old.refresh).await.json();
+    let new = reply["access_token"].as_str().unwrap();
+    assert_eq!(reply["expires_in"], 3600);
+    assert!(!polar.is_alive(&old.access) && !polar.is_alive(&old.refresh));
+    assert!(polar.is_alive(new) && polar.is_alive(reply["refresh_token"].as_str().unwrap()));
+    assert_eq!(works(&polar, &bystander).await, (true, true));
+
+    let again = refresh(&polar, &old.refresh).await;
+    assert_eq!((again.status, again.json()), (400, json!({ "error": "invalid_grant" })));
+
+    // Revoking what the refresh has used up leaves what it made.
+    assert_eq!(revoke(&polar, &old.refresh).await.unwrap().status, 200);
+    assert!(polar.is_alive(new));
+    assert_eq!(polar.seen().revoked, 0);
+}
+
+#[tokio::test]
+async fn a_revoked_pair_leaves_the_others_alive() {
+    let polar = FakePolar::start().await.unwrap();
+    let (gone, stays) = (polar.mint(), polar.mint());
+    assert_eq!(revoke(&polar, &gone.refresh).await.unwrap().status, 200);
+    assert_eq!(works(&polar, &gone).await, (false, false));
+    assert_eq!(works(&polar, &stays).await, (true, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_token_expires_and_its_refresh_token_does_not() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let refreshed = refresh(&polar, &polar.mint().refresh).await.json();
+    let refreshed = refreshed["access_token"].as_str().unwrap();
+
+    time::advance(Duration::from_secs(3_599)).await;
+    assert!(polar.is_alive(refreshed));
+    time::advance(Duration::from_secs(1)).await;
+    assert!(!polar.is_alive(refreshed) && polar.is_alive(&pair.access));
+    time::advance(Duration::from_secs(864_000)).await;
+    assert!(!polar.is_alive(&pair.access) && polar.is_alive(&pair.refresh));
+}
+
+#[tokio::test]
+async fn introspection_tells_the_live_from_the_dead() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+
+    let live = introspect(&polar, &pair.access).await.json();
+    assert_eq!(live["active"], true);
+    assert!(live["exp"].as_u64().unwrap().abs_diff(now + 864_000) <= 5);
+    assert_eq!(introspect(&polar, &pair.refresh).await.json()["active"], true);
+
+    revoke(&polar, &pair.access).await.unwrap();
+    let dead = json!({ "active": false });
+    assert_eq!(introspect(&polar, &pair.access).await.json(), dead);
+    assert_eq!(introspect(&polar, &polar.mint_expired().access).await.json(), dead);
+    assert_eq!(introspect(&polar, &polar.mint_for_another_client().access).await.json(), dead);
+    assert_eq!(introspect(&polar, "garbage").await.json(), dead);
+    assert_eq!(polar.seen().introspections, 6);
+}
+
+#[tokio::test]
+async fn userinfo_rejects_what_is_no_live_access_token() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    assert_eq!(userinfo(&polar, &pair.access).await.status, 200);
+    for token in [&pair.refresh, &polar.mint_expired().access, "garbage"] {
+        let reply = userinfo(&polar, token).await;
+        assert_eq!(reply.status, 401);
+        let challenge = reply.header("www-authenticate").unwrap();
+        assert!(challenge.starts_with("Bearer realm=\"polar\", error=\"invalid_token\""));
+    }
+    let without = Request::new("GET", USERINFO).send(polar.address()).await.unwrap();
+    assert_eq!(without.status, 401);
+    assert_eq!(polar.seen().userinfo, 5);
+}
+
+// Faults.
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_comes_before_everything_else() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave(Fault::Delay(Duration::from_secs(60)));
+
+    let start = Instant::now();
+    let call = revoke(&polar, &pair.access);
+    let watch = async {
+        polar.until(|seen| seen.in_flight == 1).await;
+        time::sleep(Duration::from_secs(59)).await;
+        assert!(polar.is_alive(&pair.access));
+    };
+    let (reply, ()) = tokio::join!(call, watch);
+    assert_eq!(reply.unwrap().status, 200);
+    assert!(start.elapsed() >= Duration::from_secs(60));
+    assert!(!polar.is_alive(&pair.access));
+}
+
+#[tokio::test]
+async fn a_status_has_no_body_and_revokes_nothing() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    polar.behave(Fault::Status { status, retry_after: Some("900".to_owned()) });
+    let reply = revoke(&polar, &pair.access).await.unwrap();
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("900")));
+    assert_eq!(reply.body, "");
+    assert!(polar.is_alive(&pair.access));
+
+    for retry_after in [None, Some("no\nheader".to_owned())] {
+        polar.behave(Fault::Status { status, retry_after });
+        let reply = revoke(&polar, &pair.access).await.unwrap();
+        assert_eq!((reply.status, reply.header("retry-after")), (429, None));
+    }
+    assert_eq!((polar.seen().revoke_calls, polar.seen().answered), (3, 0));
+}
+
+#[tokio::test]
+async fn an_answer_can_be_anything() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let body = json!({ "error": "temporarily_unavailable" });
+    polar.behave(Fault::Answer { status: StatusCode::BAD_GATEWAY, body: body.clone() });
+    let reply = revoke(&polar, &pair.access).await.unwrap();
+    assert_eq!((reply.status, reply.json()), (502, body.clone()));
+
+    // Also what HTTP has no room for: the server goes on.
+    for status in [100, 101, 204, 304, 999] {
+        let status = StatusCode::from_u16(status).unwrap();
+        polar.behave(Fault::Answer { status, body: body.clone() });
+        revoke_request(&polar, &pair.access).send(polar.address()).await;
+    }
+    assert!(polar.is_alive(&pair.access));
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_not_answered() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+
+    polar.behave(Fault::Drop);
+    assert!(revoke(&polar, &pair.access).await.is_none());
+    assert!(polar.is_alive(&pair.access));
+
+    polar.behave(Fault::DropAfterRevoking);
+    assert!(revoke(&polar, &pair.access).await.is_none());
+    assert!(!polar.is_alive(&pair.access));
+
+    let seen = polar.seen();
+    assert_eq!((seen.revoke_calls, seen.answered, seen.revoked), (2, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_call_is_served_at_the_thaw() {
+    let polar = FakePolar::start().await.unwrap();
+    let pairs = [polar.mint(), polar.mint(), polar.mint()];
+    polar.behave(Fault::Freeze);
+
+    let calls = async {
+        tokio::join!(
+            revoke(&polar, &pairs[0].access),
+            revoke(&polar, &pairs[1].access),
+            revoke(&polar, &pairs[2].access),
+        )
+    };
+    let thaw = async {
+        polar.until(|seen| seen.in_flight == 3).await;
+        time::sleep(HOUR).await;
+        assert!(pairs.iter().all(|pair| polar.is_alive(&pair.access)));
+        // Another fault is no thaw.
+        polar.behave(Fault::Drop);
+        time::sleep(HOUR).await;
+        assert_eq!(polar.seen().in_flight, 3);
+        polar.recover();
+    };
+    let ((a, b, c), ()) = tokio::join!(calls, thaw);
+    assert!([a, b, c].into_iter().all(|reply| reply.unwrap().status == 200));
+    assert!(!pairs.iter().any(|pair| polar.is_alive(&pair.access)));
+
+    let seen = polar.seen();
+    assert_eq!((seen.in_flight, seen.most_in_flight), (0, 3));
+    assert_eq!((seen.answered, seen.revoked), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_commit_comes_after_the_answer() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave(Fault::CommitAfter(Duration::from_millis(124)));
+
+    let start = Instant::now();
+    assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
+    assert!(polar.is_alive(&pair.access));
+    polar.revoked(1).await;
+    assert!(start.elapsed() >= Duration::from_millis(124));
+    assert!(!polar.is_alive(&pair.access));
+}
+
+#[tokio::test]
+async fn a_lost_commit_looks_like_any_other() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave(Fault::LoseCommit);
+    assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
+    assert_eq!(works(&polar, &pair).await, (true, true));
+    assert_eq!((polar.seen().answered, polar.seen().revoked), (1, 0));
+}
+
+#[tokio::test]
+async fn orders_for_the_next_calls_are_taken_in_turn() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let status = |status| Fault::Status { status, retry_after: None };
+    polar.behave(status(StatusCode::BAD_GATEWAY));
+    polar.behave_next(0, Fault::Drop);
+    polar.behave_next(2, status(StatusCode::SERVICE_UNAVAILABLE));
+    polar.behave_next(1, status(StatusCode::GATEWAY_TIMEOUT));
+    for expected in [503, 503, 504, 502, 502] {
+        assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, expected);
+    }
+    polar.behave_next(9, Fault::Drop);
+    polar.recover();
+    assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_limit_spares_bearers_and_ends_with_its_minute() {
+    let polar = FakePolar::start().await.unwrap();
+    let (first, second, third) = (polar.mint(), polar.mint(), polar.mint());
+    polar.rate_limit(2);
+
+    assert_eq!(revoke(&polar, &first.access).await.unwrap().status, 200);
+    assert_eq!(introspect(&polar, &first.access).await.status, 200);
+    let limited = revoke(&polar, &second.access).await.unwrap();
+    assert_eq!((limited.status, limited.header("retry-after")), (429, Some("60")));
+    assert_eq!(limited.body, "");
+    assert_eq!(introspect(&polar, &first.access).await.status, 429);
+    assert_eq!(userinfo(&polar, &second.access).await.status, 200);
+
+    time::advance(Duration::from_secs(60)).await;
+    assert_eq!(revoke(&polar, &second.access).await.unwrap().status, 200);
+
+    polar.rate_limit(0);
+    assert_eq!(revoke(&polar, &third.access).await.unwrap().status, 429);
+    polar.recover();
+    assert_eq!(revoke(&polar, &third.access).await.unwrap().status, 200);
+}
+
+// What a test can see.
+
+#[tokio::test]
+async fn received_calls_can_be_looked_at_and_show_no_secret() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let before = Instant::now();
+    revoke_request(&polar, &pair.access)
+        .header("x-forwarded-for", "192.0.2.1")
+        .send(polar.address())
+        .await
+        .unwrap();
+
+    let requests = polar.requests();
+    assert_eq!(requests.len(), 1);
+    let request = &requests[0];
+    assert_eq!(request.headers["x-forwarded-for"], "192.0.2.1");
+    assert_eq!(request.form[0], ("token".to_owned(), pair.access.clone()));
+    assert_eq!(request.value("client_id"), Some(polar.client_id()));
+    assert_eq!(request.value("token_type_hint"), None);
+    assert!(request.at >= before && request.at <= Instant::now());
+
+    let shown = format!("{polar:?} {pair:?} {requests:?} {:?}", polar.seen());
+    for secret in [&pair.access, &pair.refresh, polar.client_secret(), "192.0.2.1"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert!(shown.contains("x-forwarded-for") && shown.contains("client_secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_caller_hung_up_still_revokes() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave(Fault::Delay(Duration::from_secs(1)));
+
+    let mut stream = TcpStream::connect(polar.address()).await.unwrap();
+    stream.write_all(&revoke_request(&polar, &pair.access).bytes()).await.unwrap();
+    polar.until(|seen| seen.in_flight == 1).await;
+    drop(stream);
+    polar.until(|seen| seen.in_flight == 0).await;
+    assert!(polar.is_alive(&pair.access));
+    polar.revoked(1).await;
+    assert!(!polar.is_alive(&pair.access));
+    assert_eq!(polar.seen().answered, 0);
+}
+
+// The socket.
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_serves_many_calls_and_is_closed_when_idle() {
+    let polar = FakePolar::start().await.unwrap();
+    let mut stream = TcpStream::connect(polar.address()).await.unwrap();
+    for _ in 0..2 {
+        let pair = polar.mint();
+        let mut request = revoke_request(&polar, &pair.access);
+        request.headers.retain(|(name, _)| name != "connection");
+        stream.write_all(&request.bytes()).await.unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        // The rest, whose length the next answer must not run into.
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"{}") {
+            rest.push(stream.read_u8().await.unwrap());
+        }
+    }
+    let idle_since = Instant::now();
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    let idle = idle_since.elapsed();
+    assert!(idle >= Duration::from_secs(5) && idle < Duration::from_secs(6), "{idle:?}");
+}
+
+#[tokio::test]
+async fn drop_closes_connections_and_port() {
+    let polar = FakePolar::start().await.unwrap();
+    let address = polar.address();
+    polar.behave(Fault::Freeze);
+    let request = revoke_request(&polar, &polar.mint().access);
+    let call = tokio::spawn(async move { request.send(address).await });
+    polar.until(|seen| seen.in_flight == 1).await;
+
+    drop(polar);
+    assert!(call.await.unwrap().is_none());
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    time::timeout(Duration::from_secs(30), closed).await.expect("the port is still open");
+}
+
+#[tokio::test]
+async fn hostile_bytes_do_it_no_harm() {
+    let polar = FakePolar::start().await.unwrap();
+    let post = format!("POST {REVOKE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let hostile: [Vec<u8>; 14] = [
+        every_byte.repeat(1000),
+        b"\r\n\r\n\r\n".to_vec(),
+        b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+        b"GET /\xff%zz HTTP/1.1\r\n\r\n".to_vec(),
+        b"* * *\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+        [b"GET /".as_slice(), &b"x".repeat(1_000_000), b" HTTP/1.1\r\n\r\n"].concat(),
+        format!("{post}content-length: -1\r\n\r\n").into(),
+        format!("{post}content-length: 99999999999999999999\r\n\r\n").into(),
+        format!("{post}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").into(),
+        format!("{post}content-length: 9999\r\n\r\ntoken=half").into(),
+        [
+            format!("{post}content-type: {FORM}\r\ncontent-length: 256\r\n\r\n").as_bytes(),
+            &every_byte,
+        ]
+        .concat(),
+        [
+            post.as_bytes(),
+            b"content-length: 0\r\nauthorization: Basic \xff\xfe%\r\ncontent-type: \xff\r\n\r\n",
+        ]
+        .concat(),
+    ];
+    for bytes in hostile {
+        // Refused, answered or cut off: only what comes next matters.
+        let mut stream = TcpStream::connect(polar.address()).await.unwrap();
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+
+        let pair = polar.mint();
+        assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
+        assert!(!polar.is_alive(&pair.access));
+    }
+    for credentials in ["", ":", "a", "a:", ":b", "%ff%zz:%", "\u{e9}:\u{e9}"] {
+        let request = Request::new("POST", REVOKE).form(&[("token", "x")]);
+        let value = format!("Basic {}", STANDARD.encode(credentials));
+        let reply = request.header("authorization", &value).send(polar.address()).await.unwrap();
+        assert_eq!(reply.status, 401, "{credentials}");
+    }
+}
+
+// A client of few words.
+
+struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    chunked: bool,
+}
+
+impl Request {
+    fn new(method: &str, target: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: vec![("connection".to_owned(), "close".to_owned())],
+            body: None,
+            chunked: false,
+        }
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn basic(self, id: &str, secret: &str) -> Self {
+        let credentials = STANDARD.encode(format!("{id}:{secret}"));
+        self.header("authorization", &format!("Basic {credentials}"))
+    }
+
+    fn form(mut self, form: &[(&str, &str)]) -> Self {
+        self.body = Some(encode(form));
+        self.header("content-type", FORM)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut head = vec![format!("{} {} HTTP/1.1", self.method, self.target)];
+        head.push("host: polar".to_owned());
+        head.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        let body = match &self.body {
+            None => String::new(),
+            Some(body) if self.chunked => {
+                head.push("transfer-encoding: chunked".to_owned());
+                format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+            }
+            Some(body) => {
+                head.push(format!("content-length: {}", body.len()));
+                body.clone()
+            }
+        };
+        format!("{}\r\n\r\n{body}", head.join("\r\n")).into_bytes()
+    }
+
+    /// `None` where the connection was closed without an answer.
+    async fn send(&self, address: SocketAddr) -> Option<Reply> {
+        let answer = exchange(address, &self.bytes()).await.unwrap_or_default();
+        if answer.is_empty() {
+            return None;
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        Some(Reply { status, headers: lines.map(header).collect(), body: body.to_owned() })
+    }
+}
+
+struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// Sends the bytes and no more, and reads until the server has nothing to add.
+async fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
+    let write = async move {
+        // The server may have hung up before it had read everything.
+        let _ = writer.write_all(bytes).await;
+        writer
+    };
+    let mut answer = Vec::new();
+    let (_writer, read) = tokio::join!(write, reader.read_to_end(&mut answer));
+    read.map(|_| answer)
+}
+
+fn encode(form: &[(impl AsRef<str>, impl AsRef<str>)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
+}
+
+fn revoke_request(polar: &FakePolar, token: &str) -> Request {
+    Request::new("POST", REVOKE).form(&[
+        ("token", token),
+        ("client_id", polar.client_id()),
+        ("client_secret", polar.client_secret()),
+    ])
+}
+
+async fn revoke(polar: &FakePolar, token: &str) -> Option<Reply> {
+    revoke_request(polar, token).send(polar.address()).await
+}
+
+async fn introspect(polar: &FakePolar, token: &str) -> Reply {
+    let request = Request { target: INTROSPECT.to_owned(), ..revoke_request(polar, token) };
+    request.send(polar.address()).await.unwrap()
+}
+
+async fn refresh(polar: &FakePolar, token: &str) -> Reply {
+    let request = Request::new("POST", TOKEN).form(&[
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token),
+        ("client_id", polar.client_id()),
+        ("client_secret", polar.client_secret()),
+    ]);
+    request.send(polar.address()).await.unwrap()
+}
+
+async fn userinfo(polar: &FakePolar, token: &str) -> Reply {
+    let request = Request::new("GET", USERINFO).header("authorization", &format!("Bearer {token}"));
+    request.send(polar.address()).await.unwrap()
+}
