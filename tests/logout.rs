@@ -1,0 +1,525 @@
+//! What becomes of a logout: every row of the table of answers, in axum and in bare hyper.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{App, SERVERS, Server, bearer, builder, start_polar};
+use http::{Method, StatusCode};
+use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::{
+    Builder, ClearSiteData, CookieLocation, LogoutOutcome, Revocation, SameSite, TokenLocation,
+};
+
+const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+const CROSS_SITE: (&str, &str) = ("sec-fetch-site", "cross-site");
+
+async fn start(server: Server, builder: Builder) -> App {
+    App::start(server, builder.build().await.expect("a layer")).await
+}
+
+async fn for_each_server<F: Future<Output = ()>>(story: impl Fn(Server, FakePolar) -> F) {
+    for server in SERVERS {
+        story(server, start_polar().await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_logout_kills_the_token_here_and_at_polar() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar)).await;
+        let pair = polar.mint();
+        let authorization = bearer(&pair.access);
+        let token = [("authorization", &*authorization)];
+        assert_eq!(app.get("/me", &token).await.status, StatusCode::OK);
+
+        let answer = app.post("/logout", &token).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(!polar.is_alive(&pair.access), "dead at Polar");
+        assert!(!polar.is_alive(&pair.refresh), "either token kills the pair");
+
+        let calls = app.calls();
+        let answer = app.get("/me", &token).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(app.calls(), calls, "the app never saw it");
+        assert!(app.handle.is_revoked(&pair.access));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).redirect_to("/bye?from=logout")).await;
+        for (accept, status) in [
+            (BROWSER, StatusCode::SEE_OTHER),
+            (("accept", "application/json"), StatusCode::NO_CONTENT),
+            (("accept", "*/*"), StatusCode::NO_CONTENT),
+        ] {
+            let cookie = format!("access_token={}", polar.mint().access);
+            let answer = app.post("/logout", &[("cookie", &cookie), accept]).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+            if status == StatusCode::SEE_OTHER {
+                assert_eq!(answer.header("location"), "/bye?from=logout");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get_202() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).redirect_to("/")).await;
+        polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+        for (accept, status) in
+            [(BROWSER, StatusCode::SEE_OTHER), (("accept", "*/*"), StatusCode::ACCEPTED)]
+        {
+            let pair = polar.mint();
+            let cookie = format!("access_token={}", pair.access);
+            let answer = app.post("/logout", &[("cookie", &cookie), accept]).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+            assert!(app.handle.is_revoked(&pair.access), "dead here whatever Polar does");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_without_a_token_still_ends_the_session_of_the_browser() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).redirect_to("/")).await;
+        for (accept, status) in
+            [(BROWSER, StatusCode::SEE_OTHER), (("accept", "*/*"), StatusCode::NO_CONTENT)]
+        {
+            for cookie in ["", "access_token=", "other=1"] {
+                let answer = app.post("/logout", &[accept, ("cookie", cookie)]).await;
+                assert_eq!(answer.status, status);
+                assert_eq!(answer.header("cache-control"), "no-store");
+                assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+            }
+        }
+        assert_eq!(app.handle.counts().revoked, 0, "the empty value is no credential");
+        assert_eq!(polar.seen().revoke_calls, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_denylist_is_said_aloud_and_forgets_nobody() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).limit(1).redirect_to("/")).await;
+        let (first, second) = (polar.mint(), polar.mint());
+        app.post("/logout", &[("authorization", &bearer(&first.access))]).await;
+        for accept in [BROWSER, ("accept", "*/*")] {
+            let cookie = format!("access_token={}", second.access);
+            let answer = app.post("/logout", &[("cookie", &cookie), accept]).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.header("retry-after"), "60");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert!(answer.removed_cookies().is_empty(), "the browser keeps it, to try again");
+        }
+        assert!(app.handle.is_revoked(&first.access), "no older one makes way");
+        assert!(!polar.is_alive(&second.access), "Polar was told all the same");
+        assert_eq!(app.handle.counts().full, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cross_site_logout_by_cookie_is_forbidden_and_revokes_nothing() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).redirect_to("/")).await;
+        let pair = polar.mint();
+        let cookie = format!("access_token={}", pair.access);
+        for accept in [BROWSER, ("accept", "*/*")] {
+            let answer = app.post("/logout", &[("cookie", &cookie), CROSS_SITE, accept]).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN);
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert!(answer.removed_cookies().is_empty());
+        }
+        // A token of the attacker's own beside the cookie changes nothing.
+        let own = bearer(&polar.mint().access);
+        let both = [("cookie", &*cookie), CROSS_SITE, ("authorization", &own)];
+        assert_eq!(app.post("/logout", &both).await.status, StatusCode::FORBIDDEN);
+        assert!(polar.is_alive(&pair.access));
+        assert!(!app.handle.is_revoked(&pair.access));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cross_site_logout_without_the_cookie_does_not_make_the_browser_forget_it() {
+    for_each_server(|server, polar| async move {
+        // SameSite=Lax kept the cookie at home; the answer must not remove it all the same.
+        let app = start(server, builder(&polar).redirect_to("/")).await;
+        let answer = app.post("/logout", &[CROSS_SITE, BROWSER]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        assert!(answer.removed_cookies().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trusted_origin_may_log_its_users_out() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).trusted_origin("https://app.example.com")).await;
+        let cookie = format!("access_token={}", polar.mint().access);
+        let from = |origin| [("cookie", &*cookie), CROSS_SITE, ("origin", origin)];
+        let answer = app.post("/logout", &from("https://evil.example.com")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        let answer = app.post("/logout", &from("https://app.example.com")).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_the_caller_put_there_needs_no_same_site() {
+    for_each_server(|server, polar| async move {
+        let app = start(
+            server,
+            builder(&polar)
+                .access_token(TokenLocation::header("x-token"))
+                .refresh_token(TokenLocation::form("token")),
+        )
+        .await;
+        let (a, b, c) = (polar.mint(), polar.mint(), polar.mint());
+        let answer =
+            app.post("/logout", &[CROSS_SITE, ("authorization", &bearer(&a.access))]).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let answer = app.post("/logout", &[CROSS_SITE, ("x-token", &b.access)]).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let form = format!("token={}", c.refresh);
+        let answer = app.send(Method::POST, "/logout", &[CROSS_SITE], form).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        for token in [&a.access, &b.access, &c.refresh] {
+            assert!(!polar.is_alive(token));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_preflight_and_every_other_method_and_path_go_to_the_app() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar)).await;
+        let preflight =
+            [("origin", "https://x.example"), ("access-control-request-method", "POST")];
+        assert!(app.send(Method::OPTIONS, "/logout", &preflight, "").await.is_from_app());
+        for path in ["/logout/", "/logout/x", "/Logout", "/", "/x/logout"] {
+            assert!(app.post(path, &[]).await.is_from_app(), "{path}");
+        }
+        assert!(app.get("/logout", &[]).await.is_from_app());
+        assert_eq!(app.post("/logout?next=/", &[]).await.status, StatusCode::NO_CONTENT);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_routes_log_out_each_by_its_method() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).logout_route(Method::DELETE, "/session")).await;
+        let authorization = bearer(&polar.mint().access);
+        let token = [("authorization", &*authorization)];
+        assert!(app.post("/session", &token).await.is_from_app());
+        let answer = app.send(Method::DELETE, "/session", &token, "").await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert_eq!(app.get("/", &token).await.status, StatusCode::UNAUTHORIZED);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn repeating_a_logout_is_harmless() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar)).await;
+        let authorization = bearer(&polar.mint().access);
+        for _ in 0..3 {
+            let answer = app.post("/logout", &[("authorization", &authorization)]).await;
+            assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        }
+        assert_eq!(app.handle.counts().revoked, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strict_mode_turns_not_confirmed_into_503_and_keeps_the_cookie() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).strict().redirect_to("/")).await;
+        polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+        let pair = polar.mint();
+        let cookie = format!("access_token={}", pair.access);
+        let answer = app.post("/logout", &[("cookie", &cookie), BROWSER]).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.header("retry-after"), "5");
+        assert!(answer.removed_cookies().is_empty());
+        assert!(app.handle.is_revoked(&pair.access));
+
+        polar.recover();
+        let answer = app.post("/logout", &[("cookie", &cookie), BROWSER]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        assert!(!polar.is_alive(&pair.access));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_polar_refuses_for_good_is_dead_here_all_the_same() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar)).await;
+        let foreign = polar.mint_for_another_client();
+        let answer = app.post("/logout", &[("authorization", &bearer(&foreign.access))]).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert!(app.handle.is_revoked(&foreign.access));
+        assert_eq!(app.handle.counts().refused, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cookies_are_removed_with_what_they_were_set_with_and_the_rest_on_request_only() {
+    for_each_server(|server, polar| async move {
+        let cookie: CookieLocation = TokenLocation::cookie("sid")
+            .path("/app")
+            .domain("example.com")
+            .secure(true)
+            .same_site(SameSite::Lax);
+        let app = start(
+            server,
+            builder(&polar)
+                .opaque(cookie)
+                .clear_site_data([ClearSiteData::Cookies, ClearSiteData::Storage]),
+        )
+        .await;
+        let answer = app.post("/logout", &[("cookie", "sid=1")]).await;
+        let removal = answer
+            .headers
+            .get_all("set-cookie")
+            .iter()
+            .find(|value| value.as_bytes().starts_with(b"sid="))
+            .expect("the removal");
+        assert_eq!(
+            removal,
+            "sid=; Path=/app; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; \
+             Domain=example.com; Secure; SameSite=Lax"
+        );
+        assert_eq!(answer.header("clear-site-data"), r#""cookies", "storage""#);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outcome() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).then_call_app().redirect_to("/")).await;
+        let pair = polar.mint();
+        let cookie = format!("access_token={}; other=1", pair.access);
+        let answer = app.send(Method::POST, "/logout", &[("cookie", &cookie)], "a body").await;
+        assert_eq!(answer.status, StatusCode::OK, "the app's answer");
+        assert_eq!(answer.seen()["outcome"], "Confirmed");
+        assert_eq!(answer.seen()["body"], "a body");
+        assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(!polar.is_alive(&pair.access));
+
+        polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+        let authorization = bearer(&polar.mint().access);
+        let answer = app.post("/logout", &[("authorization", &authorization)]).await;
+        assert_eq!(answer.seen()["outcome"], "Pending");
+        let answer = app.post("/logout", &[]).await;
+        assert_eq!(answer.seen()["outcome"], "NoToken");
+        let answer = app.post("/logout", &[CROSS_SITE, ("cookie", &cookie)]).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "and the app is not called");
+        let answer = app.post("/logout", &[CROSS_SITE]).await;
+        assert!(answer.is_from_app());
+        assert!(answer.removed_cookies().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_body_is_revoked_and_a_body_past_the_limit_is_413() {
+    for_each_server(|server, polar| async move {
+        let app = start(
+            server,
+            builder(&polar)
+                .refresh_token(TokenLocation::form("token"))
+                .refresh_token(TokenLocation::json("token"))
+                .body_limit(100),
+        )
+        .await;
+        let (form, json) = (polar.mint(), polar.mint());
+        let body = format!("a=b&token={}", form.refresh);
+        let answer = app.send(Method::POST, "/logout", &[], body).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let body = format!(r#"{{"a": 1, "token": "{}"}}"#, json.refresh);
+        let answer = app.send(Method::POST, "/logout", &[], body).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert!(!polar.is_alive(&form.refresh) && !polar.is_alive(&json.refresh));
+
+        let answer = app.send(Method::POST, "/logout", &[], "x".repeat(100)).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let answer = app.send(Method::POST, "/logout", &[], "x".repeat(101)).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        let encoded = [("content-encoding", "gzip")];
+        let answer = app.send(Method::POST, "/logout", &encoded, "x").await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_occurrence_of_a_token_is_revoked() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar)).await;
+        let pairs: Vec<_> = (0..5).map(|_| polar.mint()).collect();
+        let token = |n: usize| &*pairs[n].access;
+        let cookies = format!("access_token={}; access_token=\"{}\"", token(0), token(1));
+        let encoded = token(2).replacen("polar", "%70olar", 1);
+        let answer = app
+            .post(
+                "/logout",
+                &[
+                    ("cookie", &cookies),
+                    ("cookie", &format!("access_token={encoded}")),
+                    ("authorization", &bearer(token(3))),
+                    ("authorization", &format!("bearer\t {}", token(4))),
+                ],
+            )
+            .await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        for pair in &pairs {
+            assert!(app.handle.is_revoked(&pair.access));
+            assert!(!polar.is_alive(&pair.access));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_polar_cannot_have_issued_is_denied_here_and_never_sent() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).opaque(TokenLocation::header("x-session"))).await;
+        let long = "a".repeat(4097);
+        for (name, value) in
+            [("cookie", "access_token=caf\u{e9}"), ("cookie", &*format!("access_token={long}"))]
+        {
+            assert_eq!(app.post("/logout", &[(name, value)]).await.status, StatusCode::NO_CONTENT);
+            assert_eq!(app.get("/", &[(name, value)]).await.status, StatusCode::UNAUTHORIZED);
+        }
+        let session = [("x-session", "my session")];
+        assert_eq!(app.post("/logout", &session).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(app.get("/", &session).await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(polar.seen().revoke_calls, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar)).await;
+        let pair = polar.mint();
+        let cookie = format!("refresh_token={}", pair.refresh);
+        let headers = [("cookie", &*cookie), ("x-trace", "1"), ("origin", app.url.as_str())];
+        assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
+        let requests = polar.requests();
+        let [received] = &*requests else { panic!("one call") };
+        for header in ["authorization", "cookie", "x-trace", "origin"] {
+            assert!(!received.headers.contains_key(header), "{header}");
+        }
+        let names: Vec<_> = received.form.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["token", "client_id", "client_secret"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hint_is_sent_where_it_was_asked_for() {
+    let polar = start_polar().await;
+    let app = start(Server::Hyper, builder(&polar).send_token_type_hint()).await;
+    let pair = polar.mint();
+    let cookie = format!("refresh_token={}", pair.refresh);
+    app.post("/logout", &[("cookie", &cookie)]).await;
+    let hint = ("token_type_hint".to_owned(), "refresh_token".to_owned());
+    assert!(polar.requests()[0].form.contains(&hint));
+    assert!(!polar.is_alive(&pair.refresh));
+}
+
+#[tokio::test]
+async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_else() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).deadline(Duration::from_millis(50))).await;
+        polar.behave(Fault::Freeze);
+        let pair = polar.mint();
+        let answer = app.post("/logout", &[("authorization", &bearer(&pair.access))]).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert!(app.get("/", &[]).await.is_from_app());
+        assert_eq!(app.handle.counts().pending, 1, "it is still on its way");
+        polar.recover();
+        polar.revoked(1).await;
+        assert!(!polar.is_alive(&pair.access));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_handle_revokes_asks_counts_and_shuts_down() {
+    let polar = start_polar().await;
+    let app = start(Server::Axum, builder(&polar)).await;
+    let pair = polar.mint();
+    let outcome = app
+        .handle
+        .revoke([
+            Revocation::access_token(&pair.access).expect("a token"),
+            Revocation::refresh_token(&pair.refresh).expect("a token"),
+            Revocation::opaque("session").expect("a credential"),
+        ])
+        .await;
+    assert_eq!(outcome, LogoutOutcome::Confirmed);
+    for credential in [&*pair.access, &*pair.refresh, "session"] {
+        assert!(app.handle.is_revoked(credential));
+    }
+    assert!(!app.handle.is_revoked("another"));
+    let cookie = format!("access_token={}", pair.access);
+    let answer = app.get("/", &[("cookie", &cookie)]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+
+    let counts = app.handle.counts();
+    assert_eq!((counts.revoked, counts.logouts, counts.rejected), (3, 1, 1));
+    assert_eq!((counts.confirmed, counts.pending), (2, 0));
+    assert!(Revocation::access_token("").is_err());
+    assert_eq!(app.handle.revoke([]).await, LogoutOutcome::NoToken);
+    assert_eq!(app.handle.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_polar_and_says_what_is_left() {
+    let polar = start_polar().await;
+    let app = start(Server::Axum, builder(&polar).deadline(Duration::from_millis(1))).await;
+    polar.behave(Fault::Freeze);
+    let pair = polar.mint();
+    app.post("/logout", &[("authorization", &bearer(&pair.access))]).await;
+    assert_eq!(app.handle.shutdown(Duration::from_millis(50)).await, 1);
+    polar.recover();
+    assert_eq!(app.handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert!(!polar.is_alive(&pair.access));
+}
+
+#[tokio::test]
+async fn an_exact_lifetime_holds_as_long_as_it_says() {
+    let polar = start_polar().await;
+    let app = start(Server::Axum, builder(&polar)).await;
+    let soon = Revocation::opaque("soon").expect("a credential").expires_in(Duration::ZERO);
+    assert_eq!(app.handle.revoke([soon]).await, LogoutOutcome::Confirmed);
+    assert!(!app.handle.is_revoked("soon"), "it has expired already");
+    let long = Revocation::opaque("long").expect("a credential").expires_in(Duration::MAX);
+    assert_eq!(app.handle.revoke([long]).await, LogoutOutcome::Confirmed);
+    assert!(app.handle.is_revoked("long"));
+}

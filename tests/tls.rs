@@ -1,0 +1,201 @@
+//! Over TLS: the app by HTTP/1.1 and by HTTP/2, and Polar, each with certificates of a test CA.
+
+mod common;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+use common::{Answer, bearer, echo, start_polar};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tower::{Layer, service_fn};
+use tower_polar_logout::{
+    Outcome, PolarClient, PolarLogoutLayer, PolarServer, Token, TokenLocation,
+};
+
+/// A certificate authority that nobody else trusts.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+    }
+
+    fn acceptor(&self, alpn: &[&str]) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a server configuration");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn connector(&self, alpn: &str) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.issuer.der().to_vec())).expect("a root");
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+fn provider() -> Arc<crypto::CryptoProvider> {
+    Arc::new(crypto::ring::default_provider())
+}
+
+/// Puts TLS in front of a plain server; says where it listens.
+async fn terminate_tls(acceptor: TlsAcceptor, plain: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let (acceptor, plain) = (acceptor.clone(), plain.clone());
+            tokio::spawn(async move {
+                // A client that does not trust us hangs up.
+                let Ok(mut tls) = acceptor.accept(stream).await else { return };
+                let mut plain = TcpStream::connect(plain).await.expect("the plain server");
+                let _ = copy_bidirectional(&mut tls, &mut plain).await;
+            });
+        }
+    });
+    port
+}
+
+async fn serve_app(acceptor: TlsAcceptor, layer: &PolarLogoutLayer) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let service = layer.layer(service_fn(move |request| {
+        let calls = Arc::clone(&calls);
+        async move { Ok::<_, Infallible>(echo(request, &calls).await) }
+    }));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let (acceptor, service) = (acceptor.clone(), service.clone());
+            tokio::spawn(async move {
+                let tls = acceptor.accept(stream).await.expect("a handshake");
+                let server = auto::Builder::new(TokioExecutor::new());
+                let service = TowerToHyperService::new(service);
+                let _ = server.serve_connection(TokioIo::new(tls), service).await;
+            });
+        }
+    });
+    port
+}
+
+async fn send(
+    authority: &Authority,
+    alpn: &str,
+    port: u16,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let tls = authority.connector(alpn).connect(name, stream).await.expect("a handshake");
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
+    let mut request =
+        Request::builder().method(method).uri(format!("https://localhost:{port}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::<Bytes>::default()).expect("a request");
+    let response = if alpn == "h2" {
+        let (mut send, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls))
+                .await
+                .expect("HTTP/2");
+        tokio::spawn(connection);
+        send.send_request(request).await
+    } else {
+        let (mut send, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.expect("HTTP/1.1");
+        tokio::spawn(connection);
+        send.send_request(request).await
+    };
+    Answer::read(response.expect("an answer")).await
+}
+
+#[tokio::test]
+async fn a_logout_works_over_tls_by_http1_and_by_http2_with_polar_behind_tls() {
+    let authority = Authority::new();
+    let polar = start_polar().await;
+    let plain = polar.url().trim_start_matches("http://").to_owned();
+    let polar_port = terminate_tls(authority.acceptor(&[]), plain).await;
+    let client = PolarClient::builder(polar.credentials())
+        .server(PolarServer::Url(format!("https://localhost:{polar_port}")))
+        .root_certificates(authority.issuer.pem());
+    let layer = PolarLogoutLayer::builder(client)
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+        .refresh_token(TokenLocation::cookie("refresh_token"))
+        .build()
+        .await
+        .expect("a layer");
+    let port = serve_app(authority.acceptor(&["h2", "http/1.1"]), &layer).await;
+
+    for alpn in ["http/1.1", "h2"] {
+        let pair = polar.mint();
+        let authorization = bearer(&pair.access);
+        // HTTP/2 clients may split the cookie header into crumbs (RFC 9113, section 8.2.3).
+        let refresh = format!("refresh_token={}", pair.refresh);
+        let headers =
+            [("authorization", &*authorization), ("cookie", "a=1"), ("cookie", &*refresh)];
+        let answer = send(&authority, alpn, port, Method::GET, "/me", &headers).await;
+        assert!(answer.is_from_app(), "{alpn}");
+        let answer = send(&authority, alpn, port, Method::POST, "/logout", &headers).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{alpn}");
+        assert!(!polar.is_alive(&pair.access) && !polar.is_alive(&pair.refresh), "{alpn}");
+        for headers in [&headers[..1], &headers[1..]] {
+            let answer = send(&authority, alpn, port, Method::GET, "/me", headers).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{alpn}");
+        }
+        assert!(layer.handle().is_revoked(&pair.refresh), "{alpn}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_told_nothing() {
+    let polar = start_polar().await;
+    let plain = polar.url().trim_start_matches("http://").to_owned();
+    let port = terminate_tls(Authority::new().acceptor(&[]), plain).await;
+    let client = PolarClient::builder(polar.credentials())
+        .server(PolarServer::Url(format!("https://localhost:{port}")))
+        .root_certificates(Authority::new().issuer.pem())
+        .build()
+        .expect("a client");
+    let token = polar.mint().access;
+    let outcome = client.revoke(&Token::parse(&token).expect("a token"), None).await;
+    assert!(matches!(outcome, Outcome::TryAgain { .. }), "{outcome:?}");
+    assert!(polar.requests().is_empty());
+    assert!(polar.is_alive(&token));
+}
