@@ -1,0 +1,46 @@
+//! The shortest real use in axum.
+//!
+//! `POLAR_CLIENT_ID=... POLAR_CLIENT_SECRET=... cargo run --example axum`
+//!
+//! Set `POLAR_SERVER=sandbox` while trying, and `LISTEN_ADDR` for another address than
+//! 127.0.0.1:3000.
+
+use std::env;
+use std::error::Error;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::Method;
+use tokio::net::TcpListener;
+use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let logout = PolarLogoutLayer::builder(ClientCredentials::from_env()?)
+        .server(PolarServer::from_env()?)
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+        .access_token(TokenLocation::cookie("access_token"))
+        .refresh_token(TokenLocation::cookie("refresh_token"))
+        .redirect_to("/")
+        .build()
+        .await?;
+
+    // Around the outermost router, so that it sees the logout path.
+    let app = Router::new()
+        .route("/", get(|| async { "welcome\n" }))
+        .route("/me", get(|| async { "your token is not revoked\n" }))
+        .layer(logout.clone());
+
+    let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
+        .await?;
+
+    let left = logout.handle().shutdown(Duration::from_secs(10)).await;
+    println!("{left} revocations left unconfirmed");
+    Ok(())
+}
