@@ -41,6 +41,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
 
     let left = logout.handle().shutdown(Duration::from_secs(10)).await;
-    println!("{left} revocations left unconfirmed");
+    println!("{left} revocations are still on their way to Polar");
     Ok(())
 }

@@ -11,6 +11,7 @@
 
 use std::env;
 use std::error::Error;
+use std::fmt::Arguments;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,11 +32,12 @@ use tower_polar_logout::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // Whoever started this may have closed standard error: no reason to fail.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("demo: {error}");
+            say(format_args!("demo: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -69,11 +71,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let app = router(Arc::new(polar), handle.clone()).layer(logout);
     serve(listener, app).with_graceful_shutdown(stop_signal()).await?;
 
-    match handle.shutdown(Duration::from_secs(10)).await {
-        0 => eprintln!("stopped; nothing is left to do at Polar"),
-        left => eprintln!("stopped; {left} revocations are not confirmed by Polar"),
-    }
+    let left = handle.shutdown(Duration::from_secs(10)).await;
+    say(format_args!("stopped; {left} revocations are still on their way to Polar"));
     Ok(())
+}
+
+fn say(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Polar, or its stand-in.
@@ -181,9 +185,9 @@ async fn health(State(app): State<App>) -> Json<serde_json::Value> {
         "logouts": counts.logouts,
         "full": counts.full,
         "pending": counts.pending,
+        "attempts": counts.attempts,
         "confirmed": counts.confirmed,
-        "refused": counts.refused,
-        "unconfirmed": counts.unconfirmed,
+        "dead_letters": counts.dead_letters,
     }))
 }
 

@@ -20,13 +20,13 @@ pub struct Counts {
     /// Revocations that there was no room for.
     pub full: u64,
     /// Tokens on their way to Polar now.
-    pub pending: u64,
+    pub pending: usize,
+    /// Calls to Polar.
+    pub attempts: u64,
     /// Tokens whose revocation Polar confirmed.
     pub confirmed: u64,
-    /// Tokens that Polar refused for good to revoke.
-    pub refused: u64,
-    /// Tokens whose revocation Polar did not confirm.
-    pub unconfirmed: u64,
+    /// Tokens that will never reach Polar: see [`DeadLetter`](crate::DeadLetter).
+    pub dead_letters: u64,
 }
 
 /// The counters behind [`Counts`].
@@ -35,10 +35,9 @@ pub(crate) struct Counters {
     pub(crate) rejected: Counter,
     pub(crate) logouts: Counter,
     pub(crate) full: Counter,
-    pub(crate) sent: Counter,
+    pub(crate) attempts: Counter,
     pub(crate) confirmed: Counter,
-    pub(crate) refused: Counter,
-    pub(crate) unconfirmed: Counter,
+    pub(crate) dead_letters: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -55,21 +54,17 @@ impl Counter {
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self, revoked: usize, limit: usize) -> Counts {
-        let (confirmed, refused) = (self.confirmed.get(), self.refused.get());
-        let unconfirmed = self.unconfirmed.get();
+    pub(crate) fn snapshot(&self, revoked: usize, limit: usize, pending: usize) -> Counts {
         Counts {
             revoked,
             limit,
             rejected: self.rejected.get(),
             logouts: self.logouts.get(),
             full: self.full.get(),
-            // What ended meanwhile was counted first, so this may show one too few, never fewer
-            // than none.
-            pending: self.sent.get().saturating_sub(confirmed + refused + unconfirmed),
-            confirmed,
-            refused,
-            unconfirmed,
+            pending,
+            attempts: self.attempts.get(),
+            confirmed: self.confirmed.get(),
+            dead_letters: self.dead_letters.get(),
         }
     }
 }

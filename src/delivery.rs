@@ -1,94 +1,271 @@
-//! Brings revocations to Polar.
+//! Brings revocations to Polar: each at least once, whatever happens between.
 
-use std::sync::Arc;
+mod backoff;
+mod courier;
+mod queue;
 
-use tokio::sync::oneshot;
-use tracing::{debug, error, warn};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{error, warn};
+
+use self::queue::Queue;
+pub(crate) use self::queue::{Delivered, NotTaken};
 use crate::counts::Counters;
-use crate::polar::{Outcome, PolarClient};
+use crate::error::Error;
+use crate::health::{ErrorClass, Health};
+use crate::log::{Event, RevocationLog};
+use crate::polar::{ClientCredentials, PolarClient, Reason};
 use crate::tasks::Tasks;
-use crate::token::{CredentialKind, Token, TokenHash, TokenTypeHint};
+use crate::token::{Token, TokenHash, TokenTypeHint};
 
-/// Calls Polar in tasks of its own, so that nobody who hangs up can stop a call.
+/// A revocation that will never reach Polar. The token is rejected here all the same.
 #[derive(Debug)]
-pub(crate) struct Delivery {
-    client: PolarClient,
-    send_hint: bool,
-    tasks: Tasks,
-    counters: Arc<Counters>,
+#[non_exhaustive]
+pub enum DeadLetter<'a> {
+    /// Polar refused it for good.
+    Refused {
+        /// The token's hash.
+        hash: TokenHash,
+        /// What Polar answered.
+        reason: &'a Reason,
+    },
+    /// The log holds it sealed under a client secret that is not known here. It stays in the log,
+    /// to be opened when that secret is given with
+    /// [`previous_client_secret`](crate::Builder::previous_client_secret).
+    Unreadable {
+        /// The token's hash.
+        hash: TokenHash,
+    },
 }
 
-/// What became of one token at Polar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivered {
-    Confirmed,
-    Refused,
-    Unconfirmed,
+impl DeadLetter<'_> {
+    /// The hash of the token.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        match self {
+            Self::Refused { hash, .. } | Self::Unreadable { hash } => *hash,
+        }
+    }
+}
+
+pub(crate) type OnDeadLetter = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
+
+/// What delivery is made of.
+pub(crate) struct Setup {
+    pub(crate) client: PolarClient,
+    pub(crate) max_in_flight: usize,
+    pub(crate) limit: usize,
+    pub(crate) confirm: bool,
+    pub(crate) log: Option<Arc<dyn RevocationLog>>,
+    pub(crate) on_dead_letter: Option<OnDeadLetter>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tasks: Tasks,
+}
+
+/// The way to Polar. Its tasks end when it is dropped.
+pub(crate) struct Delivery {
+    shared: Arc<Shared>,
+    _closing: DropGuard,
+}
+
+struct Shared {
+    client: Mutex<PolarClient>,
+    queue: Mutex<Queue>,
+    /// Told whenever the queue may have something to do.
+    changed: Notify,
+    /// How many are on their way.
+    pending: watch::Sender<usize>,
+    last: Mutex<Last>,
+    log: Option<Arc<dyn RevocationLog>>,
+    on_dead_letter: Option<OnDeadLetter>,
+    counters: Arc<Counters>,
+    tasks: Tasks,
+    closing: CancellationToken,
+}
+
+/// What happened last.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    confirmed: Option<SystemTime>,
+    error: Option<ErrorClass>,
 }
 
 impl Delivery {
-    pub(crate) fn new(
-        client: PolarClient,
-        send_hint: bool,
-        tasks: Tasks,
-        counters: Arc<Counters>,
-    ) -> Self {
-        Self { client, send_hint, tasks, counters }
+    pub(crate) fn start(setup: Setup) -> Self {
+        let closing = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            client: Mutex::new(setup.client),
+            queue: Mutex::new(Queue::new(setup.max_in_flight, setup.limit, setup.confirm)),
+            changed: Notify::new(),
+            pending: watch::Sender::new(0),
+            last: Mutex::default(),
+            log: setup.log,
+            on_dead_letter: setup.on_dead_letter,
+            counters: setup.counters,
+            tasks: setup.tasks,
+            closing: closing.clone(),
+        });
+        let run = courier::run(Arc::clone(&shared));
+        let run = closing.clone().run_until_cancelled_owned(run);
+        shared.tasks.spawn_background(async {
+            run.await;
+        });
+        Self { shared, _closing: closing.drop_guard() }
     }
 
-    /// Sends the token on its way. The receiver may be dropped: the token goes on.
+    /// Whether so many more would be taken.
+    pub(crate) fn has_room(&self, count: usize) -> bool {
+        self.shared.queue().has_room(count)
+    }
+
+    pub(crate) fn is_confirmed(&self, hash: &TokenHash) -> bool {
+        self.shared.queue().is_confirmed(hash)
+    }
+
+    /// Sends a token on its way. The receiver may be dropped: the token goes on.
     pub(crate) fn send(
         &self,
         hash: TokenHash,
         token: Token,
-        kind: CredentialKind,
-    ) -> oneshot::Receiver<Delivered> {
-        let (report, delivered) = oneshot::channel();
-        let hint = if self.send_hint { hint(kind) } else { None };
-        let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
-        counters.sent.increment();
+        hint: Option<TokenTypeHint>,
+    ) -> Result<oneshot::Receiver<Delivered>, NotTaken> {
+        let (waiter, delivered) = oneshot::channel();
+        self.shared.queue().take_in(Instant::now(), hash, token, hint, waiter)?;
+        self.shared.report_pending();
+        Ok(delivered)
+    }
+
+    /// Sends on what a log has kept.
+    pub(crate) fn resume(&self, tokens: impl IntoIterator<Item = (TokenHash, Token)>) {
+        let now = Instant::now();
+        for (hash, token) in tokens {
+            self.shared.queue().take_back(now, hash, token);
+        }
+        self.shared.report_pending();
+    }
+
+    /// Notes in the log that a token is delivered.
+    pub(crate) fn note_delivered(&self, hash: TokenHash) {
+        self.shared.note_delivered(hash);
+    }
+
+    pub(crate) fn dead_letter(&self, letter: &DeadLetter<'_>) {
+        self.shared.dead_letter(letter);
+    }
+
+    /// Calls Polar with these credentials from now on, and tries again at once what failed before.
+    pub(crate) fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
+        {
+            let mut client = lock(&self.shared.client);
+            *client = client.with_credentials(credentials)?;
+        }
+        self.shared.queue().try_all_now();
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// What is on its way.
+    pub(crate) fn tokens(&self) -> Vec<(TokenHash, Token)> {
+        let queue = self.shared.queue();
+        queue.tokens().map(|(hash, token)| (*hash, token.clone())).collect()
+    }
+
+    /// Takes nothing in any more, and tries what failed before once more.
+    pub(crate) fn close(&self) {
+        {
+            let mut queue = self.shared.queue();
+            queue.close();
+            queue.try_all_now();
+        }
+        self.shared.changed.notify_one();
+    }
+
+    /// Waits until nothing is on its way, at most `limit`, and says how much is.
+    pub(crate) async fn drain(&self, limit: Duration) -> usize {
+        let mut pending = self.shared.pending.subscribe();
+        let _ = tokio::time::timeout(limit, pending.wait_for(|pending| *pending == 0)).await;
+        self.shared.queue().len()
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.shared.queue().len()
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let (pending, oldest, paused_until) = {
+            let queue = self.shared.queue();
+            (queue.len(), queue.oldest(), queue.paused_until())
+        };
+        let now = Instant::now();
+        let last = *lock(&self.shared.last);
+        Health {
+            pending,
+            oldest_age: oldest.map(|oldest| now.saturating_duration_since(oldest)),
+            last_confirmed: last.confirmed,
+            last_error: last.error,
+            paused_until: paused_until
+                .filter(|until| *until > now)
+                .map(|until| SystemTime::now() + (until - now)),
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    /// After every change of the queue.
+    fn report_pending(&self) {
+        let pending = self.queue().len();
+        self.pending.send_if_modified(|known| std::mem::replace(known, pending) != pending);
+        self.changed.notify_one();
+    }
+
+    fn note_delivered(&self, hash: TokenHash) {
+        let Some(log) = self.log.clone() else { return };
         self.tasks.spawn(async move {
-            let outcome = client.revoke(&token, hint).await;
-            // Nobody may be waiting any more.
-            let _ = report.send(record(hash, &outcome, &counters));
+            // The token is delivered once more after a restart, which is harmless.
+            if let Err(error) = log.append(vec![Event::Delivered { hash }]).await {
+                warn!(?hash, %error, "the log could not note that a token is delivered");
+            }
         });
-        delivered
     }
-}
 
-fn record(hash: TokenHash, outcome: &Outcome, counters: &Counters) -> Delivered {
-    match outcome {
-        Outcome::Confirmed => {
-            debug!(?hash, "Polar confirmed the revocation");
-            counters.confirmed.increment();
-            Delivered::Confirmed
-        }
-        Outcome::Refused(reason) => {
-            error!(?hash, %reason, "Polar refuses for good to revoke a token; it is rejected here");
-            counters.refused.increment();
-            Delivered::Refused
-        }
-        Outcome::Misconfigured(reason) => {
-            error!(
+    fn dead_letter(&self, letter: &DeadLetter<'_>) {
+        self.counters.dead_letters.increment();
+        match letter {
+            DeadLetter::Refused { hash, reason } => error!(
                 ?hash, %reason,
-                "Polar does not accept our configuration: check client id, client secret and server"
-            );
-            counters.unconfirmed.increment();
-            Delivered::Unconfirmed
+                "Polar refuses for good to revoke a token; it is rejected here all the same"
+            ),
+            DeadLetter::Unreadable { hash } => error!(
+                ?hash,
+                "the log holds a token that was sealed under another client secret: give that one \
+                 with `previous_client_secret()`; the token is rejected here all the same"
+            ),
         }
-        Outcome::TryAgain { reason, .. } => {
-            warn!(?hash, %reason, "Polar did not confirm a revocation; the token is rejected here");
-            counters.unconfirmed.increment();
-            Delivered::Unconfirmed
+        if let Some(on_dead_letter) = &self.on_dead_letter
+            && catch_unwind(AssertUnwindSafe(|| on_dead_letter(letter))).is_err()
+        {
+            error!("the application's dead letter callback panicked");
         }
     }
 }
 
-fn hint(kind: CredentialKind) -> Option<TokenTypeHint> {
-    match kind {
-        CredentialKind::AccessToken => Some(TokenTypeHint::AccessToken),
-        CredentialKind::RefreshToken => Some(TokenTypeHint::RefreshToken),
-        CredentialKind::Opaque => None,
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("health", &self.health()).finish_non_exhaustive()
     }
+}
+
+/// Nothing is left half done under these locks: whoever panicked, the state is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -51,6 +51,11 @@ impl Denylist {
         Self { cache, len, limit }
     }
 
+    /// When a lifetime that begins now is over.
+    pub(crate) fn expiry(lifetime: Duration) -> SystemTime {
+        SystemTime::now() + lifetime.min(LONGEST)
+    }
+
     /// Whether the hash is revoked. The hot path: takes no lock, reads no clock unless it is there.
     pub(crate) fn contains(&self, hash: &TokenHash) -> bool {
         // Not `get`: that records the use for an eviction policy we do not have, and may do

@@ -26,11 +26,18 @@ pub enum ErrorKind {
     Configuration,
     /// The HTTPS client could not be set up.
     Tls,
-    /// There is no tokio runtime, or it has no timer.
+    /// There is no tokio runtime.
     Runtime,
+    /// A revocation log cannot be opened, read or written.
+    Log,
 }
 
 impl Error {
+    /// An error of a [`RevocationLog`](crate::RevocationLog) that says `message`.
+    pub fn log(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Log, message)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
@@ -39,7 +46,9 @@ impl Error {
         Self::new(ErrorKind::Configuration, message)
     }
 
-    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+    /// Adds what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,8 +11,8 @@ use tokio::sync::oneshot;
 use tower::Service;
 
 use crate::body::{RequestBody, ResponseBody};
-use crate::response::{self, Answers};
-use crate::task::Next;
+use crate::response;
+use crate::task::{LoggedOut, Next};
 
 pin_project! {
     /// The response future of [`PolarLogout`](crate::PolarLogout).
@@ -41,14 +40,10 @@ pin_project! {
         // For a task that reads the body or logs out.
         Waiting {
             next: oneshot::Receiver<Next<B>>,
-            inner: S,
+            // The service that was polled ready, where the task may want it called.
+            inner: Option<S>,
         },
     }
-}
-
-struct LoggedOut {
-    answers: Arc<Answers>,
-    cross_site: bool,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -63,7 +58,7 @@ where
         Self { state: State::Answered { response: Some(response) } }
     }
 
-    pub(crate) fn waiting(next: oneshot::Receiver<Next<B>>, inner: S) -> Self {
+    pub(crate) fn waiting(next: oneshot::Receiver<Next<B>>, inner: Option<S>) -> Self {
         Self { state: State::Waiting { next, inner } }
     }
 }
@@ -80,8 +75,8 @@ where
             let next = match state.as_mut().project() {
                 StateProjected::Called { future, logged_out } => {
                     let mut response = ready!(future.poll(cx))?.map(ResponseBody::inner);
-                    if let Some(LoggedOut { answers, cross_site }) = logged_out {
-                        answers.forget(response.headers_mut(), *cross_site);
+                    if let Some(logged_out) = logged_out {
+                        logged_out.add_to(response.headers_mut());
                     }
                     return Poll::Ready(Ok(response));
                 }
@@ -89,17 +84,25 @@ where
                     let response = response.take().expect("polled after completion");
                     return Poll::Ready(Ok(response.map(ResponseBody::own)));
                 }
-                StateProjected::Waiting { next, inner } => match ready!(Pin::new(next).poll(cx)) {
-                    Ok(Next::Call(request)) => {
-                        State::Called { future: inner.call(request), logged_out: None }
+                StateProjected::Waiting { next, inner } => {
+                    let next = ready!(Pin::new(next).poll(cx)).unwrap_or_else(|_| Next::lost());
+                    match (next, inner) {
+                        (Next::Call(request), Some(inner)) => {
+                            State::Called { future: inner.call(request), logged_out: None }
+                        }
+                        (Next::CallAfterLogout { request, logged_out }, Some(inner)) => {
+                            State::Called {
+                                future: inner.call(request),
+                                logged_out: Some(logged_out),
+                            }
+                        }
+                        (Next::Answer(response), _) => {
+                            State::Answered { response: Some(response) }
+                        }
+                        // The task was not to call a service that it was not given.
+                        (_, None) => State::Answered { response: Some(response::lost()) },
                     }
-                    Ok(Next::CallAfterLogout { request, answers, cross_site }) => State::Called {
-                        future: inner.call(request),
-                        logged_out: Some(LoggedOut { answers, cross_site }),
-                    },
-                    Ok(Next::Answer(response)) => State::Answered { response: Some(response) },
-                    Err(_) => State::Answered { response: Some(response::lost()) },
-                },
+                }
             };
             state.set(next);
         }

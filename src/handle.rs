@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::counts::Counts;
+use crate::error::Error;
+use crate::health::Health;
 use crate::logout::{Logout, LogoutOutcome};
+use crate::polar::ClientCredentials;
 use crate::tasks::Tasks;
 use crate::token::{Revocation, TokenHash};
 
@@ -63,14 +67,46 @@ impl LogoutHandle {
     /// What is held, and what has happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let denylist = &self.logout.denylist;
-        self.logout.counters.snapshot(denylist.len(), denylist.limit())
+        let Logout { denylist, delivery, counters, .. } = &*self.logout;
+        counters.snapshot(denylist.len(), denylist.limit(), delivery.pending())
     }
 
-    /// Waits until all that was begun is done, at most `limit`, and returns how much is not: logouts
-    /// under way, and tokens on their way to Polar. To be called after the server has stopped.
+    /// How delivery to Polar is doing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.logout.delivery.health()
+    }
+
+    /// Exchanges the client credentials, without losing what is on its way: Polar is called with
+    /// the new ones from now on, at once for what failed before, and a log's tokens are sealed
+    /// anew.
+    ///
+    /// Give the old secret with
+    /// [`previous_client_secret`](crate::Builder::previous_client_secret) at the next start all the
+    /// same: a logout at this very moment may still be sealed with it.
+    ///
+    /// # Errors
+    ///
+    /// The credentials are empty or not visible ASCII: then nothing has changed. Or the log could
+    /// not be written: then they are in use, and what is on its way is sealed with the old secret.
+    pub async fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
+        self.logout.set_credentials(credentials).await
+    }
+
+    /// Ends delivery in good order: sends what waits after a failure once more, waits until Polar
+    /// has confirmed all, at most `limit`, and returns how many tokens are left.
+    ///
+    /// To be called after the server has stopped. What is left is lost with this process, unless a
+    /// log holds it. A logout that comes later is denied here and answered 503.
     pub async fn shutdown(&self, limit: Duration) -> usize {
-        self.tasks.drain(limit).await
+        let end = Instant::now() + limit;
+        // Logouts that were begun come first: they may have something to send.
+        self.tasks.drain(limit).await;
+        self.logout.delivery.close();
+        let left = self.logout.delivery.drain(end.saturating_duration_since(Instant::now())).await;
+        // What is noted in the log about what was delivered.
+        self.tasks.drain(end.saturating_duration_since(Instant::now())).await;
+        left
     }
 }
 

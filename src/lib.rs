@@ -8,13 +8,17 @@ mod denylist;
 mod error;
 mod future;
 mod handle;
+mod health;
 mod layer;
 mod location;
+mod log;
 mod logout;
 mod polar;
 mod policy;
+mod recorder;
 mod response;
 mod route;
+mod seal;
 mod service;
 mod task;
 mod tasks;
@@ -24,11 +28,16 @@ mod token;
 
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::counts::Counts;
+pub use self::delivery::DeadLetter;
 pub use self::error::{Error, ErrorKind};
 pub use self::future::ResponseFuture;
 pub use self::handle::LogoutHandle;
+pub use self::health::{ErrorClass, Health};
 pub use self::layer::{Builder, PolarLogoutLayer};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
+#[cfg(feature = "journal")]
+pub use self::log::Journal;
+pub use self::log::{Event, LogFuture, RevocationLog, SealedToken};
 pub use self::logout::LogoutOutcome;
 pub use self::polar::{
     ClientAuthMethod, ClientCredentials, Outcome, PolarClient, PolarClientBuilder, PolarServer,

@@ -8,6 +8,7 @@ mod bearer;
 mod cookie;
 mod header;
 mod json;
+mod reading;
 mod urlencoded;
 
 use std::ops::ControlFlow;
@@ -17,6 +18,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, request};
 
 pub use self::cookie::{CookieLocation, SameSite};
+use self::reading::Reading;
 use crate::error::Error;
 use crate::token::CredentialKind;
 
@@ -68,8 +70,8 @@ impl TokenLocation {
     /// This field of an `application/x-www-form-urlencoded` body (RFC 6750, section 2.2).
     ///
     /// Bodies are read on the logout routes, and on the routes named with
-    /// [`body_route`](crate::Builder::body_route). A GET or HEAD to one of these carries its form
-    /// in the query, as for axum's `Form`.
+    /// [`body_route`](crate::Builder::body_route). On a GET or HEAD to one of these the query is
+    /// taken for a form too, as axum's `Form` does.
     #[must_use]
     pub fn form(field: impl Into<String>) -> Self {
         Self(Place::Form(field.into()))
@@ -108,12 +110,16 @@ impl<'a> From<&'a request::Parts> for Head<'a> {
     }
 }
 
-/// A value that was found in a configured place. Never empty: nobody accepts that.
+/// One reading of a value in a configured place. Never empty: nobody accepts that.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'a> {
     pub(crate) value: &'a [u8],
     pub(crate) kind: CredentialKind,
-    /// The cookie's removal, where it came in one: such a token came by itself.
+    /// Of all readings of its value, what most applications would read.
+    pub(crate) is_likeliest: bool,
+    /// Nobody had to put it there: a browser does, whoever made it send the request.
+    pub(crate) came_by_itself: bool,
+    /// How its cookie is removed, where it came in one.
     pub(crate) cookie_removal: Option<&'a HeaderValue>,
 }
 
@@ -206,7 +212,9 @@ impl Locations {
     ) -> ControlFlow<()> {
         if let Some(kind) = self.bearer {
             for value in head.headers.get_all(AUTHORIZATION) {
-                bearer::visit(value.as_bytes(), &mut caller_put(kind, &mut yield_to))?;
+                let yield_to =
+                    &mut |reading: Reading<'_>| found(reading, kind, false, None, &mut yield_to);
+                bearer::visit(value.as_bytes(), yield_to)?;
             }
         }
         if !self.cookies.is_empty() {
@@ -214,7 +222,10 @@ impl Locations {
                 for pair in cookie::pairs(header.as_bytes()) {
                     for cookie in &self.cookies {
                         if pair.is_named(&cookie.name) {
-                            pair.visit(&mut came_by_itself(cookie, &mut yield_to))?;
+                            let removal = Some(&cookie.removal);
+                            pair.visit(&mut |reading| {
+                                found(reading, cookie.kind, true, removal, &mut yield_to)
+                            })?;
                         }
                     }
                 }
@@ -222,7 +233,10 @@ impl Locations {
         }
         for (name, kind) in &self.headers {
             for value in head.headers.get_all(name) {
-                header::visit(value.as_bytes(), &mut caller_put(*kind, &mut yield_to))?;
+                let by_itself = name == AUTHORIZATION && header::comes_by_itself(value.as_bytes());
+                header::visit(value.as_bytes(), &mut |reading| {
+                    found(reading, *kind, by_itself, None, &mut yield_to)
+                })?;
             }
         }
         visit_fields(&self.query, query(head), &mut yield_to)
@@ -240,12 +254,14 @@ impl Locations {
         if form_is_in_the_query(head) {
             visit_fields(&self.form, query(head), &mut yield_to)?;
         }
-        json::visit(&self.json, body, &mut |kind, value| caller_put(kind, &mut yield_to)(value))
+        json::visit(&self.json, body, &mut |kind, reading| {
+            found(reading, kind, false, None, &mut yield_to)
+        })
     }
 
     /// Takes every dead credential out of the head of a request.
     pub(crate) fn strip_head(&self, parts: &mut request::Parts, is_dead: impl Fn(&[u8]) -> bool) {
-        let dead = &mut |value: &[u8]| stop_if(is_dead(value));
+        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
         if self.bearer.is_some() {
             retain_values(&mut parts.headers, &AUTHORIZATION, |value| {
                 Some(bearer::visit(value.as_bytes(), dead).is_continue().then(|| value.clone()))
@@ -278,11 +294,12 @@ impl Locations {
 
     /// The body without its dead credentials, or `None` where it carries none.
     pub(crate) fn strip_body(&self, body: &[u8], is_dead: impl Fn(&[u8]) -> bool) -> Option<Bytes> {
-        let dead = &mut |value: &[u8]| stop_if(is_dead(value));
-        urlencoded::without(body, |pair| {
+        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
+        let form = urlencoded::without(body, |pair| {
             self.form.iter().any(|(name, _)| pair.is_named(name)) && pair.visit(dead).is_break()
-        })
-        .or_else(|| json::without(body, &self.json, &is_dead))
+        });
+        let body = form.as_deref().unwrap_or(body);
+        json::without(body, &self.json, &is_dead).or(form)
     }
 }
 
@@ -297,34 +314,25 @@ fn visit_fields(
     for pair in urlencoded::pairs(encoded) {
         for (name, kind) in fields {
             if pair.is_named(name) {
-                pair.visit(&mut caller_put(*kind, yield_to))?;
+                pair.visit(&mut |reading| found(reading, *kind, false, None, yield_to))?;
             }
         }
     }
     ControlFlow::Continue(())
 }
 
-/// A token that somebody had to put there, unlike one in a cookie.
-fn caller_put(
+/// Hands on a reading as what was found in a place.
+fn found<'a>(
+    Reading { value, is_likeliest }: Reading<'a>,
     kind: CredentialKind,
+    came_by_itself: bool,
+    cookie_removal: Option<&'a HeaderValue>,
     yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
-) -> impl FnMut(&[u8]) -> ControlFlow<()> {
-    move |value| match value {
-        [] => ControlFlow::Continue(()),
-        value => yield_to(Found { value, kind, cookie_removal: None }),
+) -> ControlFlow<()> {
+    if value.is_empty() {
+        return ControlFlow::Continue(());
     }
-}
-
-fn came_by_itself(
-    cookie: &Cookie,
-    yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
-) -> impl FnMut(&[u8]) -> ControlFlow<()> {
-    move |value| match value {
-        [] => ControlFlow::Continue(()),
-        value => {
-            yield_to(Found { value, kind: cookie.kind, cookie_removal: Some(&cookie.removal) })
-        }
-    }
+    yield_to(Found { value, kind, is_likeliest, came_by_itself, cookie_removal })
 }
 
 fn stop_if(condition: bool) -> ControlFlow<()> {

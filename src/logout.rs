@@ -8,9 +8,13 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info};
 
 use crate::counts::Counters;
-use crate::delivery::{Delivered, Delivery};
+use crate::delivery::{Delivered, Delivery, NotTaken};
 use crate::denylist::Denylist;
-use crate::token::{CredentialKind, Revocation};
+use crate::error::Error;
+use crate::polar::ClientCredentials;
+use crate::recorder::Recorder;
+use crate::seal::Sealer;
+use crate::token::{CredentialKind, Revocation, TokenTypeHint};
 
 /// What became of a logout: of its worst token, where it had several.
 ///
@@ -25,9 +29,13 @@ pub enum LogoutOutcome {
     /// Every token is rejected here; Polar refuses for good to revoke one of them, another client's
     /// say.
     Refused,
-    /// Every token is rejected here; Polar has not confirmed one of them yet.
+    /// Every token is rejected here; one of them is still on its way to Polar.
     Pending,
-    /// There is no room for one more revocation: a token is not rejected here. Polar was told.
+    /// Every token is rejected here; there is no room for one of them in the queue to Polar.
+    Busy,
+    /// Every token is rejected here; the log could not keep that beyond the life of this process.
+    Unrecorded,
+    /// There is no room for one more revocation: a token is not rejected here. Polar is told.
     Full,
 }
 
@@ -42,34 +50,63 @@ pub(crate) struct Retention {
 #[derive(Debug)]
 pub(crate) struct Logout {
     pub(crate) denylist: Arc<Denylist>,
+    /// Where a log is configured.
+    pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) delivery: Delivery,
+    pub(crate) send_hint: bool,
     pub(crate) retention: Retention,
     /// How long a logout waits for Polar.
     pub(crate) deadline: Duration,
     pub(crate) counters: Arc<Counters>,
 }
 
+/// A revocation with its expiry fixed.
+struct Order {
+    revocation: Revocation,
+    expires_at: SystemTime,
+}
+
 impl Logout {
-    /// Revokes: first here, at once and for all requests; then at Polar, waiting at most the
-    /// deadline. To be run in a task of its own, so that nobody who hangs up can stop it half way.
+    /// Revokes: first here, at once and for all requests; then in the log, so that it survives this
+    /// process; then at Polar, waiting at most the deadline. To be run in a task of its own, so
+    /// that nobody who hangs up can stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
-        let denied = self.deny(&revocations);
-        let told = self.tell_polar(revocations).await;
-        let outcome = denied.max(told);
+        let deadline = Instant::now() + self.deadline;
+        let orders: Vec<_> = revocations.into_iter().map(|order| self.order(order)).collect();
+        let denied = self.deny(&orders);
+        let recorded = self.record(&orders).await;
+        let told = self.tell_polar(orders, deadline).await;
+        let outcome = denied.max(recorded).max(told);
         info!(?outcome, "logout");
         outcome
     }
 
-    fn deny(&self, revocations: &[Revocation]) -> LogoutOutcome {
-        let now = SystemTime::now();
+    /// Calls Polar and seals tokens with these credentials from now on, what is on its way included.
+    pub(crate) async fn set_credentials(
+        &self,
+        credentials: ClientCredentials,
+    ) -> Result<(), Error> {
+        let sealer = Sealer::new(&credentials.secret, []);
+        self.delivery.set_credentials(credentials)?;
+        let Some(recorder) = &self.recorder else { return Ok(()) };
+        recorder.set_sealer(sealer);
+        // Sealed with the old secret, which may not be at hand at the next start. The later expiry
+        // holds, so this one changes nothing.
+        let pending = self.delivery.tokens();
+        let long_ago = SystemTime::UNIX_EPOCH;
+        recorder.record(pending.iter().map(|(hash, token)| (*hash, long_ago, Some(token)))).await
+    }
+
+    fn order(&self, revocation: Revocation) -> Order {
+        let lifetime = revocation.lifetime.unwrap_or(self.retention.of(revocation.kind));
+        Order { revocation, expires_at: Denylist::expiry(lifetime) }
+    }
+
+    fn deny(&self, orders: &[Order]) -> LogoutOutcome {
         let mut outcome = LogoutOutcome::NoToken;
-        for revocation in revocations {
-            let lifetime = revocation.lifetime.unwrap_or(self.retention.of(revocation.kind));
-            // Out of range is longer than the denylist keeps anything.
-            let expires_at =
-                now.checked_add(lifetime).unwrap_or(now + Duration::from_secs(1 << 33));
-            outcome = outcome.max(match self.denylist.insert(revocation.hash, expires_at) {
+        for Order { revocation, expires_at } in orders {
+            outcome = outcome.max(match self.denylist.insert(revocation.hash, *expires_at) {
                 Ok(()) => LogoutOutcome::Confirmed,
                 Err(full) => {
                     self.counters.full.increment();
@@ -84,20 +121,54 @@ impl Logout {
         outcome
     }
 
-    async fn tell_polar(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
-        // All are sent before the first is waited for.
-        let sent: Vec<_> = revocations
-            .into_iter()
-            .filter_map(|Revocation { hash, token, kind, .. }| {
-                token.map(|token| self.delivery.send(hash, token, kind))
-            })
-            .collect();
-        let deadline = Instant::now() + self.deadline;
+    async fn record(&self, orders: &[Order]) -> LogoutOutcome {
+        let Some(recorder) = &self.recorder else { return LogoutOutcome::NoToken };
+        // What is not sent is not sealed: it would wait in the log for a delivery that never comes.
+        let tokens = orders.iter().filter(|order| order.revocation.token.is_some()).count();
+        let has_room = self.delivery.has_room(tokens);
+        let events = orders.iter().map(|Order { revocation, expires_at }| {
+            let is_sent = has_room && !self.delivery.is_confirmed(&revocation.hash);
+            (revocation.hash, *expires_at, revocation.token.as_ref().filter(|_| is_sent))
+        });
+        match recorder.record(events).await {
+            Ok(()) => LogoutOutcome::NoToken,
+            Err(error) => {
+                error!(%error, "the log could not keep a revocation; it is lost with this process");
+                LogoutOutcome::Unrecorded
+            }
+        }
+    }
+
+    async fn tell_polar(&self, orders: Vec<Order>, deadline: Instant) -> LogoutOutcome {
         let mut outcome = LogoutOutcome::NoToken;
+        // All are sent before the first is waited for.
+        let mut sent = Vec::new();
+        for Order { revocation: Revocation { hash, token, kind, .. }, .. } in orders {
+            let Some(token) = token else { continue };
+            match self.delivery.send(hash, token, self.hint(kind)) {
+                Ok(delivered) => sent.push(delivered),
+                Err(NotTaken::Confirmed) => {
+                    self.delivery.note_delivered(hash);
+                    outcome = outcome.max(LogoutOutcome::Confirmed);
+                }
+                Err(NotTaken::NoRoom) => {
+                    error!(?hash, "no room in the queue to Polar, which is not told of a token");
+                    outcome = outcome.max(LogoutOutcome::Busy);
+                }
+            }
+        }
         for delivered in sent {
             outcome = outcome.max(outcome_by(deadline, delivered).await);
         }
         outcome
+    }
+
+    fn hint(&self, kind: CredentialKind) -> Option<TokenTypeHint> {
+        match kind {
+            CredentialKind::AccessToken if self.send_hint => Some(TokenTypeHint::AccessToken),
+            CredentialKind::RefreshToken if self.send_hint => Some(TokenTypeHint::RefreshToken),
+            _ => None,
+        }
     }
 }
 
@@ -105,7 +176,8 @@ async fn outcome_by(deadline: Instant, delivered: oneshot::Receiver<Delivered>) 
     match timeout_at(deadline, delivered).await {
         Ok(Ok(Delivered::Confirmed)) => LogoutOutcome::Confirmed,
         Ok(Ok(Delivered::Refused)) => LogoutOutcome::Refused,
-        Ok(Ok(Delivered::Unconfirmed) | Err(_)) | Err(_) => LogoutOutcome::Pending,
+        // Not yet; or the runtime shuts down.
+        Err(_) | Ok(Err(_)) => LogoutOutcome::Pending,
     }
 }
 

@@ -19,9 +19,9 @@ const INVALID_TOKEN: HeaderValue = HeaderValue::from_static(
     r#"Bearer error="invalid_token", error_description="The token was revoked""#,
 );
 
-/// Room comes back as revocations expire: ask again in a minute.
+/// Room comes back as revocations expire, or are delivered: ask again in a minute.
 const RETRY_FULL: HeaderValue = HeaderValue::from_static("60");
-/// Polar's hiccups are over in seconds.
+/// Polar's hiccups, and ours, are over in seconds.
 const RETRY_PENDING: HeaderValue = HeaderValue::from_static("5");
 
 /// What the browser is told to forget, with `Clear-Site-Data`.
@@ -73,7 +73,7 @@ impl Answers {
     /// Whether a logout with this outcome has failed, so that it is answered 503.
     pub(crate) fn is_failure(&self, outcome: LogoutOutcome) -> bool {
         match outcome {
-            LogoutOutcome::Full => true,
+            LogoutOutcome::Busy | LogoutOutcome::Unrecorded | LogoutOutcome::Full => true,
             LogoutOutcome::Pending | LogoutOutcome::Refused => self.strict,
             LogoutOutcome::NoToken | LogoutOutcome::Confirmed => false,
         }
@@ -137,7 +137,7 @@ pub(crate) fn body_too_large() -> Response<Bytes> {
     problem(
         StatusCode::PAYLOAD_TOO_LARGE,
         "invalid_request",
-        "The body is too large. Nothing was revoked.",
+        "The body is too large.",
     )
 }
 
@@ -145,7 +145,16 @@ pub(crate) fn body_broken() -> Response<Bytes> {
     problem(
         StatusCode::BAD_REQUEST,
         "invalid_request",
-        "The body could not be read. Nothing was revoked.",
+        "The body could not be read.",
+    )
+}
+
+/// Nobody holds that many: it is a flood in one request.
+pub(crate) fn too_many_credentials() -> Response<Bytes> {
+    problem(
+        StatusCode::BAD_REQUEST,
+        "invalid_request",
+        "The request carries too many credentials. Nothing was revoked.",
     )
 }
 
@@ -154,7 +163,7 @@ pub(crate) fn body_encoded() -> Response<Bytes> {
     problem(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "invalid_request",
-        "The body must come without a Content-Encoding. Nothing was revoked.",
+        "The body must come without a Content-Encoding.",
     )
 }
 
@@ -170,10 +179,17 @@ fn invalid_token() -> Response<Bytes> {
 }
 
 fn unavailable(outcome: LogoutOutcome) -> Response<Bytes> {
-    let (retry_after, description) = if outcome == LogoutOutcome::Full {
-        (RETRY_FULL, "There is no room for one more revocation. The token may still be accepted.")
-    } else {
-        (RETRY_PENDING, "The token is rejected here, but its revocation is not confirmed.")
+    let (retry_after, description) = match outcome {
+        LogoutOutcome::Full => {
+            (RETRY_FULL, "There is no room for one more revocation. The token may be accepted.")
+        }
+        LogoutOutcome::Busy => {
+            (RETRY_FULL, "The token is rejected here, but too many wait to be revoked.")
+        }
+        LogoutOutcome::Unrecorded => {
+            (RETRY_PENDING, "The token is rejected here, but that could not be recorded.")
+        }
+        _ => (RETRY_PENDING, "The token is rejected here, but its revocation is not confirmed."),
     };
     let mut response =
         problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);

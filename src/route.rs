@@ -17,8 +17,10 @@ impl Route {
         Ok(Self { method, path })
     }
 
+    /// A HEAD is a GET without its body: routers give it to the same handler.
     pub(crate) fn matches(&self, method: &Method, uri: &Uri) -> bool {
-        self.path == uri.path() && self.method == *method
+        self.path == uri.path()
+            && (self.method == *method || (self.method == Method::GET && *method == Method::HEAD))
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -40,6 +42,11 @@ pub(crate) fn check_path(path: &str) -> Result<(), Error> {
         return Err(Error::configuration(format!(
             "the path `{path}` never arrives like that; give it without query and fragment, \
              percent-encoded"
+        )));
+    }
+    if path.contains(['{', '}', '*']) {
+        return Err(Error::configuration(format!(
+            "the path `{path}` looks like a pattern, but is matched to the letter; give each path"
         )));
     }
     Ok(())

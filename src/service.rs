@@ -48,15 +48,24 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.policy.verdict((&request).into()) {
             Verdict::Pass => {}
-            Verdict::PassAnonymous => request = self.without_revoked(request),
+            Verdict::PassAnonymous => {
+                request = self.without_revoked(request);
+                // Should anything have resisted: better a 401 than a way around.
+                if !matches!(self.policy.verdict((&request).into()), Verdict::Pass) {
+                    return ResponseFuture::answered(self.policy.reject(&request.into_parts().0));
+                }
+            }
             Verdict::Reject => {
                 let (parts, _) = request.into_parts();
                 return ResponseFuture::answered(self.policy.reject(&parts));
             }
-            Verdict::Logout => return self.in_a_task(request, task::log_out),
+            Verdict::Logout => {
+                let calls_app = self.policy.then_call_app;
+                return self.in_a_task(request, calls_app, task::log_out);
+            }
         }
         if self.policy.reads_body((&request).into()) {
-            return self.in_a_task(request, task::read_body);
+            return self.in_a_task(request, true, task::read_body);
         }
         ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)))
     }
@@ -73,6 +82,7 @@ impl<S> PolarLogout<S> {
     fn in_a_task<B, T>(
         &mut self,
         request: Request<B>,
+        may_call_inner: bool,
         task: impl FnOnce(Arc<Policy>, Request<B>, Caller<B>) -> T,
     ) -> ResponseFuture<S, B>
     where
@@ -84,6 +94,7 @@ impl<S> PolarLogout<S> {
         // The service that was polled ready is the one to be called; its clone may not be ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::waiting(next, ready)
+        // Dropped where it is not called: it may hold a permit that others wait for.
+        ResponseFuture::waiting(next, may_call_inner.then_some(ready))
     }
 }

@@ -1,6 +1,7 @@
 //! What a request waits for before it is answered or passed on: its body, or its logout.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -23,11 +24,27 @@ pub(crate) enum Next<B> {
     Call(Request<RequestBody<B>>),
     /// Calls the application's own logout handler, and adds to its response what every logout
     /// answers.
-    CallAfterLogout {
-        request: Request<RequestBody<B>>,
-        answers: Arc<Answers>,
-        cross_site: bool,
-    },
+    CallAfterLogout { request: Request<RequestBody<B>>, logged_out: LoggedOut },
+}
+
+impl<B> Next<B> {
+    /// The task is gone: the runtime shuts down, or a body panicked.
+    pub(crate) fn lost() -> Self {
+        Self::Answer(response::lost())
+    }
+}
+
+/// What the response of the application's own logout handler needs.
+#[derive(Debug)]
+pub(crate) struct LoggedOut {
+    answers: Arc<Answers>,
+    cross_site: bool,
+}
+
+impl LoggedOut {
+    pub(crate) fn add_to(&self, response: &mut HeaderMap) {
+        self.answers.forget(response, self.cross_site);
+    }
 }
 
 /// Who waits for the task, or does no longer.
@@ -55,14 +72,17 @@ where
         Ok(body) => body,
         Err(answer) => return caller.tell(Next::Answer(answer)),
     };
-    let found = policy
-        .locations
-        .visit_body((&parts).into(), &body.data, |found| policy.stop_if_revoked(found.value));
-    if found.is_break() {
-        match policy.when_revoked(parts.uri.path()) {
-            WhenRevoked::Reject => return caller.tell(Next::Answer(policy.reject(&parts))),
-            WhenRevoked::Anonymous => without_revoked(&policy, &mut parts, &mut body),
-        }
+    let is_revoked = |parts: &request::Parts, body: &ReadBody| {
+        let stop_if_revoked = |found: Found<'_>| policy.stop_if_revoked(found.value);
+        policy.locations.visit_body(parts.into(), &body.data, stop_if_revoked).is_break()
+    };
+    if is_revoked(&parts, &body) && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
+    {
+        without_revoked(&policy, &mut parts, &mut body);
+    }
+    // Also what could not be taken out, because the body is no plain form or object.
+    if is_revoked(&parts, &body) {
+        return caller.tell(Next::Answer(policy.reject(&parts)));
     }
     caller.tell(Next::Call(Request::from_parts(parts, RequestBody::replayed(body))));
 }
@@ -93,35 +113,59 @@ where
     } else {
         RequestBody::untouched(body)
     };
+    if found.are_too_many() {
+        return caller.tell(Next::Answer(response::too_many_credentials()));
+    }
     let outcome = policy.logout.run(found.revocations).await;
     caller.tell(if policy.then_call_app && !policy.answers.is_failure(outcome) {
         parts.extensions.insert(outcome);
-        let answers = Arc::clone(&policy.answers);
-        Next::CallAfterLogout { request: Request::from_parts(parts, body), answers, cross_site }
+        let logged_out = LoggedOut { answers: Arc::clone(&policy.answers), cross_site };
+        Next::CallAfterLogout { request: Request::from_parts(parts, body), logged_out }
     } else {
         let wants_html = response::wants_html(&parts.headers);
         Next::Answer(policy.answers.logged_out(outcome, wants_html, cross_site))
     });
 }
 
+/// How many credentials one logout may carry, every reading of each counted. A browser carries
+/// two; what carries more than this is a flood in one request.
+const MOST_CREDENTIALS: usize = 64;
+
 /// What a logout found, each credential once.
 #[derive(Default)]
 struct Credentials {
     revocations: Vec<Revocation>,
-    known: HashSet<(TokenHash, CredentialKind)>,
-    /// One came in a cookie, which a browser sends along whoever made it send the request.
+    known: HashMap<(TokenHash, CredentialKind), usize>,
+    /// A browser would send one of them, whoever made it send the request.
     came_by_itself: bool,
 }
 
 impl Credentials {
     fn add(&mut self, found: Found<'_>) -> ControlFlow<()> {
-        self.came_by_itself |= found.cookie_removal.is_some();
-        if let Some(revocation) = Revocation::parse(found.value, found.kind)
-            && self.known.insert((revocation.hash, revocation.kind))
-        {
-            self.revocations.push(revocation);
+        self.came_by_itself |= found.came_by_itself;
+        let Some(mut revocation) = Revocation::parse(found.value, found.kind) else {
+            return ControlFlow::Continue(());
+        };
+        if !found.is_likeliest {
+            // Denied, since some application may read it so; but hardly what Polar has issued.
+            revocation.token = None;
         }
-        ControlFlow::Continue(())
+        let next = self.revocations.len();
+        match self.known.entry((revocation.hash, revocation.kind)) {
+            Entry::Vacant(entry) => {
+                entry.insert(next);
+                self.revocations.push(revocation);
+            }
+            Entry::Occupied(entry) if revocation.token.is_some() => {
+                self.revocations[*entry.get()] = revocation;
+            }
+            Entry::Occupied(_) => {}
+        }
+        if self.are_too_many() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.revocations.len() > MOST_CREDENTIALS
     }
 }
 
@@ -139,6 +183,8 @@ where
         return Err(response::body_encoded());
     }
     let read = tokio::select! {
+        // A request that has arrived in full counts, though its caller be gone already.
+        biased;
         read = ReadBody::of(body, policy.body_limit) => read,
         () = caller.0.closed() => Err(ReadError::Broken),
     };

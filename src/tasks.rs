@@ -37,10 +37,9 @@ impl Tasks {
         self.runtime.spawn(work);
     }
 
-    /// Waits until all is done, at most `limit`, and says how much is not.
-    pub(crate) async fn drain(&self, limit: Duration) -> usize {
+    /// Waits until all is done, at most `limit`.
+    pub(crate) async fn drain(&self, limit: Duration) {
         self.tracker.close();
         let _ = tokio::time::timeout(limit, self.tracker.wait()).await;
-        self.tracker.len()
     }
 }

@@ -299,3 +299,44 @@ async fn every_clone_and_every_layering_shares_one_denylist() {
     let answer = hyper.get("/me", &[("authorization", &authorization)]).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
+
+/// What axum's `Json` makes of a body for a struct with one field, and more bodies of that kind.
+#[tokio::test]
+async fn a_body_that_serde_reads_and_others_do_not_is_no_way_around() {
+    let dead = DEAD.as_bytes();
+    let bodies: [Vec<u8>; 5] = [
+        [b"[\"", dead, b"\"]"].concat(),
+        [b"{\"a\":\"\xff\",\"token\":\"", dead, b"\"}"].concat(),
+        [b"{\"token\":\"", dead, b"\",\"a\":\"\xff\"}"].concat(),
+        [b"{\"x\":\"&token=", dead, b"&\",\"token\":\"", dead, b"\"}"].concat(),
+        [b"{\"token\":\"", dead, b"\"}, and what no parser would read"].concat(),
+    ];
+    for when in [WhenRevoked::Reject, WhenRevoked::Anonymous] {
+        let builder = around(TokenLocation::json("token"))
+            .opaque(TokenLocation::form("token"))
+            .when_revoked(when);
+        let app = start(Server::Axum, builder).await;
+        for body in &bodies {
+            let answer = app.send(Method::POST, "/refresh", &JSON[..1], body.clone()).await;
+            let shown = String::from_utf8_lossy(body);
+            assert!(!answer.body.contains(DEAD), "{when:?}: {shown} reached the app");
+            if when == WhenRevoked::Reject {
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{shown}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_in_white_space_of_any_script_is_no_way_around() {
+    let app = start(Server::Hyper, around(TokenLocation::cookie("token").into())).await;
+    for cookie in [
+        format!("token={DEAD}\u{a0}"),
+        format!("\u{a0}token={DEAD}"),
+        format!("token=\u{3000}{DEAD}"),
+        format!("token=%E3%80%80{DEAD}"),
+    ] {
+        let answer = app.get("/me", &[("cookie", &cookie)]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{cookie}");
+    }
+}

@@ -13,7 +13,8 @@ use common::{bearer, builder, start_polar};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     PolarLogout, PolarLogoutLayer, RequestBody, ResponseBody, ResponseFuture, TokenLocation,
@@ -195,6 +196,47 @@ async fn a_caller_that_hangs_up_changes_nothing() {
         assert!(handle.is_revoked(token));
         assert!(!polar.is_alive(token));
     }
+}
+
+/// The same where the body is read first: it had arrived in full, so the logout counts.
+#[tokio::test]
+async fn a_caller_that_hangs_up_after_the_request_has_arrived_in_full_changes_nothing() {
+    let polar = start_polar().await;
+    let layer =
+        builder(&polar).refresh_token(TokenLocation::form("token")).build().await.expect("a layer");
+    let handle = layer.handle();
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    for n in 0..100 {
+        let request = Request::post("/logout")
+            .header("authorization", bearer(&format!("bearer{n}")))
+            .body(Full::from(format!("token=form{n}")))
+            .expect("a request");
+        drop(service.clone().call_ready(request).await);
+    }
+    handle.shutdown(std::time::Duration::from_secs(60)).await;
+    for n in 0..100 {
+        assert!(handle.is_revoked(format!("bearer{n}")) && handle.is_revoked(format!("form{n}")));
+    }
+}
+
+/// The race: a logout waits for a frozen Polar, and holds the one permit of the inner service,
+/// which it never calls.
+#[tokio::test]
+async fn a_logout_holds_no_permit_of_the_inner_service() {
+    let polar = start_polar().await;
+    polar.behave(Fault::Freeze);
+    let layer = builder(&polar).build().await.expect("a layer");
+    let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let service =
+        ServiceBuilder::new().layer(layer).layer(ConcurrencyLimitLayer::new(1)).service(inner);
+    let mut logout = pin!(service.clone().oneshot(request(Method::POST, "/logout", "a")));
+    assert!(poll_once(logout.as_mut()).is_pending());
+    let other = pin!(service.oneshot(request(Method::GET, "/", "b")));
+    assert!(matches!(poll_once(other), Poll::Ready(Ok(_))));
 }
 
 /// The opposite: a logout whose body never arrived in full is no logout, and leaves no task behind.

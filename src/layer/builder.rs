@@ -7,19 +7,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, Uri, request};
 use tokio::time::MissedTickBehavior;
+use zeroize::Zeroizing;
 
 use super::PolarLogoutLayer;
 use crate::counts::Counters;
 use crate::csrf::Csrf;
-use crate::delivery::Delivery;
+use crate::delivery::{DeadLetter, Delivery, OnDeadLetter, Setup};
 use crate::denylist::Denylist;
 use crate::error::Error;
 use crate::location::{Locations, TokenLocation};
+use crate::log::RevocationLog;
 use crate::logout::{Logout, Retention};
 use crate::polar::{PolarClientBuilder, PolarServer};
 use crate::policy::{Policy, WhenRevoked};
+use crate::recorder::{Recorder, Replayed};
 use crate::response::{Answers, ClearSiteData, Rejection};
 use crate::route::{Route, check_path};
+use crate::seal::Sealer;
 use crate::tasks::Tasks;
 use crate::token::CredentialKind;
 
@@ -40,6 +44,11 @@ pub struct Builder {
     when_revoked: WhenRevoked,
     when_revoked_at: Vec<(String, WhenRevoked)>,
     rejection: Option<Rejection>,
+    queue_limit: usize,
+    confirm: bool,
+    on_dead_letter: Option<OnDeadLetter>,
+    log: Option<Arc<dyn RevocationLog>>,
+    previous_secrets: Vec<Zeroizing<String>>,
     redirect_to: Option<String>,
     allowed_redirect_origins: Vec<String>,
     strict: bool,
@@ -64,6 +73,11 @@ impl Builder {
             when_revoked: WhenRevoked::Reject,
             when_revoked_at: Vec::new(),
             rejection: None,
+            queue_limit: 10_000,
+            confirm: false,
+            on_dead_letter: None,
+            log: None,
+            previous_secrets: Vec::new(),
             redirect_to: None,
             allowed_redirect_origins: Vec::new(),
             strict: false,
@@ -207,6 +221,46 @@ impl Builder {
         self
     }
 
+    /// How many tokens may be on their way to Polar at most; past it a logout is denied here and
+    /// answered 503. Default 10,000.
+    pub fn queue_limit(mut self, tokens: usize) -> Self {
+        self.queue_limit = tokens;
+        self
+    }
+
+    /// Counts a revocation as confirmed only when Polar, asked some 250 ms after it said so, says
+    /// that the token is inactive; otherwise it is sent again. Polar answers before it commits, and
+    /// can lose the commit. Costs a second call for each token. Default off.
+    pub fn confirm(mut self, confirm: bool) -> Self {
+        self.confirm = confirm;
+        self
+    }
+
+    /// Called for each revocation that will never reach Polar, beside the ERROR event and the
+    /// count. Must not block.
+    pub fn on_dead_letter(
+        mut self,
+        callback: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_dead_letter = Some(Arc::new(callback));
+        self
+    }
+
+    /// Keeps revocations in this log, beyond the life of this process: a logout is answered only
+    /// once the log has it, and [`build`](Self::build) rebuilds the denylist and the queue to Polar
+    /// from it. Default none.
+    pub fn log(mut self, log: impl RevocationLog) -> Self {
+        self.log = Some(Arc::new(log));
+        self
+    }
+
+    /// A client secret of before: opens what the log holds sealed with it. May be given more than
+    /// once.
+    pub fn previous_client_secret(mut self, secret: impl Into<String>) -> Self {
+        self.previous_secrets.push(Zeroizing::new(secret.into()));
+        self
+    }
+
     /// How many revocations are held at most; past it a logout is answered 503. Default 1,000,000,
     /// at some 400 bytes each.
     pub fn limit(mut self, revocations: usize) -> Self {
@@ -243,14 +297,13 @@ impl Builder {
     /// [`PolarClientBuilder::build`] refuses; no logout route, or a path that never arrives; no
     /// token location, one given twice, or one with a name that cannot be; form or JSON locations
     /// that no route reads, or body routes without them; a redirect to somewhere that is not
-    /// allowed; an origin that is none; a limit, a deadline or a retention of zero; no tokio
-    /// runtime.
+    /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
+    /// server whose introspection endpoint is not known; a log that cannot be read, or that holds
+    /// more than the limit; no tokio runtime.
     ///
     /// # Panics
     ///
     /// The tokio runtime was built without its timer.
-    // Async although nothing is awaited yet: what a log holds will be read here.
-    #[allow(clippy::unused_async)]
     pub async fn build(self) -> Result<PolarLogoutLayer, Error> {
         let tasks = Tasks::current()?;
         let logout_routes = routes(self.logout_routes)?;
@@ -286,7 +339,7 @@ impl Builder {
         check_positive("access token retention", self.retention.access_token)?;
         check_positive("refresh token retention", self.retention.refresh_token)?;
         check_positive("opaque retention", self.retention.opaque)?;
-        if self.limit == 0 {
+        if self.limit == 0 || self.queue_limit == 0 {
             return Err(Error::configuration("a limit of zero revokes nothing; leave the default"));
         }
         let answers = Answers {
@@ -297,9 +350,31 @@ impl Builder {
             rejection: self.rejection,
         };
         let counters = Arc::new(Counters::default());
+        let previous = self.previous_secrets.iter().map(|secret| secret.as_str());
+        let sealer = Sealer::new(&self.client.credentials().secret, previous);
+        let max_in_flight = self.client.calls_in_flight();
         let client = self.client.build()?;
+        if self.confirm && !client.can_introspect() {
+            return Err(Error::configuration(
+                "to confirm, Polar's introspection endpoint must be known: give the server as \
+                 `PolarServer::Url`, or leave `confirm` off",
+            ));
+        }
         let denylist = Arc::new(Denylist::new(self.limit));
-        let delivery = Delivery::new(client, self.send_hint, tasks.clone(), Arc::clone(&counters));
+        let recorder = self.log.clone().map(|log| Arc::new(Recorder::new(log, sealer)));
+        let delivery = Delivery::start(Setup {
+            client,
+            max_in_flight,
+            limit: self.queue_limit,
+            confirm: self.confirm,
+            log: self.log,
+            on_dead_letter: self.on_dead_letter,
+            counters: Arc::clone(&counters),
+            tasks: tasks.clone(),
+        });
+        if let Some(recorder) = &recorder {
+            resume(recorder.replay().await?, &denylist, &delivery)?;
+        }
         tasks.spawn_background(clean_up(Arc::downgrade(&denylist), ticks()));
         let policy = Policy {
             locations,
@@ -313,7 +388,9 @@ impl Builder {
             answers: Arc::new(answers),
             logout: Arc::new(Logout {
                 denylist,
+                recorder,
                 delivery,
+                send_hint: self.send_hint,
                 retention: self.retention,
                 deadline: self.deadline,
                 counters,
@@ -331,6 +408,26 @@ impl fmt::Debug for Builder {
             .field("locations", &self.locations)
             .finish_non_exhaustive()
     }
+}
+
+/// Rebuilds the denylist and the queue from a log.
+fn resume(replayed: Replayed, denylist: &Denylist, delivery: &Delivery) -> Result<(), Error> {
+    let count = replayed.revoked.len();
+    for (hash, expires_at) in replayed.revoked {
+        denylist.insert(hash, expires_at).map_err(|_| {
+            Error::configuration(format!(
+                "the log holds {count} revocations, more than the limit of {}: raise it with \
+                 `.limit({})`",
+                denylist.limit(),
+                count.saturating_mul(2),
+            ))
+        })?;
+    }
+    delivery.resume(replayed.pending);
+    for hash in replayed.unreadable {
+        delivery.dead_letter(&DeadLetter::Unreadable { hash });
+    }
+    Ok(())
 }
 
 fn ticks() -> tokio::time::Interval {

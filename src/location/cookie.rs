@@ -1,11 +1,10 @@
 //! A cookie of a given name, and how it is removed from the browser.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use http::HeaderValue;
-use percent_encoding::percent_decode;
 
+use super::reading::{self, Reading, is_plain, readings};
 use crate::error::Error;
 
 /// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
@@ -116,6 +115,24 @@ impl CookieLocation {
                  cookie `{name}`"
             )));
         }
+        if self.partitioned && !self.secure {
+            return Err(Error::configuration(format!(
+                "browsers ignore `Partitioned` without `Secure`: add `.secure(true)` to the \
+                 cookie `{name}`"
+            )));
+        }
+        let is_host = name.starts_with("__Host-");
+        if (is_host || name.starts_with("__Secure-")) && !self.secure {
+            return Err(Error::configuration(format!(
+                "browsers ignore the cookie `{name}` without `Secure`: leave `.secure(false)` out"
+            )));
+        }
+        if is_host && (self.path != "/" || self.domain.is_some()) {
+            return Err(Error::configuration(format!(
+                "browsers ignore the cookie `{name}` with a domain, or a path other than `/`: \
+                 leave both out"
+            )));
+        }
         let mut value = format!(
             "{name}=; Path={}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
             self.path
@@ -182,7 +199,9 @@ pub(super) fn without(
         return None;
     }
     // Parts of a header value are a header value again.
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()
+    let mut kept = HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()?;
+    kept.set_sensitive(value.is_sensitive());
+    Some(kept)
 }
 
 impl<'a> Pair<'a> {
@@ -193,44 +212,20 @@ impl<'a> Pair<'a> {
 
     pub(super) fn is_named(&self, name: &str) -> bool {
         self.name == name.as_bytes()
-            || (self.name.contains(&b'%') && *decoded(self.name) == *name.as_bytes())
+            || (!is_plain(self.name)
+                && readings(self.name).iter().any(|reading| reading == name.as_bytes()))
     }
 
-    /// Yields every reading of the value: as it is, without quotes, percent-decoded, and both.
+    /// Yields every reading of the value: as it is, trimmed, percent-decoded, without quotes.
     pub(super) fn visit(
         &self,
-        yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+        yield_to: &mut impl FnMut(Reading<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        visit_quoted(self.value, yield_to)?;
-        if self.value.contains(&b'%') {
-            let decoded = decoded(self.value);
-            yield_to(&decoded)?;
-            if let Some(bare) = unquoted(&decoded) {
-                yield_to(bare)?;
-            }
-            let trimmed = decoded.trim_ascii();
-            if trimmed.len() != decoded.len() {
-                visit_quoted(trimmed, yield_to)?;
-            }
+        if is_plain(self.value) {
+            return yield_to(Reading::likeliest(self.value));
         }
-        ControlFlow::Continue(())
+        reading::visit(&readings(self.value), yield_to)
     }
-}
-
-fn visit_quoted(
-    value: &[u8],
-    yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    yield_to(value)?;
-    unquoted(value).map_or(ControlFlow::Continue(()), yield_to)
-}
-
-fn unquoted(value: &[u8]) -> Option<&[u8]> {
-    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
-}
-
-fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
-    percent_decode(value).into()
 }
 
 #[cfg(test)]
@@ -241,7 +236,7 @@ mod tests {
         let mut found = Vec::new();
         for pair in pairs(header) {
             if pair.is_named(name) {
-                let _ = pair.visit(&mut |value| {
+                let _ = pair.visit(&mut |Reading { value, .. }| {
                     found.push(String::from_utf8_lossy(value).into_owned());
                     ControlFlow::Continue(())
                 });
@@ -265,6 +260,8 @@ mod tests {
         assert!(read(b"t=%20abc", "t").contains(&"abc".to_owned()));
         assert!(read(b"t=%20abc", "t").contains(&" abc".to_owned()));
         assert_eq!(read(b"%74=abc", "t"), ["abc"]);
+        assert_eq!(read("t=\u{3000}abc\u{a0}".as_bytes(), "t").last().expect("one"), "abc");
+        assert_eq!(read("\u{a0}t=abc".as_bytes(), "t"), ["abc"]);
     }
 
     #[test]
@@ -316,6 +313,11 @@ mod tests {
             cookie("t").domain(""),
             cookie("t").domain("a\r\nb"),
             cookie("t").same_site(SameSite::None),
+            cookie("t").partitioned(true),
+            cookie("__Secure-t").secure(false),
+            cookie("__Host-t").secure(false),
+            cookie("__Host-t").domain("example.com"),
+            cookie("__Host-t").path("/app"),
         ] {
             assert!(wrong.removal().is_err(), "{wrong:?}");
         }

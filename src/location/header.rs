@@ -2,18 +2,26 @@
 
 use std::ops::ControlFlow;
 
+use super::reading::{Reading, is_plain, readings, visit as visit_readings};
+
 /// Yields the value as it is, and trimmed where that differs: HTTP/2 delivers white space at both
 /// ends, and an application may or may not cut it off.
 pub(super) fn visit(
     value: &[u8],
-    yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+    yield_to: &mut impl FnMut(Reading<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let trimmed = value.trim_ascii();
-    yield_to(trimmed)?;
-    if trimmed.len() != value.len() && !trimmed.is_empty() {
-        yield_to(value)?;
+    if is_plain(value) {
+        return yield_to(Reading::likeliest(value));
     }
-    ControlFlow::Continue(())
+    visit_readings(&readings(value), yield_to)
+}
+
+/// Whether a browser adds such an `Authorization` value by itself, as it does cookies.
+pub(super) fn comes_by_itself(authorization: &[u8]) -> bool {
+    let scheme = authorization.split(|&byte| byte == b' ').next().unwrap_or_default();
+    ["basic", "digest", "ntlm", "negotiate"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]
@@ -23,11 +31,11 @@ mod tests {
     #[test]
     fn a_value_is_read_as_it_is_and_trimmed() {
         for (value, expected) in
-            [("t", vec!["t"]), (" t\t", vec!["t", " t\t"]), ("a, b", vec!["a, b"])]
+            [("t", vec!["t"]), (" t\t", vec![" t\t", "t"]), ("a, b", vec!["a, b"])]
         {
             let mut found = Vec::new();
-            let _ = visit(value.as_bytes(), &mut |token| {
-                found.push(String::from_utf8_lossy(token).into_owned());
+            let _ = visit(value.as_bytes(), &mut |Reading { value, .. }| {
+                found.push(String::from_utf8_lossy(value).into_owned());
                 ControlFlow::Continue(())
             });
             assert_eq!(found, expected);

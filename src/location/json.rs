@@ -4,99 +4,145 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::reading::Reading;
 use crate::token::CredentialKind;
 
 /// Yields the strings in the named fields, the same field as often as it occurs.
 ///
-/// What comes before a syntax error is yielded too: a streaming parser would have read it.
+/// What comes before a syntax error is yielded too: a streaming parser would have read it. So are
+/// the strings of an array, which serde reads as the fields of a struct in their order.
 pub(super) fn visit(
     fields: &[(String, CredentialKind)],
     body: &[u8],
-    yield_to: &mut impl FnMut(CredentialKind, &[u8]) -> ControlFlow<()>,
+    yield_to: &mut impl FnMut(CredentialKind, Reading<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     if fields.is_empty() {
         return ControlFlow::Continue(());
     }
-    let mut members = Vec::new();
-    let _ = Members(&mut members).deserialize(&mut serde_json::Deserializer::from_slice(body));
-    for (name, value) in members {
-        for (field, kind) in fields {
-            if name == *field
-                && let Some(text) = text(&value)
-            {
-                yield_to(*kind, text.as_bytes())?;
-            }
-        }
+    let mut found = Vec::new();
+    let strings = Strings { fields, found: &mut found };
+    let _ = serde_json::Deserializer::from_slice(body).deserialize_any(strings);
+    for (kind, text) in found {
+        yield_to(kind, Reading::likeliest(text.as_bytes()))?;
     }
     ControlFlow::Continue(())
 }
 
-/// The object without the named fields whose value is dead; `None` where there is none.
+/// The object without the named fields whose value is dead; `None` where none is, or where the
+/// body is no object.
 pub(super) fn without(
     body: &[u8],
     fields: &[(String, CredentialKind)],
     is_dead: impl Fn(&[u8]) -> bool,
 ) -> Option<Bytes> {
-    let mut members = Vec::new();
-    Members(&mut members).deserialize(&mut serde_json::Deserializer::from_slice(body)).ok()?;
+    let Members(mut members) = serde_json::from_slice(body).ok()?;
     let count = members.len();
     members.retain(|(name, value)| {
         let is_field = fields.iter().any(|(field, _)| field == name);
-        !(is_field && text(value).is_some_and(|text| is_dead(text.as_bytes())))
+        let text: Option<String> = serde_json::from_str(value.get()).ok();
+        !(is_field && text.is_some_and(|text| is_dead(text.as_bytes())))
     });
     if members.len() == count {
         return None;
     }
-    let mut kept = Vec::with_capacity(body.len());
+    let mut kept = vec![b'{'];
     for (name, value) in members {
-        kept.push(if kept.is_empty() { b'{' } else { b',' });
+        if kept.len() > 1 {
+            kept.push(b',');
+        }
         serde_json::to_writer(&mut kept, &name).ok()?;
         kept.push(b':');
         kept.extend_from_slice(value.get().as_bytes());
-    }
-    if kept.is_empty() {
-        kept.push(b'{');
     }
     kept.push(b'}');
     Some(kept.into())
 }
 
-fn text(value: &RawValue) -> Option<String> {
-    serde_json::from_str(value.get()).ok()
+/// Collects the strings that could be credentials, as far as the body can be read.
+struct Strings<'a> {
+    fields: &'a [(String, CredentialKind)],
+    found: &'a mut Vec<(CredentialKind, String)>,
 }
 
-/// Collects the members of an object as far as it can be read.
-struct Members<'a>(&'a mut Vec<(String, Box<RawValue>)>);
-
-impl<'de> DeserializeSeed<'de> for Members<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Members<'_> {
+impl<'de> Visitor<'de> for Strings<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("an object or an array")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(member) = map.next_entry()? {
-            self.0.push(member);
+        while let Some(name) = map.next_key::<String>()? {
+            let mut named = self.fields.iter().filter(|(field, _)| *field == name).peekable();
+            // Other values are skipped and not read: they may hold what is no text.
+            if named.peek().is_none() {
+                map.next_value::<IgnoredAny>()?;
+            } else if let Text(Some(text)) = map.next_value()? {
+                self.found.extend(named.map(|(_, kind)| (*kind, text.clone())));
+            }
         }
         Ok(())
     }
 
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        // Not an object, so it holds no field; read to its end, as a parser would.
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(Text(text)) = seq.next_element()? {
+            if let Some(text) = text {
+                self.found.extend(self.fields.iter().map(|(_, kind)| (*kind, text.clone())));
+            }
+        }
         Ok(())
+    }
+}
+
+/// A string, or anything else.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrElse {
+    Text(String),
+    Else(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+#[serde(from = "TextOrElse")]
+struct Text(Option<String>);
+
+impl From<TextOrElse> for Text {
+    fn from(value: TextOrElse) -> Self {
+        match value {
+            TextOrElse::Text(text) => Self(Some(text)),
+            TextOrElse::Else(_) => Self(None),
+        }
+    }
+}
+
+/// The members of an object, in their order, each as it was written.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
     }
 }
 
@@ -107,7 +153,7 @@ mod tests {
     fn read(body: &[u8]) -> Vec<String> {
         let fields = [("t".to_owned(), CredentialKind::AccessToken)];
         let mut found = Vec::new();
-        let _ = visit(&fields, body, &mut |_, value| {
+        let _ = visit(&fields, body, &mut |_, Reading { value, .. }| {
             found.push(String::from_utf8_lossy(value).into_owned());
             ControlFlow::Continue(())
         });
@@ -125,7 +171,6 @@ mod tests {
         for body in [
             "",
             "[]",
-            "[\"t\"]",
             "null",
             "1",
             "{",
@@ -136,6 +181,14 @@ mod tests {
             assert!(read(body.as_bytes()).is_empty(), "{body}");
         }
         assert!(read(b"\xff\xfe").is_empty());
+    }
+
+    #[test]
+    fn what_serde_would_make_a_struct_of_is_read_as_it_would_be() {
+        assert_eq!(read(br#"["1", 2, "3", ["4"]]"#), ["1", "3"]);
+        assert_eq!(read(b"{\"a\": \"\xff\", \"t\": \"1\"}"), ["1"]);
+        assert_eq!(read(b"{\"t\": \"1\", \"a\": \"\xff\"}"), ["1"]);
+        assert_eq!(read(br#"{"t": {"t": "1"}, "t": "2"}"#), ["2"]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use percent_encoding::percent_decode;
 
+use super::reading::Reading;
+
 /// One `name=value`, still encoded.
 pub(super) struct Pair<'a> {
     raw: &'a [u8],
@@ -70,14 +72,14 @@ impl<'a> Pair<'a> {
     /// is replaced), percent-decoded alone, and as it is.
     pub(super) fn visit(
         &self,
-        yield_to: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+        yield_to: &mut impl FnMut(Reading<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        yield_to(self.value)?;
-        if is_encoded(self.value) {
-            yield_to(self.form_decoded().1.as_bytes())?;
-            yield_to(&percent_decode(self.value).collect::<Vec<_>>())?;
+        if !is_encoded(self.value) {
+            return yield_to(Reading::likeliest(self.value));
         }
-        ControlFlow::Continue(())
+        yield_to(Reading::possible(self.value))?;
+        yield_to(Reading::possible(&percent_decode(self.value).collect::<Vec<_>>()))?;
+        yield_to(Reading::likeliest(self.form_decoded().1.as_bytes()))
     }
 
     fn form_decoded(&self) -> (String, String) {
@@ -98,7 +100,7 @@ mod tests {
         let mut found = Vec::new();
         for pair in pairs(encoded) {
             if pair.is_named(name) {
-                let _ = pair.visit(&mut |value| {
+                let _ = pair.visit(&mut |Reading { value, .. }| {
                     found.push(String::from_utf8_lossy(value).into_owned());
                     ControlFlow::Continue(())
                 });
@@ -117,7 +119,7 @@ mod tests {
     #[test]
     fn an_encoded_value_is_read_in_every_way() {
         assert_eq!(read(b"t=a%62c", "t"), ["a%62c", "abc", "abc"]);
-        assert_eq!(read(b"t=a+b%2B", "t"), ["a+b%2B", "a b+", "a+b+"]);
+        assert_eq!(read(b"t=a+b%2B", "t"), ["a+b%2B", "a+b+", "a b+"]);
         assert_eq!(read(b"t=a=b", "t"), ["a=b"]);
     }
 

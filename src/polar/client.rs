@@ -1,4 +1,4 @@
-//! Calls the revocation endpoint: in time, a few at once, and with one typed outcome.
+//! Calls Polar: in time, a few at once, and with one typed outcome.
 
 use std::fmt;
 use std::time::Duration;
@@ -55,6 +55,8 @@ impl PolarClient {
             timeout: Duration::from_secs(5),
             max_in_flight: 4,
             connection: Connection::default(),
+            #[cfg(feature = "tls")]
+            extra_roots: Vec::new(),
         }
     }
 
@@ -73,10 +75,34 @@ impl PolarClient {
     }
 }
 
+impl PolarClient {
+    /// Whether the server says the token is alive (RFC 7662, section 2.2). Where it says neither,
+    /// why: as for a revoke call, but for nothing it answers is the token beyond help.
+    pub(crate) async fn is_active(&self, token: &Token) -> Result<bool, Outcome> {
+        let Some(request) = self.requests.introspect(token) else { return Ok(false) };
+        let answer = match self.transport.clone().oneshot(request).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(Outcome::unanswered(error)),
+        };
+        Outcome::of_introspection(&answer)
+    }
+
+    /// Whether it knows where to ask about a token.
+    pub(crate) fn can_introspect(&self) -> bool {
+        self.requests.endpoints().introspection.is_some()
+    }
+
+    /// The same client, connections and all, for other credentials.
+    pub(crate) fn with_credentials(&self, credentials: ClientCredentials) -> Result<Self, Error> {
+        let requests = self.requests.with_credentials(credentials)?;
+        Ok(Self { requests, transport: self.transport.clone() })
+    }
+}
+
 impl fmt::Debug for PolarClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolarClient")
-            .field("endpoint", self.requests.endpoint())
+            .field("endpoints", self.requests.endpoints())
             .finish_non_exhaustive()
     }
 }
@@ -95,27 +121,28 @@ pub struct PolarClientBuilder {
     timeout: Duration,
     max_in_flight: usize,
     connection: Connection,
+    /// Root certificates to trust beside the system's, in PEM.
+    #[cfg(feature = "tls")]
+    extra_roots: Vec<u8>,
+}
+
+impl PolarClientBuilder {
+    pub(crate) fn credentials(&self) -> &ClientCredentials {
+        &self.credentials
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
 }
 
 /// What carries the requests.
+#[derive(Default)]
 enum Connection {
-    /// Of our own, and which root certificates to trust beside the system's.
-    #[cfg(feature = "tls")]
-    Own {
-        extra_roots: Vec<u8>,
-    },
-    #[cfg(not(feature = "tls"))]
-    Missing,
-    Brought(BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>),
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        #[cfg(feature = "tls")]
-        return Self::Own { extra_roots: Vec::new() };
-        #[cfg(not(feature = "tls"))]
-        Self::Missing
-    }
+    /// The one that comes with the feature `tls`.
+    #[default]
+    Own,
+    Brought(Transport),
 }
 
 impl PolarClientBuilder {
@@ -153,7 +180,7 @@ impl PolarClientBuilder {
     /// Trusts these root certificates (PEM) too, beside the system's: for a private authority.
     #[cfg(feature = "tls")]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.connection = Connection::Own { extra_roots: pem.into() };
+        self.extra_roots = pem.into();
         self
     }
 
@@ -180,8 +207,8 @@ impl PolarClientBuilder {
     /// (or http to loopback, or allowed by name); a time-out or a limit of zero; no root
     /// certificates; without the feature `tls`, no [`transport`](Self::transport).
     pub fn build(self) -> Result<PolarClient, Error> {
-        let endpoint = self.server.endpoint(self.allow_insecure_http)?;
-        let requests = RequestFactory::new(endpoint, self.credentials, self.auth_method)?;
+        let endpoints = self.server.endpoints(self.allow_insecure_http)?;
+        let requests = RequestFactory::new(endpoints, self.credentials, self.auth_method)?;
         if self.timeout.is_zero() {
             return Err(Error::configuration("a time-out of zero fails every call; leave the 5 s"));
         }
@@ -192,11 +219,12 @@ impl PolarClientBuilder {
         }
         let connection = match self.connection {
             #[cfg(feature = "tls")]
-            Connection::Own { extra_roots } => {
-                read_answers(super::transport::https(requests.endpoint(), &extra_roots)?)
+            Connection::Own => {
+                let url = &requests.endpoints().revocation;
+                read_answers(super::transport::https(url, &self.extra_roots)?)
             }
             #[cfg(not(feature = "tls"))]
-            Connection::Missing => {
+            Connection::Own => {
                 return Err(Error::configuration(
                     "no HTTP client: enable the feature `tls`, or bring one with `transport()`",
                 ));

@@ -48,9 +48,11 @@ impl Outcome {
         }
         let code = Code::of_body(answer.body().as_ref());
         let reason = Reason(Why::Answered { status, code });
-        // `error` decides before the status: Polar's 401 has three meanings, and an unknown client
-        // is 400 in the form and 401 in Basic.
-        match code {
+        // Among client errors `error` decides, not the status: Polar's 401 has three meanings, and
+        // an unknown client is 400 in the form and 401 in Basic. A limit and a server error say
+        // nothing about the token, whatever their body.
+        let is_about_us = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+        match code.filter(|_| is_about_us) {
             Some(Code::InvalidClient | Code::UnauthorizedClient) => Self::Misconfigured(reason),
             Some(Code::InvalidGrant | Code::InvalidRequest | Code::UnsupportedTokenType) => {
                 Self::Refused(reason)
@@ -60,6 +62,26 @@ impl Outcome {
             None => Self::TryAgain {
                 reason,
                 retry_after: retry_after(answer.headers(), SystemTime::now()),
+            },
+        }
+    }
+
+    /// Whether an introspection says the token is active.
+    pub(super) fn of_introspection(answer: &Response<impl AsRef<[u8]>>) -> Result<bool, Self> {
+        #[derive(serde::Deserialize)]
+        struct Introspection {
+            active: bool,
+        }
+        match Self::of_answer(answer) {
+            misconfigured @ Self::Misconfigured(_) => Err(misconfigured),
+            again @ Self::TryAgain { .. } => Err(again),
+            Self::Refused(reason) => Err(Self::TryAgain { reason, retry_after: None }),
+            Self::Confirmed => match serde_json::from_slice(answer.body().as_ref()) {
+                Ok(Introspection { active }) => Ok(active),
+                Err(_) => {
+                    let reason = Reason(Why::Answered { status: answer.status(), code: None });
+                    Err(Self::TryAgain { reason, retry_after: None })
+                }
             },
         }
     }
@@ -230,6 +252,9 @@ mod tests {
             (502, String::new()),
             (503, String::new()),
             (504, "<html>".to_owned()),
+            (429, error("invalid_request")),
+            (500, error("invalid_client")),
+            (503, error("invalid_grant")),
         ] {
             assert!(matches!(outcome(status, &body), Outcome::TryAgain { .. }), "{status}");
         }

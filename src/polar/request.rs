@@ -1,4 +1,4 @@
-//! The revocation request of RFC 7009, section 2.1.
+//! The requests to revoke a token and to ask about one.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,24 +9,26 @@ use http_body_util::Full;
 use zeroize::Zeroizing;
 
 use super::credentials::{ClientAuthMethod, ClientCredentials};
+use super::server::Endpoints;
 use crate::error::Error;
 use crate::token::{Token, TokenTypeHint};
 
-/// Makes revocation requests for one client at one endpoint.
+/// Makes requests for one client at one server.
 ///
 /// They are made from nothing but the token: a caller's `Authorization` or `Cookie` header that
 /// came along would turn Polar's answer into 401, with nothing revoked.
 #[derive(Clone)]
 pub(super) struct RequestFactory {
-    endpoint: Uri,
+    endpoints: Endpoints,
     credentials: ClientCredentials,
+    method: ClientAuthMethod,
     /// `client_secret_basic`, ready made; `None` for `client_secret_post`.
     basic: Option<HeaderValue>,
 }
 
 impl RequestFactory {
     pub(super) fn new(
-        endpoint: Uri,
+        endpoints: Endpoints,
         credentials: ClientCredentials,
         method: ClientAuthMethod,
     ) -> Result<Self, Error> {
@@ -35,15 +37,36 @@ impl RequestFactory {
             ClientAuthMethod::ClientSecretPost => None,
             ClientAuthMethod::ClientSecretBasic => Some(basic(&credentials)?),
         };
-        Ok(Self { endpoint, credentials, basic })
+        Ok(Self { endpoints, credentials, method, basic })
     }
 
-    pub(super) fn endpoint(&self) -> &Uri {
-        &self.endpoint
+    /// The same for other credentials.
+    pub(super) fn with_credentials(&self, credentials: ClientCredentials) -> Result<Self, Error> {
+        Self::new(self.endpoints.clone(), credentials, self.method)
     }
 
+    pub(super) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// RFC 7009, section 2.1.
     pub(super) fn revoke(
         &self,
+        token: &Token,
+        hint: Option<TokenTypeHint>,
+    ) -> Request<Full<Bytes>> {
+        self.request(&self.endpoints.revocation, token, hint)
+    }
+
+    /// RFC 7662, section 2.1; `None` where the server's introspection endpoint is not known.
+    pub(super) fn introspect(&self, token: &Token) -> Option<Request<Full<Bytes>>> {
+        let endpoint = self.endpoints.introspection.as_ref()?;
+        Some(self.request(endpoint, token, None))
+    }
+
+    fn request(
+        &self,
+        endpoint: &Uri,
         token: &Token,
         hint: Option<TokenTypeHint>,
     ) -> Request<Full<Bytes>> {
@@ -59,7 +82,7 @@ impl RequestFactory {
         // The text is wiped when the last clone of the body is gone.
         let form = Bytes::from_owner(Zeroizing::new(form));
 
-        let mut request = Request::post(self.endpoint.clone())
+        let mut request = Request::post(endpoint.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             // Polar answers 411 without it. Said here, since not every transport would.
             .header(CONTENT_LENGTH, form.len())
@@ -90,11 +113,12 @@ fn basic(credentials: &ClientCredentials) -> Result<HeaderValue, Error> {
 mod tests {
     use http_body_util::BodyExt;
 
+    use super::super::server::PolarServer;
     use super::*;
 
     fn factory(method: ClientAuthMethod) -> RequestFactory {
-        let endpoint = Uri::from_static("https://api.polar.sh/v1/oauth2/revoke");
-        RequestFactory::new(endpoint, ClientCredentials::new("polar_ci_1", "s+c:r%t"), method)
+        let endpoints = PolarServer::Production.endpoints(false).expect("URLs");
+        RequestFactory::new(endpoints, ClientCredentials::new("polar_ci_1", "s+c:r%t"), method)
             .expect("a factory")
     }
 

@@ -1,6 +1,7 @@
 //! Which server is told.
 
 use std::env::{self, VarError};
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -9,7 +10,10 @@ use http::Uri;
 use crate::error::{Error, ErrorKind};
 
 /// The server that revokes the tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// `Debug` does not show a URL that was given: it is checked only when the client is built, and
+/// until then may hold a password.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum PolarServer {
     /// `https://api.polar.sh`, the default.
     #[default]
@@ -42,30 +46,47 @@ impl PolarServer {
         }
     }
 
-    /// The URL that is posted to.
-    pub(crate) fn endpoint(&self, allow_insecure_http: bool) -> Result<Uri, Error> {
-        let url = match self {
-            Self::Production => "https://api.polar.sh/v1/oauth2/revoke".to_owned(),
-            Self::Sandbox => "https://sandbox-api.polar.sh/v1/oauth2/revoke".to_owned(),
+    /// The URLs that are posted to.
+    pub(crate) fn endpoints(&self, allow_insecure_http: bool) -> Result<Endpoints, Error> {
+        let base = match self {
+            Self::Production => "https://api.polar.sh",
+            Self::Sandbox => "https://sandbox-api.polar.sh",
             Self::Url(base) => {
                 absolute(base)?;
                 if base.contains('?') {
                     return Err(refused(base, "has a query; give the URL of the API alone"));
                 }
-                format!("{}/v1/oauth2/revoke", base.trim_end_matches('/'))
+                base.trim_end_matches('/')
             }
-            Self::RevocationEndpoint(url) => url.clone(),
+            Self::RevocationEndpoint(url) => {
+                let revocation = secure(url, allow_insecure_http)?;
+                return Ok(Endpoints { revocation, introspection: None });
+            }
         };
-        let uri = absolute(&url)?;
-        if uri.scheme_str() == Some("http") && !allow_insecure_http && !is_loopback(&uri) {
-            return Err(refused(
-                &url,
-                "would send tokens and the client secret in the clear; use https, \
-                 or allow it by name with `allow_insecure_http()`",
-            ));
-        }
-        Ok(uri)
+        let endpoint = |name| secure(&format!("{base}/v1/oauth2/{name}"), allow_insecure_http);
+        Ok(Endpoints {
+            revocation: endpoint("revoke")?,
+            introspection: Some(endpoint("introspect")?),
+        })
     }
+}
+
+impl fmt::Debug for PolarServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Production => "Production",
+            Self::Sandbox => "Sandbox",
+            Self::Url(_) => "Url(..)",
+            Self::RevocationEndpoint(_) => "RevocationEndpoint(..)",
+        })
+    }
+}
+
+/// The URLs of a server's endpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoints {
+    pub(crate) revocation: Uri,
+    pub(crate) introspection: Option<Uri>,
 }
 
 impl FromStr for PolarServer {
@@ -76,9 +97,25 @@ impl FromStr for PolarServer {
             "production" => Ok(Self::Production),
             "sandbox" => Ok(Self::Sandbox),
             url if url.contains("://") => absolute(url).map(|_| Self::Url(url.to_owned())),
-            other => Err(refused(other, "is none of `production`, `sandbox`, or an absolute URL")),
+            // Not echoed: it may be a secret in the wrong variable.
+            _ => Err(Error::configuration(
+                "the server is none of `production`, `sandbox`, or an absolute URL like \
+                 `https://api.polar.sh`",
+            )),
         }
     }
+}
+
+fn secure(url: &str, allow_insecure_http: bool) -> Result<Uri, Error> {
+    let uri = absolute(url)?;
+    if uri.scheme_str() == Some("http") && !allow_insecure_http && !is_loopback(&uri) {
+        return Err(refused(
+            url,
+            "would send tokens and the client secret in the clear; use https, \
+             or allow it by name with `allow_insecure_http()`",
+        ));
+    }
+    Ok(uri)
 }
 
 fn absolute(url: &str) -> Result<Uri, Error> {
@@ -90,7 +127,9 @@ fn absolute(url: &str) -> Result<Uri, Error> {
         .with_source(error)
     })?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(refused(url, "is not absolute; give one like `https://api.polar.sh`"));
+        return Err(Error::configuration(
+            "the server's URL is not absolute; give one like `https://api.polar.sh`",
+        ));
     };
     if authority.as_str().contains('@') {
         return Err(Error::configuration(
@@ -100,6 +139,9 @@ fn absolute(url: &str) -> Result<Uri, Error> {
     }
     if !matches!(scheme, "http" | "https") {
         return Err(refused(url, "is not an http or https URL"));
+    }
+    if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+        return Err(refused(url, "has a port that is none; ports go from 1 to 65535"));
     }
     if url.contains('#') {
         return Err(refused(url, "has a fragment, which is never sent; leave it out"));

@@ -19,7 +19,9 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tower::{ServiceBuilder, service_fn};
 use tower_polar_logout::testing::FakePolar;
-use tower_polar_logout::{Builder, LogoutHandle, LogoutOutcome, PolarLogoutLayer, TokenLocation};
+use tower_polar_logout::{
+    Builder, Counts, LogoutHandle, LogoutOutcome, PolarLogoutLayer, TokenLocation,
+};
 
 /// Where the app runs: every story is told on both.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,13 @@ impl App {
     /// How many requests reached the app itself.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the counts are as they should be.
+    pub async fn until(&self, condition: impl Fn(&Counts) -> bool) {
+        while !condition(&self.handle.counts()) {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {

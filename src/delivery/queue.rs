@@ -1,0 +1,444 @@
+//! Which token goes to Polar next, and when: rules and state, no task and no clock.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::backoff;
+use crate::token::{Token, TokenHash, TokenTypeHint};
+
+/// How many confirmed tokens are remembered, so as not to be sent again. Older ones may be:
+/// repeating a revoke is harmless.
+const REMEMBERED: usize = 65_536;
+
+/// After a confirming answer, how long Polar may take to commit what it said.
+const COMMITTED_AFTER: Duration = Duration::from_millis(250);
+
+/// The tokens on their way.
+///
+/// A token is *ready*, *waiting* for its time, or *in flight*. Of those that are ready the oldest
+/// goes first; one that failed waits longer each time.
+///
+/// As many failures in a row as may be in flight, whichever tokens they were of, mean that the
+/// server is *down*: then the queue pauses, and asks with one token at a time, each time with one
+/// that failed less than the others, until one succeeds. Then all that failed meanwhile are ready.
+///
+/// A token that fails again although another succeeded in between is a *suspect*: the fault may be
+/// its own. It says nothing about the server, and while others are ready one suspect at a time is
+/// in flight, so that suspects neither hold back the others nor are forgotten.
+pub(super) struct Queue {
+    max_in_flight: usize,
+    limit: usize,
+    confirm: bool,
+    entries: HashMap<TokenHash, Entry>,
+    ready: BTreeMap<Age, TokenHash>,
+    ready_suspects: BTreeMap<Age, TokenHash>,
+    waiting: BTreeMap<(Instant, Age), TokenHash>,
+    in_flight: usize,
+    suspects_in_flight: usize,
+    successes: u64,
+    next_age: Age,
+    pause: Option<Pause>,
+    failures_in_a_row: u32,
+    confirmed: Remembered,
+    closed: bool,
+}
+
+/// Counts up: the lower, the older.
+type Age = u64;
+
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Instant,
+    /// By the server, which is not to be asked again before.
+    asked_for: bool,
+}
+
+struct Entry {
+    age: Age,
+    since: Instant,
+    token: Token,
+    hint: Option<TokenTypeHint>,
+    failures: u32,
+    /// How many successes there had been when it failed last.
+    successes_before: u64,
+    is_suspect: bool,
+    step: Step,
+    place: Place,
+    waiters: Vec<oneshot::Sender<Delivered>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Ready,
+    Waiting(Instant),
+    InFlight,
+}
+
+/// What to ask Polar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Revoke,
+    /// Whether the token is dead by now.
+    Confirm,
+}
+
+/// How one token ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    Confirmed,
+    Refused,
+}
+
+/// Why a token was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// Polar has confirmed it already.
+    Confirmed,
+    /// The queue is full, or shuts down.
+    NoRoom,
+}
+
+/// What to do next.
+pub(super) enum Next {
+    Call(Call),
+    /// Nothing before this moment, nor before anything changes.
+    Wait(Option<Instant>),
+}
+
+pub(super) struct Call {
+    pub(super) hash: TokenHash,
+    pub(super) token: Token,
+    pub(super) hint: Option<TokenTypeHint>,
+    pub(super) step: Step,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Confirmed,
+    Refused,
+    Misconfigured,
+    TryAgain {
+        retry_after: Option<Duration>,
+        /// It concerns every token, not this one: 429 and 503.
+        everyone: bool,
+    },
+}
+
+/// What an answer led to.
+#[derive(Debug)]
+pub(super) enum Settled {
+    Ended(Delivered, Vec<oneshot::Sender<Delivered>>),
+    GoesOn,
+}
+
+impl Queue {
+    pub(super) fn new(max_in_flight: usize, limit: usize, confirm: bool) -> Self {
+        Self {
+            max_in_flight,
+            limit,
+            confirm,
+            entries: HashMap::new(),
+            ready: BTreeMap::new(),
+            ready_suspects: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            in_flight: 0,
+            suspects_in_flight: 0,
+            successes: 0,
+            next_age: 0,
+            pause: None,
+            failures_in_a_row: 0,
+            confirmed: Remembered::default(),
+            closed: false,
+        }
+    }
+
+    pub(super) fn has_room(&self, count: usize) -> bool {
+        !self.closed && self.entries.len() + count <= self.limit
+    }
+
+    pub(super) fn is_confirmed(&self, hash: &TokenHash) -> bool {
+        self.confirmed.contains(hash)
+    }
+
+    /// Takes a token in. One that is on its way already is not sent twice: who waits for it shares
+    /// its outcome.
+    pub(super) fn take_in(
+        &mut self,
+        now: Instant,
+        hash: TokenHash,
+        token: Token,
+        hint: Option<TokenTypeHint>,
+        waiter: oneshot::Sender<Delivered>,
+    ) -> Result<(), NotTaken> {
+        if let Some(entry) = self.entries.get_mut(&hash) {
+            entry.waiters.push(waiter);
+            return Ok(());
+        }
+        if self.is_confirmed(&hash) {
+            return Err(NotTaken::Confirmed);
+        }
+        if !self.has_room(1) {
+            return Err(NotTaken::NoRoom);
+        }
+        self.insert(now, hash, token, hint, vec![waiter]);
+        Ok(())
+    }
+
+    /// Takes in what a log has kept, whatever the limit: it was accepted once.
+    pub(super) fn take_back(&mut self, now: Instant, hash: TokenHash, token: Token) {
+        if !self.entries.contains_key(&hash) {
+            self.insert(now, hash, token, None, Vec::new());
+        }
+    }
+
+    fn insert(
+        &mut self,
+        since: Instant,
+        hash: TokenHash,
+        token: Token,
+        hint: Option<TokenTypeHint>,
+        waiters: Vec<oneshot::Sender<Delivered>>,
+    ) {
+        let age = self.next_age;
+        self.next_age += 1;
+        let entry = Entry {
+            age,
+            since,
+            token,
+            hint,
+            failures: 0,
+            successes_before: 0,
+            is_suspect: false,
+            step: Step::Revoke,
+            place: Place::Ready,
+            waiters,
+        };
+        self.entries.insert(hash, entry);
+        self.ready.insert(age, hash);
+    }
+
+    /// What to do next. A call that is handed out is to be [settled](Self::settle), come what may.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        if let Some(Pause { until, .. }) = self.pause {
+            if now < until {
+                return Next::Wait(Some(until));
+            }
+            self.pause = None;
+        }
+        while let Some(first) = self.waiting.first_entry() {
+            let (due, age) = *first.key();
+            if now < due {
+                break;
+            }
+            let hash = first.remove();
+            self.place(age, hash, Place::Ready);
+        }
+        let at_once = if self.is_down() { 1 } else { self.max_in_flight };
+        if self.in_flight >= at_once {
+            return Next::Wait(None);
+        }
+        let Some(hash) = self.choose() else {
+            return Next::Wait(self.waiting.first_key_value().map(|((due, _), _)| *due));
+        };
+        let Some(entry) = self.entries.get_mut(&hash) else { return Next::Wait(Some(now)) };
+        entry.place = Place::InFlight;
+        self.in_flight += 1;
+        self.suspects_in_flight += usize::from(entry.is_suspect);
+        let (token, hint, step) = (entry.token.clone(), entry.hint, entry.step);
+        Next::Call(Call { hash, token, hint, step })
+    }
+
+    fn choose(&mut self) -> Option<TokenHash> {
+        if self.is_down() {
+            let failures = |hash| self.entries.get(hash).map(|entry| entry.failures);
+            let least = self.ready.iter().min_by_key(|(_, hash)| failures(hash));
+            if let Some(age) = least.map(|(age, _)| *age) {
+                return self.ready.remove(&age);
+            }
+        }
+        let suspect_first = self.suspects_in_flight == 0;
+        let (first, second) = if suspect_first {
+            (&mut self.ready_suspects, &mut self.ready)
+        } else {
+            (&mut self.ready, &mut self.ready_suspects)
+        };
+        first.pop_first().or_else(|| second.pop_first()).map(|(_, hash)| hash)
+    }
+
+    /// Takes the answer to a call.
+    pub(super) fn settle(&mut self, now: Instant, hash: TokenHash, answer: Answer) -> Settled {
+        let Some(entry) = self.entries.get_mut(&hash) else { return Settled::GoesOn };
+        if entry.place != Place::InFlight {
+            return Settled::GoesOn;
+        }
+        self.in_flight -= 1;
+        self.suspects_in_flight -= usize::from(entry.is_suspect);
+        let age = entry.age;
+        match answer {
+            Answer::Confirmed if self.confirm && entry.step == Step::Revoke => {
+                entry.step = Step::Confirm;
+                self.place(age, hash, Place::Waiting(now + COMMITTED_AFTER));
+                self.succeeded();
+                Settled::GoesOn
+            }
+            Answer::Confirmed => {
+                self.confirmed.insert(hash);
+                self.end(&hash, Delivered::Confirmed)
+            }
+            Answer::Refused => self.end(&hash, Delivered::Refused),
+            Answer::Misconfigured => {
+                entry.failed(self.successes);
+                self.place(age, hash, Place::Waiting(now + backoff::SLOW));
+                self.failed(now, backoff::SLOW, false);
+                Settled::GoesOn
+            }
+            Answer::TryAgain { retry_after, everyone } => {
+                // What concerns everyone says nothing about this one.
+                let successes = if everyone { entry.successes_before } else { self.successes };
+                entry.failed(successes);
+                let is_suspect = entry.is_suspect;
+                let wait = backoff::after(entry.failures);
+                let asked = retry_after.map(|asked| asked.min(backoff::LONGEST_RETRY_AFTER));
+                let wait = asked.map_or(wait, |asked| asked.max(wait));
+                self.place(age, hash, Place::Waiting(now + wait));
+                if everyone || !is_suspect {
+                    let pause = backoff::after(self.failures_in_a_row + 1);
+                    self.failed(now, asked.unwrap_or(pause), everyone);
+                }
+                Settled::GoesOn
+            }
+        }
+    }
+
+    fn end(&mut self, hash: &TokenHash, delivered: Delivered) -> Settled {
+        self.succeeded();
+        let waiters = self.entries.remove(hash).map(|entry| entry.waiters).unwrap_or_default();
+        Settled::Ended(delivered, waiters)
+    }
+
+    /// The server has answered to the point.
+    fn succeeded(&mut self) {
+        if self.is_down() {
+            self.wake_failed();
+        }
+        self.failures_in_a_row = 0;
+        self.successes += 1;
+    }
+
+    fn failed(&mut self, now: Instant, pause: Duration, everyone: bool) {
+        self.failures_in_a_row += 1;
+        if !everyone && !self.is_down() {
+            return;
+        }
+        let until = now + pause;
+        // The longer one holds.
+        if self.pause.is_none_or(|pause| pause.until < until) {
+            self.pause = Some(Pause { until, asked_for: everyone });
+        }
+    }
+
+    fn is_down(&self) -> bool {
+        self.failures_in_a_row as usize >= self.max_in_flight
+    }
+
+    /// Makes all ready that wait because the server failed, whatever their time.
+    fn wake_failed(&mut self) {
+        let failed: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, hash)| {
+                self.entries
+                    .get(*hash)
+                    .is_some_and(|entry| entry.step == Step::Revoke && !entry.is_suspect)
+            })
+            .map(|(key, hash)| (*key, *hash))
+            .collect();
+        for (key, hash) in failed {
+            self.waiting.remove(&key);
+            let (_, age) = key;
+            self.place(age, hash, Place::Ready);
+        }
+    }
+
+    /// Forgets all that went wrong: somebody has mended the configuration, or there is no more time
+    /// to wait for. A pause that the server asked for stays.
+    pub(super) fn try_all_now(&mut self) {
+        self.failures_in_a_row = 0;
+        self.pause = self.pause.filter(|pause| pause.asked_for);
+        for entry in self.entries.values_mut().filter(|entry| entry.place != Place::InFlight) {
+            entry.is_suspect = false;
+        }
+        self.ready.append(&mut self.ready_suspects);
+        self.wake_failed();
+    }
+
+    fn place(&mut self, age: Age, hash: TokenHash, place: Place) {
+        let Some(entry) = self.entries.get_mut(&hash) else { return };
+        entry.place = place;
+        match place {
+            Place::Ready if entry.is_suspect => drop(self.ready_suspects.insert(age, hash)),
+            Place::Ready => drop(self.ready.insert(age, hash)),
+            Place::Waiting(due) => drop(self.waiting.insert((due, age), hash)),
+            Place::InFlight => {}
+        }
+    }
+
+    /// Takes nothing in any more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.entries.values().map(|entry| entry.since).min()
+    }
+
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.pause.map(|pause| pause.until)
+    }
+
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (&TokenHash, &Token)> {
+        self.entries.iter().map(|(hash, entry)| (hash, &entry.token))
+    }
+}
+
+impl Entry {
+    fn failed(&mut self, successes: u64) {
+        self.is_suspect |= self.failures > 0 && successes > self.successes_before;
+        self.failures += 1;
+        self.successes_before = successes;
+        self.step = Step::Revoke;
+    }
+}
+
+/// The latest of what was put in.
+#[derive(Default)]
+struct Remembered {
+    known: HashSet<TokenHash>,
+    oldest_first: VecDeque<TokenHash>,
+}
+
+impl Remembered {
+    fn contains(&self, hash: &TokenHash) -> bool {
+        self.known.contains(hash)
+    }
+
+    fn insert(&mut self, hash: TokenHash) {
+        if !self.known.insert(hash) {
+            return;
+        }
+        self.oldest_first.push_back(hash);
+        if self.oldest_first.len() > REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How delivery to Polar is doing.
+
+use std::time::{Duration, SystemTime};
+
+/// How delivery to Polar is doing, for a readiness probe or an alarm.
+///
+/// Polar being away is no reason to take an app out of service: revoked tokens are rejected all the
+/// same. An [`oldest_age`](Health::oldest_age) that grows is a reason to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Tokens on their way to Polar.
+    pub pending: usize,
+    /// How long the oldest of them has been, since this process took it in.
+    pub oldest_age: Option<Duration>,
+    /// When Polar last confirmed a revocation to this process.
+    pub last_confirmed: Option<SystemTime>,
+    /// What went wrong last, where something did since the last confirmation.
+    pub last_error: Option<ErrorClass>,
+    /// Until when nothing is sent, where delivery is paused.
+    pub paused_until: Option<SystemTime>,
+}
+
+/// What kind of thing went wrong with a call to Polar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// Polar refused a token for good.
+    Refused,
+    /// Polar does not take our credentials, or redirects: the configuration is to be mended.
+    Misconfigured,
+    /// 429: there were too many calls from this address.
+    RateLimited,
+    /// Polar answered with something else that is no confirmation.
+    ServerError,
+    /// There was no answer: no connection, or none in time.
+    Unanswered,
+    /// Polar confirmed, and the token was alive all the same.
+    NotCommitted,
+}
+
+impl ErrorClass {
+    /// A word for it, in `snake_case`, for a health page or a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Misconfigured => "misconfigured",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "server_error",
+            Self::Unanswered => "unanswered",
+            Self::NotCommitted => "not_committed",
+        }
+    }
+}

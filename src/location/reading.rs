@@ -1,0 +1,73 @@
+//! The ways in which applications could read one value.
+
+use std::ops::ControlFlow;
+
+use percent_encoding::percent_decode;
+
+/// One way in which an application could read a value.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    pub(super) value: &'a [u8],
+    /// What most applications would read: what is a token, if any of the readings is.
+    pub(super) is_likeliest: bool,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn likeliest(value: &'a [u8]) -> Self {
+        Self { value, is_likeliest: true }
+    }
+
+    pub(super) fn possible(value: &'a [u8]) -> Self {
+        Self { value, is_likeliest: false }
+    }
+}
+
+/// Whether every parser reads the value as it is.
+pub(super) fn is_plain(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'"'))
+}
+
+/// Every reading of a value by parsers that may or may not trim it, decode it, and take off its
+/// quotes. The last is the likeliest: all of that was done to it.
+pub(super) fn readings(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut readings = vec![value.to_vec()];
+    for step in [trimmed, decoded, trimmed, unquoted] {
+        for at in 0..readings.len() {
+            if let Some(reading) = step(&readings[at])
+                && !readings.contains(&reading)
+            {
+                readings.push(reading);
+            }
+        }
+    }
+    readings
+}
+
+/// Yields readings of which the last is the likeliest.
+pub(super) fn visit(
+    readings: &[Vec<u8>],
+    yield_to: &mut impl FnMut(Reading<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some((likeliest, others)) = readings.split_last() else { return ControlFlow::Continue(()) };
+    for other in others {
+        yield_to(Reading::possible(other))?;
+    }
+    yield_to(Reading::likeliest(likeliest))
+}
+
+/// Trims what `str::trim` does: more than ASCII white space, where the bytes are text.
+fn trimmed(value: &[u8]) -> Option<Vec<u8>> {
+    let trimmed = match std::str::from_utf8(value) {
+        Ok(text) => text.trim().as_bytes(),
+        Err(_) => value.trim_ascii(),
+    };
+    (trimmed.len() != value.len()).then(|| trimmed.to_vec())
+}
+
+fn decoded(value: &[u8]) -> Option<Vec<u8>> {
+    value.contains(&b'%').then(|| percent_decode(value).collect())
+}
+
+fn unquoted(value: &[u8]) -> Option<Vec<u8>> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"").map(<[u8]>::to_vec)
+}

@@ -1,0 +1,114 @@
+//! Tokens at rest: readable by the holder of the client secret, and by nobody else.
+
+use std::fmt;
+
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::log::SealedToken;
+use crate::token::{Token, TokenHash};
+
+/// Says what the derived key is for, so that no other use of the secret ever shares it.
+const PURPOSE: &[u8] = b"tower-polar-logout sealed token";
+/// The first byte of a sealed token: what follows is a nonce and a ciphertext.
+const FORMAT: u8 = 1;
+const NONCE_LEN: usize = 24;
+
+/// Seals with the key of one secret, and opens with those of its predecessors too.
+pub(crate) struct Sealer {
+    current: XChaCha20Poly1305,
+    previous: Vec<XChaCha20Poly1305>,
+}
+
+impl Sealer {
+    pub(crate) fn new<'a>(secret: &str, previous: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { current: cipher(secret), previous: previous.into_iter().map(cipher).collect() }
+    }
+
+    /// `None` only where the system gives no random bytes.
+    pub(crate) fn seal(&self, token: &Token, hash: &TokenHash) -> Option<SealedToken> {
+        let nonce = XNonce::try_generate().ok()?;
+        // The hash is bound in: a sealed token that is moved to another entry does not open.
+        let payload = Payload { msg: token.as_str().as_bytes(), aad: hash.as_bytes() };
+        let ciphertext = self.current.encrypt(&nonce, payload).ok()?;
+        let sealed: Vec<u8> = [FORMAT].into_iter().chain(nonce).chain(ciphertext).collect();
+        Some(SealedToken::from_bytes(sealed))
+    }
+
+    /// `None` for what another secret sealed, and for what was tampered with.
+    pub(crate) fn open(&self, sealed: &SealedToken, hash: &TokenHash) -> Option<Token> {
+        let (FORMAT, rest) = sealed.as_bytes().split_first().map(|(first, rest)| (*first, rest))?
+        else {
+            return None;
+        };
+        let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN)?;
+        let nonce = XNonce::try_from(nonce).ok()?;
+        [&self.current].into_iter().chain(&self.previous).find_map(|cipher| {
+            let payload = Payload { msg: ciphertext, aad: hash.as_bytes() };
+            let token = Zeroizing::new(cipher.decrypt(&nonce, payload).ok()?);
+            Token::parse(&*token)
+        })
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+fn cipher(secret: &str) -> XChaCha20Poly1305 {
+    let mut key = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(None, secret.as_bytes())
+        .expand(PURPOSE, &mut *key)
+        .expect("32 bytes are within what HKDF-SHA-256 gives");
+    XChaCha20Poly1305::new((&*key).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> (Token, TokenHash) {
+        let text = "polar_at_u_secret";
+        (Token::parse(text).expect("a token"), TokenHash::of(text))
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_the_same_secret_and_no_other() {
+        let (token, hash) = token();
+        let sealed = Sealer::new("secret", []).seal(&token, &hash).expect("sealed");
+        assert_eq!(Sealer::new("secret", []).open(&sealed, &hash), Some(token.clone()));
+        assert_eq!(Sealer::new("other", []).open(&sealed, &hash), None);
+        assert_eq!(Sealer::new("other", ["secret"]).open(&sealed, &hash), Some(token));
+    }
+
+    #[test]
+    fn it_shows_nothing_and_is_never_the_same_twice() {
+        let (token, hash) = token();
+        let sealer = Sealer::new("secret", []);
+        let (first, second) = (sealer.seal(&token, &hash), sealer.seal(&token, &hash));
+        assert_ne!(first, second);
+        let first = first.expect("sealed");
+        assert!(!String::from_utf8_lossy(first.as_bytes()).contains("secret"));
+        assert_eq!(format!("{first:?}"), "SealedToken(..)");
+    }
+
+    #[test]
+    fn what_was_moved_cut_or_flipped_does_not_open() {
+        let (token, hash) = token();
+        let sealer = Sealer::new("secret", []);
+        let sealed = sealer.seal(&token, &hash).expect("sealed");
+        assert_eq!(sealer.open(&sealed, &TokenHash::of("another")), None);
+        for len in 0..sealed.as_bytes().len() {
+            let cut = SealedToken::from_bytes(&sealed.as_bytes()[..len]);
+            assert_eq!(sealer.open(&cut, &hash), None, "{len}");
+            let mut flipped = sealed.as_bytes().to_vec();
+            flipped[len] ^= 1;
+            assert_eq!(sealer.open(&SealedToken::from_bytes(flipped), &hash), None, "{len}");
+        }
+    }
+}
