@@ -8,6 +8,8 @@
 //! - `LISTEN_ADDR`: where to listen; default `127.0.0.1:3000`, port 0 for any free one
 //! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar
 //! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
+//! - `REVOCATION_JOURNAL`: a file that keeps what was revoked, and what Polar is yet to be told,
+//!   across restarts; default none
 
 use std::env;
 use std::error::Error;
@@ -15,7 +17,7 @@ use std::fmt::Arguments;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SET_COOKIE};
@@ -27,7 +29,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
-    ClientCredentials, LogoutHandle, PolarLogoutLayer, PolarServer, TokenLocation, WhenRevoked,
+    ClientCredentials, ErrorClass, Journal, LogoutHandle, PolarLogoutLayer, PolarServer,
+    TokenLocation, WhenRevoked,
 };
 
 #[tokio::main]
@@ -45,8 +48,11 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let polar = Polar::from_env().await?;
-    let logout = PolarLogoutLayer::builder(polar.credentials()?)
-        .server(polar.server()?)
+    let mut builder = PolarLogoutLayer::builder(polar.credentials()?).server(polar.server()?);
+    if let Some(path) = env::var_os("REVOCATION_JOURNAL") {
+        builder = builder.log(Journal::open(path)?);
+    }
+    let logout = builder
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
         .access_token(TokenLocation::cookie("access_token"))
@@ -177,7 +183,7 @@ async fn me(headers: HeaderMap) -> Response {
 }
 
 async fn health(State(app): State<App>) -> Json<serde_json::Value> {
-    let counts = app.handle.counts();
+    let (counts, health) = (app.handle.counts(), app.handle.health());
     Json(json!({
         "revoked": counts.revoked,
         "limit": counts.limit,
@@ -188,6 +194,12 @@ async fn health(State(app): State<App>) -> Json<serde_json::Value> {
         "attempts": counts.attempts,
         "confirmed": counts.confirmed,
         "dead_letters": counts.dead_letters,
+        "oldest_pending_seconds": health.oldest_age.map(|age| age.as_secs()),
+        "last_error": health.last_error.map(ErrorClass::as_str),
+        "paused_seconds": health
+            .paused_until
+            .and_then(|until| until.duration_since(SystemTime::now()).ok())
+            .map(|left| left.as_secs()),
     }))
 }
 

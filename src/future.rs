@@ -96,9 +96,7 @@ where
                                 logged_out: Some(logged_out),
                             }
                         }
-                        (Next::Answer(response), _) => {
-                            State::Answered { response: Some(response) }
-                        }
+                        (Next::Answer(response), _) => State::Answered { response: Some(response) },
                         // The task was not to call a service that it was not given.
                         (_, None) => State::Answered { response: Some(response::lost()) },
                     }

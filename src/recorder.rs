@@ -52,9 +52,9 @@ impl Recorder {
 
     fn seal(&self, token: &Token, hash: &TokenHash) -> Result<SealedToken, Error> {
         let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
-        sealer.seal(token, hash).ok_or_else(|| {
-            Error::log("no token can be sealed: the system gives no random bytes")
-        })
+        sealer
+            .seal(token, hash)
+            .ok_or_else(|| Error::log("no token can be sealed: the system gives no random bytes"))
     }
 
     /// Reads the log.

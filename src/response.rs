@@ -134,19 +134,11 @@ pub(crate) fn cross_site() -> Response<Bytes> {
 }
 
 pub(crate) fn body_too_large() -> Response<Bytes> {
-    problem(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "invalid_request",
-        "The body is too large.",
-    )
+    problem(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "The body is too large.")
 }
 
 pub(crate) fn body_broken() -> Response<Bytes> {
-    problem(
-        StatusCode::BAD_REQUEST,
-        "invalid_request",
-        "The body could not be read.",
-    )
+    problem(StatusCode::BAD_REQUEST, "invalid_request", "The body could not be read.")
 }
 
 /// Nobody holds that many: it is a flood in one request.

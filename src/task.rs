@@ -24,7 +24,10 @@ pub(crate) enum Next<B> {
     Call(Request<RequestBody<B>>),
     /// Calls the application's own logout handler, and adds to its response what every logout
     /// answers.
-    CallAfterLogout { request: Request<RequestBody<B>>, logged_out: LoggedOut },
+    CallAfterLogout {
+        request: Request<RequestBody<B>>,
+        logged_out: LoggedOut,
+    },
 }
 
 impl<B> Next<B> {

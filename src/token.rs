@@ -61,6 +61,12 @@ impl TokenHash {
         Self(Sha256::digest(value).into())
     }
 
+    /// A digest as it was stored.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The digest's 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

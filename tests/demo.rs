@@ -2,10 +2,7 @@
 
 mod common;
 
-use std::path::PathBuf;
-use std::process::Stdio;
-
-use common::{Answer, start_polar};
+use common::{Answer, demo, start_polar};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
@@ -13,35 +10,18 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-const VARIABLES: [&str; 4] =
-    ["LISTEN_ADDR", "POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET", "POLAR_SERVER"];
-
 struct Demo {
     url: String,
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
 }
 
-fn command(environment: &[(&str, &str)]) -> Command {
-    let test = std::env::current_exe().expect("this test");
-    let demo: PathBuf = test.ancestors().nth(2).expect("the target folder").join("examples/demo");
-    assert!(demo.exists(), "{} is missing: cargo build --examples", demo.display());
-    let mut command = Command::new(demo);
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
-    command
-        .envs(environment.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
 impl Demo {
     async fn start(environment: &[(&str, &str)]) -> Self {
-        let mut process =
-            command(environment).env("LISTEN_ADDR", "127.0.0.1:0").spawn().expect("it starts");
+        let mut process = demo::command(environment)
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .spawn()
+            .expect("it starts");
         let mut output = BufReader::new(process.stdout.take().expect("its output")).lines();
         let first = output.next_line().await.expect("text").expect("a line");
         let url = first.strip_prefix("listening on ").expect("the address").to_owned();
@@ -152,7 +132,7 @@ async fn bad_settings_end_in_one_clear_line() {
         (vec![id, secret, ("POLAR_SERVER", "staging")], "POLAR_SERVER: the server is none of"),
         (vec![id, secret, ("POLAR_SERVER", "http://polar.example")], "in the clear"),
     ] {
-        let output = command(&environment).output().await.expect("it ends");
+        let output = demo::command(&environment).output().await.expect("it ends");
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(1), "{environment:?}: {error}");
         assert!(error.starts_with("demo: ") && error.contains(advice), "{environment:?}: {error}");

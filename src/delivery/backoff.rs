@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn it_grows_to_a_minute_and_is_spread_over_all_of_it() {
-        for (failures, longest) in [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (1000, 60.0)]
+        for (failures, longest) in
+            [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (1000, 60.0)]
         {
             let waits: Vec<_> = (0..2000).map(|_| after(failures).as_secs_f64()).collect();
             assert!(waits.iter().all(|wait| *wait <= longest), "{failures}");

@@ -123,8 +123,7 @@ impl UnderWay<'_> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.shared
-                .settle(self.hash, Answer::TryAgain { retry_after: None, everyone: false });
+            self.shared.settle(self.hash, Answer::TryAgain { retry_after: None, everyone: false });
         }
     }
 }

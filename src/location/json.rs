@@ -168,16 +168,7 @@ mod tests {
 
     #[test]
     fn what_is_no_string_in_an_object_is_no_token() {
-        for body in [
-            "",
-            "[]",
-            "null",
-            "1",
-            "{",
-            "\"t\"",
-            "{\"t\": 1}",
-            "{\"u\": {\"t\": \"1\"}}",
-        ] {
+        for body in ["", "[]", "null", "1", "{", "\"t\"", "{\"t\": 1}", "{\"u\": {\"t\": \"1\"}}"] {
             assert!(read(body.as_bytes()).is_empty(), "{body}");
         }
         assert!(read(b"\xff\xfe").is_empty());

@@ -1,6 +1,8 @@
 //! An app behind the layer, on a real socket, and a client that calls it.
 #![allow(dead_code, unreachable_pub, reason = "shared by the tests, and none needs all of it")]
 
+pub mod demo;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
