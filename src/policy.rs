@@ -37,7 +37,11 @@ pub enum WhenRevoked {
     #[default]
     Reject,
     /// The revoked credential is taken out of the request, and the request goes on: for a login
-    /// page or a public page, which must work for a browser that carries a dead cookie.
+    /// page or a public page, which must work for a browser that carries a dead cookie. Where it
+    /// cannot be taken out, of a body that is no plain form or JSON object say, 401 all the same.
+    ///
+    /// Copies that a layer further out has made are not touched: axum's `OriginalUri`, or parsed
+    /// cookies in the request's extensions.
     Anonymous,
 }
 

@@ -72,8 +72,8 @@ impl Recorder {
         for event in events {
             let Event::Revoked { hash, expires_at, sealed } = event else { continue };
             replayed.revoked.push((hash, expires_at));
-            let Some(sealed) = sealed.filter(|_| !delivered.contains(&hash)) else { continue };
-            match sealer.open(&sealed, &hash) {
+            let Some(token) = sealed.filter(|_| !delivered.contains(&hash)) else { continue };
+            match sealer.open(&token, &hash) {
                 Some(token) => replayed.pending.push((hash, token)),
                 None => replayed.unreadable.push(hash),
             }

@@ -100,15 +100,15 @@ mod tests {
     #[test]
     fn what_was_moved_cut_or_flipped_does_not_open() {
         let (token, hash) = token();
-        let sealer = Sealer::new("secret", []);
-        let sealed = sealer.seal(&token, &hash).expect("sealed");
-        assert_eq!(sealer.open(&sealed, &TokenHash::of("another")), None);
+        let keeper = Sealer::new("secret", []);
+        let sealed = keeper.seal(&token, &hash).expect("sealed");
+        assert_eq!(keeper.open(&sealed, &TokenHash::of("another")), None);
         for len in 0..sealed.as_bytes().len() {
             let cut = SealedToken::from_bytes(&sealed.as_bytes()[..len]);
-            assert_eq!(sealer.open(&cut, &hash), None, "{len}");
+            assert_eq!(keeper.open(&cut, &hash), None, "{len}");
             let mut flipped = sealed.as_bytes().to_vec();
             flipped[len] ^= 1;
-            assert_eq!(sealer.open(&SealedToken::from_bytes(flipped), &hash), None, "{len}");
+            assert_eq!(keeper.open(&SealedToken::from_bytes(flipped), &hash), None, "{len}");
         }
     }
 }

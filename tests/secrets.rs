@@ -6,12 +6,13 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{App, SERVERS, bearer, builder, start_polar};
+use common::tls::{Authority, terminate_tls};
+use common::{App, SERVERS, bearer, start_polar};
 use http::{Method, StatusCode};
 use tower_polar_logout::testing::{FakePolar, Fault};
 use tower_polar_logout::{
-    ClientCredentials, Outcome, PolarClient, PolarLogoutLayer, Revocation, Token, TokenHash,
-    TokenLocation,
+    ClientCredentials, Outcome, PolarClient, PolarLogoutLayer, PolarServer, Revocation, Token,
+    TokenHash, TokenLocation,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -63,7 +64,7 @@ impl Watch {
 
     fn check(&self) {
         let log = self.log.text();
-        for needle in ["hyper", "tower_polar_logout", "TRACE", "logout"] {
+        for needle in ["hyper", "rustls", "tower_polar_logout", "TRACE", "logout"] {
             assert!(log.contains(needle), "the log does not reach `{needle}`: {log}");
         }
         for secret in &self.secrets {
@@ -88,7 +89,17 @@ async fn nothing_that_is_put_out_holds_a_token_or_the_secret() {
     for server in SERVERS {
         let polar = start_polar().await;
         watch.secret(polar.client_secret());
-        let layer = builder(&polar)
+        let authority = Authority::new();
+        let plain = polar.url().trim_start_matches("http://").to_owned();
+        let port = terminate_tls(authority.acceptor(&[]), plain).await;
+        let client = PolarClient::builder(polar.credentials())
+            .server(PolarServer::Url(format!("https://localhost:{port}")))
+            .root_certificates(authority.pem());
+        let layer = PolarLogoutLayer::builder(client)
+            .logout_route(Method::POST, "/logout")
+            .access_token(TokenLocation::bearer())
+            .access_token(TokenLocation::cookie("access_token"))
+            .refresh_token(TokenLocation::cookie("refresh_token"))
             .access_token(TokenLocation::query("access_token"))
             .refresh_token(TokenLocation::form("token"))
             .deadline(Duration::from_millis(50))
@@ -159,6 +170,9 @@ async fn debug_of_every_public_type(watch: &mut Watch) {
     watch.keep(TokenHash::of(&token));
     watch.keep(Revocation::access_token(&token));
     watch.keep(Revocation::opaque(&token));
+    let password = watch.secret("https://user:password-0123456789-0123456789@api.polar.sh");
+    watch.keep(PolarServer::Url(password.clone()));
+    watch.keep(PolarClient::builder(credentials.clone()).server(PolarServer::Url(password)));
     let polar = start_polar().await;
     let pair = polar.mint();
     watch.secret(&pair.access);
@@ -178,6 +192,11 @@ async fn errors(watch: &mut Watch) {
     let error = PolarClient::builder(swapped).build().expect_err("not ASCII");
     watch.keep(format!("{error} {error:?}"));
 
+    for misplaced in [secret.parse().map(|_: PolarServer| ()), credentials_for(&secret)] {
+        let error = misplaced.expect_err("a secret is no server");
+        watch.keep(format!("{error} {error:?}"));
+    }
+
     let polar = start_polar().await;
     let token = watch.secret(&polar.mint().access);
     polar.behave(Fault::Drop);
@@ -191,4 +210,9 @@ async fn errors(watch: &mut Watch) {
         error = this.source();
     }
     watch.keep(&outcome);
+}
+
+fn credentials_for(server: &str) -> Result<(), tower_polar_logout::Error> {
+    let client = PolarClient::builder(ClientCredentials::new("id", "secret"));
+    client.server(PolarServer::Url(server.to_owned())).build().map(|_| ())
 }

@@ -33,6 +33,7 @@ const CLEAN_UP_EVERY: Duration = Duration::from_secs(1);
 ///
 /// At least one logout route and one token location are needed; all the rest has a default.
 #[must_use = "a builder does nothing until `build` is called"]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Builder {
     client: PolarClientBuilder,
     send_hint: bool,
@@ -193,7 +194,8 @@ impl Builder {
     }
 
     /// Answers 503 with `Retry-After` where Polar has not confirmed, in place of 202 or 303
-    /// (RFC 7009, section 2.2.1). The token is rejected here all the same. Default off.
+    /// (RFC 7009, section 2.2.1), also where Polar refuses for good. The token is rejected here all
+    /// the same, and the browser keeps its cookie, to try again. Default off.
     pub fn strict(mut self) -> Self {
         self.strict = true;
         self
@@ -289,14 +291,16 @@ impl Builder {
         self
     }
 
-    /// Checks everything, and starts what the layer needs in the background.
+    /// Checks everything, reads the log, and starts what the layer needs in the background, on the
+    /// tokio runtime it is called in. That runtime must live as long as the layer: without it a
+    /// logout is answered 500.
     ///
     /// # Errors
     ///
     /// Everything that could not work, with what to do about it: what
     /// [`PolarClientBuilder::build`] refuses; no logout route, or a path that never arrives; no
-    /// token location, one given twice, or one with a name that cannot be; form or JSON locations
-    /// that no route reads, or body routes without them; a redirect to somewhere that is not
+    /// token location, one given twice, or one with a name that cannot be; body routes without a
+    /// form or JSON location; a redirect to somewhere that is not
     /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
     /// server whose introspection endpoint is not known; a log that cannot be read, or that holds
     /// more than the limit; no tokio runtime.

@@ -76,13 +76,13 @@ impl Outcome {
             misconfigured @ Self::Misconfigured(_) => Err(misconfigured),
             again @ Self::TryAgain { .. } => Err(again),
             Self::Refused(reason) => Err(Self::TryAgain { reason, retry_after: None }),
-            Self::Confirmed => match serde_json::from_slice(answer.body().as_ref()) {
-                Ok(Introspection { active }) => Ok(active),
-                Err(_) => {
+            Self::Confirmed => {
+                let said = serde_json::from_slice(answer.body().as_ref());
+                said.map(|Introspection { active }| active).map_err(|_| {
                     let reason = Reason(Why::Answered { status: answer.status(), code: None });
-                    Err(Self::TryAgain { reason, retry_after: None })
-                }
-            },
+                    Self::TryAgain { reason, retry_after: None }
+                })
+            }
         }
     }
 

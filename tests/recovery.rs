@@ -1,0 +1,321 @@
+//! The layer on its log: restarts, secrets that changed, a log that fails, a disk that is full.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use common::{App, Server, bearer, builder, demo, start_polar};
+use http::{Method, StatusCode};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::{
+    Builder, ClientCredentials, DeadLetter, Error, ErrorKind, Event, Journal, LogFuture,
+    LogoutOutcome, PolarLogoutLayer, Revocation, RevocationLog, TokenHash, TokenLocation,
+};
+
+/// A folder of the test's own, gone after it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::open(self.0.join("journal")).expect("a journal")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn access(token: &str) -> Revocation {
+    Revocation::access_token(token).expect("a token")
+}
+
+async fn layer(builder: Builder) -> PolarLogoutLayer {
+    builder.build().await.expect("a layer")
+}
+
+/// Waits until the tasks of a dropped layer have let go of its log.
+async fn closed(path: &Path) {
+    while Journal::open(path).is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
+    let (polar, folder) = (start_polar().await, Folder::new("restart"));
+    let (pending, delivered) = (polar.mint().access, polar.mint().access);
+    {
+        let handle = layer(builder(&polar).log(folder.journal())).await.handle();
+        assert_eq!(handle.revoke([access(&delivered)]).await, LogoutOutcome::Confirmed);
+        handle.revoke([Revocation::opaque("session").expect("one")]).await;
+        assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    }
+    closed(&folder.0.join("journal")).await;
+    {
+        polar.behave(Fault::Freeze);
+        let deadline = Duration::from_millis(1);
+        let handle = layer(builder(&polar).log(folder.journal()).deadline(deadline)).await.handle();
+        assert_eq!(handle.revoke([access(&pending)]).await, LogoutOutcome::Pending);
+        polar.until(|seen| seen.in_flight == 1).await;
+    }
+    closed(&folder.0.join("journal")).await;
+    polar.behave(Fault::Drop);
+    let calls = polar.seen().revoke_calls;
+    let handle = layer(builder(&polar).log(folder.journal())).await.handle();
+    for credential in [&*pending, &*delivered, "session"] {
+        assert!(handle.is_revoked(credential), "before the first request is served");
+    }
+    assert_eq!(handle.counts().pending, 1, "what was confirmed is not sent again");
+    polar.until(|seen| seen.revoke_calls > calls).await;
+    polar.recover();
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert!(!polar.is_alive(&pending));
+}
+
+#[tokio::test]
+async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given() {
+    let (polar, folder) = (start_polar().await, Folder::new("secret"));
+    let token = polar.mint().access;
+    polar.behave(Fault::Freeze);
+    let yesterday = |secret: &str| {
+        PolarLogoutLayer::builder(ClientCredentials::new(polar.client_id(), secret))
+            .server(polar.server())
+            .logout_route(Method::POST, "/logout")
+            .access_token(TokenLocation::bearer())
+            .log(folder.journal())
+            .deadline(Duration::from_millis(1))
+    };
+    let path = folder.0.join("journal");
+    {
+        let handle = layer(yesterday("polar_cs_yesterday")).await.handle();
+        handle.revoke([access(&token)]).await;
+    }
+    closed(&path).await;
+    polar.recover();
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    {
+        let heard = Arc::clone(&letters);
+        let builder = builder(&polar).log(folder.journal()).on_dead_letter(move |letter| {
+            assert!(matches!(letter, DeadLetter::Unreadable { .. }), "{letter:?}");
+            heard.lock().expect("the letters").push(letter.hash());
+        });
+        let handle = layer(builder).await.handle();
+        assert_eq!(*letters.lock().expect("the letters"), [TokenHash::of(&token)]);
+        assert_eq!((handle.counts().dead_letters, handle.counts().pending), (1, 0));
+        assert!(handle.is_revoked(&token), "the denylist stays whole");
+        assert!(polar.is_alive(&token));
+    }
+    closed(&path).await;
+    let builder =
+        builder(&polar).log(folder.journal()).previous_client_secret("polar_cs_yesterday");
+    let handle = layer(builder).await.handle();
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert!(!polar.is_alive(&token), "nothing was thrown away");
+}
+
+#[tokio::test]
+async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_start() {
+    let (polar, folder) = (start_polar().await, Folder::new("exchange"));
+    let token = polar.mint().access;
+    polar.behave(Fault::Freeze);
+    {
+        let old = ClientCredentials::new(polar.client_id(), "polar_cs_old");
+        let builder = PolarLogoutLayer::builder(old)
+            .server(polar.server())
+            .logout_route(Method::POST, "/logout")
+            .access_token(TokenLocation::bearer())
+            .log(folder.journal())
+            .deadline(Duration::from_millis(1));
+        let handle = layer(builder).await.handle();
+        handle.revoke([access(&token)]).await;
+        handle.set_credentials(polar.credentials()).await.expect("good ones");
+    }
+    closed(&folder.0.join("journal")).await;
+    polar.recover();
+    let handle = layer(builder(&polar).log(folder.journal())).await.handle();
+    assert_eq!(handle.counts().dead_letters, 0);
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert!(!polar.is_alive(&token));
+}
+
+#[tokio::test]
+async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
+    let (polar, folder) = (start_polar().await, Folder::new("limit"));
+    let journal = folder.journal();
+    let expires_at = SystemTime::now() + Duration::from_secs(3600);
+    let event = |n: u32| {
+        let hash = TokenHash::of(n.to_string());
+        Event::Revoked { hash, expires_at, sealed: None }
+    };
+    journal.append((0..10).map(event).collect()).await.expect("room");
+    let error = builder(&polar).log(journal).limit(5).build().await.expect_err("too many");
+    assert!(error.to_string().contains("raise it with `.limit(20)`"), "{error}");
+}
+
+/// A log that can be told to fail.
+#[derive(Clone, Default)]
+struct Fragile {
+    is_broken: Arc<Mutex<bool>>,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl RevocationLog for Fragile {
+    fn replay(&self) -> LogFuture<'_, Vec<Event>> {
+        Box::pin(async {
+            if *self.is_broken.lock().expect("it") {
+                return Err(Error::log("the log cannot be read"));
+            }
+            Ok(self.events.lock().expect("it").clone())
+        })
+    }
+
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, ()> {
+        Box::pin(async move {
+            if *self.is_broken.lock().expect("it") {
+                return Err(Error::log("the log cannot be written"));
+            }
+            self.events.lock().expect("it").extend(events);
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
+    let (polar, log) = (start_polar().await, Fragile::default());
+    let app = App::start(Server::Axum, layer(builder(&polar).log(log.clone())).await).await;
+    let token = polar.mint().access;
+    let authorization = bearer(&token);
+    let headers = [("authorization", &*authorization)];
+    *log.is_broken.lock().expect("it") = true;
+    let answer = app.post("/logout", &headers).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("retry-after"), "5");
+    assert!(app.handle.is_revoked(&token), "denied here all the same");
+    assert!(!polar.is_alive(&token), "and Polar was told");
+    assert!(app.get("/", &[]).await.is_from_app());
+    *log.is_broken.lock().expect("it") = false;
+    assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
+    assert!(!log.events.lock().expect("it").is_empty());
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_ends_in_build() {
+    let (polar, log) = (start_polar().await, Fragile::default());
+    *log.is_broken.lock().expect("it") = true;
+    let error = builder(&polar).log(log).build().await.expect_err("no log");
+    assert_eq!(error.kind(), ErrorKind::Log);
+}
+
+#[tokio::test]
+async fn what_the_log_holds_of_a_token_is_its_hash_and_a_seal() {
+    let (polar, log) = (start_polar().await, Fragile::default());
+    let handle = layer(builder(&polar).log(log.clone())).await.handle();
+    let token = polar.mint().access;
+    handle.revoke([access(&token)]).await;
+    handle.shutdown(Duration::from_secs(60)).await;
+    let events = log.events.lock().expect("it").clone();
+    let [Event::Revoked { hash, sealed: Some(sealed), .. }, Event::Delivered { hash: delivered }] =
+        &*events
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*hash, *delivered), (TokenHash::of(&token), TokenHash::of(&token)));
+    let core = &token.as_bytes()[11..];
+    assert!(!sealed.as_bytes().windows(core.len()).any(|window| window == core));
+}
+
+/// A file may grow no further; then it may.
+#[tokio::test]
+async fn a_full_disk_is_503_for_logouts_and_nothing_to_all_others_and_it_passes() {
+    let (polar, folder) = (start_polar().await, Folder::new("disk"));
+    let journal = folder.0.join("journal");
+    let mut demo = start_demo(&polar, &journal).await;
+    let size = std::fs::metadata(&journal).expect("the journal").len();
+    prlimit(&demo, &format!("fsize={size}:unlimited")).await;
+    let token = polar.mint().access;
+    let full = async |token: &str| demo.send(Method::POST, "/logout", token).await;
+    // What fits into the pages that the file has already is kept.
+    let mut kept = Vec::new();
+    let refused = loop {
+        let token = polar.mint().access;
+        match full(&token).await {
+            StatusCode::SERVICE_UNAVAILABLE => break token,
+            status => {
+                assert!(status.is_success(), "{status}");
+                kept.push(token);
+            }
+        }
+        assert!(kept.len() < 10_000, "the disk is never full");
+    };
+    assert_eq!(demo.send(Method::GET, "/me", &token).await, StatusCode::OK);
+    assert_eq!(demo.send(Method::GET, "/me", &refused).await, StatusCode::UNAUTHORIZED);
+    prlimit(&demo, "fsize=unlimited:unlimited").await;
+    assert!(full(&refused).await.is_success(), "there is room again");
+    kept.push(refused);
+    println!("full disk: {} logouts kept before and after, 1 answered 503 between", kept.len());
+
+    demo.process.kill().await.expect("SIGKILL");
+    let demo = start_demo(&polar, &journal).await;
+    for token in &kept {
+        assert_eq!(demo.send(Method::GET, "/me", token).await, StatusCode::UNAUTHORIZED);
+    }
+}
+
+struct Demo {
+    url: String,
+    process: tokio::process::Child,
+}
+
+impl Demo {
+    async fn send(&self, method: Method, path: &str, token: &str) -> StatusCode {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("authorization", bearer(token))
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .expect("a request");
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let client = hyper_util::client::legacy::Client::builder(executor).build_http();
+        client.request(request).await.expect("an answer").status()
+    }
+}
+
+async fn start_demo(polar: &FakePolar, journal: &Path) -> Demo {
+    let mut process = demo::command(&[
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("POLAR_CLIENT_ID", polar.client_id()),
+        ("POLAR_CLIENT_SECRET", polar.client_secret()),
+        ("POLAR_SERVER", &polar.url()),
+        ("REVOCATION_JOURNAL", journal.to_str().expect("text")),
+    ])
+    .stderr(std::process::Stdio::null())
+    .spawn()
+    .expect("it starts");
+    let mut output = BufReader::new(process.stdout.take().expect("its output")).lines();
+    let first = output.next_line().await.expect("text").expect("a line");
+    let url = first.strip_prefix("listening on ").expect("the address").to_owned();
+    Demo { url, process }
+}
+
+async fn prlimit(demo: &Demo, limit: &str) {
+    let id = demo.process.id().expect("it runs").to_string();
+    let done = tokio::process::Command::new("prlimit")
+        .args(["--pid", &id, &format!("--{limit}")])
+        .status()
+        .await
+        .expect("prlimit, of util-linux");
+    assert!(done.success());
+}
