@@ -3,6 +3,7 @@
 mod backoff;
 mod courier;
 mod queue;
+mod remembered;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info};
 
 use crate::counts::Counters;
@@ -39,6 +39,10 @@ pub enum LogoutOutcome {
     Full,
 }
 
+/// A disk that hangs holds a logout no longer. Polar's deadline would be too short: it may be set
+/// to almost nothing, and a sync takes what it takes.
+const RECORDED_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long a credential is rejected where nobody knows its exact lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
@@ -60,10 +64,17 @@ pub(crate) struct Logout {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// A revocation with its expiry fixed.
+/// A revocation with its expiry fixed, after it took its first effect.
 struct Order {
     revocation: Revocation,
     expires_at: SystemTime,
+    is_denied: bool,
+}
+
+impl Order {
+    fn outcome(&self) -> LogoutOutcome {
+        if self.is_denied { LogoutOutcome::Confirmed } else { LogoutOutcome::Full }
+    }
 }
 
 impl Logout {
@@ -73,8 +84,8 @@ impl Logout {
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
         let deadline = Instant::now() + self.deadline;
-        let orders: Vec<_> = revocations.into_iter().map(|order| self.order(order)).collect();
-        let denied = self.deny(&orders);
+        let orders: Vec<_> = revocations.into_iter().map(|order| self.deny(order)).collect();
+        let denied = orders.iter().map(Order::outcome).max().unwrap_or(LogoutOutcome::NoToken);
         let recorded = self.record(&orders).await;
         let told = self.tell_polar(orders, deadline).await;
         let outcome = denied.max(recorded).max(told);
@@ -98,42 +109,42 @@ impl Logout {
         recorder.record(pending.iter().map(|(hash, token)| (*hash, long_ago, Some(token)))).await
     }
 
-    fn order(&self, revocation: Revocation) -> Order {
+    fn deny(&self, revocation: Revocation) -> Order {
         let lifetime = revocation.lifetime.unwrap_or(self.retention.of(revocation.kind));
-        Order { revocation, expires_at: Denylist::expiry(lifetime) }
-    }
-
-    fn deny(&self, orders: &[Order]) -> LogoutOutcome {
-        let mut outcome = LogoutOutcome::NoToken;
-        for Order { revocation, expires_at } in orders {
-            outcome = outcome.max(match self.denylist.insert(revocation.hash, *expires_at) {
-                Ok(()) => LogoutOutcome::Confirmed,
-                Err(full) => {
-                    self.counters.full.increment();
-                    error!(
-                        ?full, limit = self.denylist.limit(), hash = ?revocation.hash,
-                        "no room for one more revocation, a token is NOT rejected here: raise the limit"
-                    );
-                    LogoutOutcome::Full
-                }
-            });
+        let expires_at = Denylist::expiry(lifetime);
+        let denied = self.denylist.insert(revocation.hash, expires_at);
+        if denied.is_err() {
+            self.counters.full.increment();
+            error!(
+                hash = ?revocation.hash, limit = self.denylist.limit(),
+                "no room for one more revocation, a token is NOT rejected here: raise the limit"
+            );
         }
-        outcome
+        Order { revocation, expires_at, is_denied: denied.is_ok() }
     }
 
+    /// Keeps in the log what is denied here; what is not was refused, and would only fill the log
+    /// past what the next start has room for.
     async fn record(&self, orders: &[Order]) -> LogoutOutcome {
         let Some(recorder) = &self.recorder else { return LogoutOutcome::NoToken };
+        let denied = orders.iter().filter(|order| order.is_denied);
+        let tokens = denied.clone().filter(|order| order.revocation.token.is_some()).count();
         // What is not sent is not sealed: it would wait in the log for a delivery that never comes.
-        let tokens = orders.iter().filter(|order| order.revocation.token.is_some()).count();
         let has_room = self.delivery.has_room(tokens);
-        let events = orders.iter().map(|Order { revocation, expires_at }| {
+        let events = denied.map(|Order { revocation, expires_at, .. }| {
             let is_sent = has_room && !self.delivery.is_confirmed(&revocation.hash);
             (revocation.hash, *expires_at, revocation.token.as_ref().filter(|_| is_sent))
         });
-        match recorder.record(events).await {
-            Ok(()) => LogoutOutcome::NoToken,
-            Err(error) => {
+        match timeout(RECORDED_WITHIN, recorder.record(events)).await {
+            Ok(Ok(())) if has_room || tokens == 0 => LogoutOutcome::NoToken,
+            // There may be room by now, but the log does not have the token to send.
+            Ok(Ok(())) => LogoutOutcome::Busy,
+            Ok(Err(error)) => {
                 error!(%error, "the log could not keep a revocation; it is lost with this process");
+                LogoutOutcome::Unrecorded
+            }
+            Err(_) => {
+                error!("the log takes too long to keep a revocation: is its disk in order?");
                 LogoutOutcome::Unrecorded
             }
         }

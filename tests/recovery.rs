@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tower_polar_logout::testing::{FakePolar, Fault};
 use tower_polar_logout::{
     Builder, ClientCredentials, DeadLetter, Error, ErrorKind, Event, Journal, LogFuture,
-    LogoutOutcome, PolarLogoutLayer, Revocation, RevocationLog, TokenHash, TokenLocation,
+    LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, RevocationLog, TokenHash,
+    TokenLocation,
 };
 
 /// A folder of the test's own, gone after it.
@@ -209,6 +210,66 @@ async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
     *log.is_broken.lock().expect("it") = false;
     assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
     assert!(!log.events.lock().expect("it").is_empty());
+}
+
+/// The flood: more logouts than the denylist has room for. What was refused is not in the log, or
+/// the next start would find more there than it has room for.
+#[tokio::test]
+async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
+    let (polar, log) = (start_polar().await, Fragile::default());
+    let handle = layer(builder(&polar).log(log.clone()).limit(5)).await.handle();
+    let flood = (0..20).map(|n| Revocation::opaque(n.to_string()).expect("one"));
+    assert_eq!(handle.revoke(flood).await, LogoutOutcome::Full);
+    drop(handle);
+    let handle = layer(builder(&polar).log(log).limit(5)).await.handle();
+    assert!((0..5).all(|n: u32| handle.is_revoked(n.to_string())));
+}
+
+/// The race: the queue is full when the log is written, and has room when the token is sent. The
+/// log does not have the token then, so nobody may be told that it will be delivered.
+#[tokio::test]
+async fn what_the_log_has_no_seal_of_is_not_acknowledged_as_on_its_way() {
+    let (polar, log) = (start_polar().await, Fragile::default());
+    polar.behave(Fault::Freeze);
+    let builder = builder(&polar).log(log.clone()).queue_limit(1);
+    let handle = layer(builder.deadline(Duration::from_millis(1))).await.handle();
+    let (first, second) = (polar.mint().access, polar.mint().access);
+    assert_eq!(handle.revoke([access(&first)]).await, LogoutOutcome::Pending);
+    assert_eq!(handle.revoke([access(&second)]).await, LogoutOutcome::Busy);
+    let sealed = |token: &str| {
+        let hash = TokenHash::of(token);
+        log.events.lock().expect("it").iter().any(|event| {
+            matches!(event, Event::Revoked { hash: of, sealed: Some(_), .. } if *of == hash)
+        })
+    };
+    assert!(sealed(&first) && !sealed(&second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
+    struct Hanging;
+
+    impl RevocationLog for Hanging {
+        fn replay(&self) -> LogFuture<'_, Vec<Event>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn append(&self, _: Vec<Event>) -> LogFuture<'_, ()> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    let builder = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
+        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+        .logout_route(Method::POST, "/logout")
+        .opaque(TokenLocation::bearer())
+        .log(Hanging);
+    let handle = layer(builder).await.handle();
+    let session = Revocation::opaque("session").expect("one");
+    let started = tokio::time::Instant::now();
+    assert_eq!(handle.revoke([session]).await, LogoutOutcome::Unrecorded);
+    assert_eq!(started.elapsed().as_secs(), 10);
+    assert!(handle.is_revoked("session"));
 }
 
 #[tokio::test]

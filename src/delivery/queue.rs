@@ -1,17 +1,14 @@
 //! Which token goes to Polar next, and when: rules and state, no task and no clock.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::backoff;
+use super::remembered::Remembered;
 use crate::token::{Token, TokenHash, TokenTypeHint};
-
-/// How many confirmed tokens are remembered, so as not to be sent again. Older ones may be:
-/// repeating a revoke is harmless.
-const REMEMBERED: usize = 65_536;
 
 /// After a confirming answer, how long Polar may take to commit what it said.
 const COMMITTED_AFTER: Duration = Duration::from_millis(250);
@@ -418,27 +415,5 @@ impl Entry {
     }
 }
 
-/// The latest of what was put in.
-#[derive(Default)]
-struct Remembered {
-    known: HashSet<TokenHash>,
-    oldest_first: VecDeque<TokenHash>,
-}
-
-impl Remembered {
-    fn contains(&self, hash: &TokenHash) -> bool {
-        self.known.contains(hash)
-    }
-
-    fn insert(&mut self, hash: TokenHash) {
-        if !self.known.insert(hash) {
-            return;
-        }
-        self.oldest_first.push_back(hash);
-        if self.oldest_first.len() > REMEMBERED
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+use super::*;
+
+const AGAIN: Answer = Answer::TryAgain { retry_after: None, everyone: false };
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn hash(name: &str) -> TokenHash {
+    TokenHash::of(name)
+}
+
+/// A queue with a clock that a test moves.
+struct Desk {
+    queue: Queue,
+    now: Instant,
+}
+
+impl Desk {
+    fn new(max_in_flight: usize) -> Self {
+        Self { queue: Queue::new(max_in_flight, 100, false), now: Instant::now() }
+    }
+
+    fn take_in(&mut self, name: &str) -> oneshot::Receiver<Delivered> {
+        let (waiter, delivered) = oneshot::channel();
+        let token = Token::parse(name).expect("a token");
+        self.queue.take_in(self.now, hash(name), token, None, waiter).expect("room");
+        delivered
+    }
+
+    /// The tokens that are called now, as many as there may be.
+    fn called(&mut self) -> Vec<String> {
+        let mut called = Vec::new();
+        while let Next::Call(call) = self.queue.next(self.now) {
+            called.push(call.token.as_str().to_owned());
+        }
+        called
+    }
+
+    fn answer(&mut self, name: &str, answer: Answer) {
+        self.queue.settle(self.now, hash(name), answer);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+#[test]
+fn the_oldest_goes_first_and_no_more_than_may_be_in_flight() {
+    let mut desk = Desk::new(2);
+    let _waiters: Vec<_> = ["a", "b", "c"].map(|name| desk.take_in(name)).into();
+    assert_eq!(desk.called(), ["a", "b"]);
+    assert!(desk.called().is_empty());
+    desk.answer("b", Answer::Confirmed);
+    assert_eq!(desk.called(), ["c"]);
+}
+
+#[test]
+fn who_waits_for_the_same_token_shares_its_outcome() {
+    let mut desk = Desk::new(2);
+    let mut waiters = [desk.take_in("a"), desk.take_in("a")];
+    assert_eq!(desk.called(), ["a"]);
+    let Settled::Ended(delivered, senders) =
+        desk.queue.settle(desk.now, hash("a"), Answer::Confirmed)
+    else {
+        panic!("it has ended")
+    };
+    for sender in senders {
+        sender.send(delivered).expect("somebody waits");
+    }
+    assert!(waiters.iter_mut().all(|waiter| waiter.try_recv() == Ok(Delivered::Confirmed)));
+}
+
+#[test]
+fn as_many_failures_in_a_row_as_may_be_in_flight_mean_that_the_server_is_down() {
+    let mut desk = Desk::new(2);
+    let _waiters: Vec<_> = ["a", "b", "c", "d"].map(|name| desk.take_in(name)).into();
+    assert_eq!(desk.called(), ["a", "b"]);
+    desk.answer("a", AGAIN);
+    assert_eq!(desk.called(), ["c"], "one failure is nothing");
+    desk.answer("b", AGAIN);
+    desk.answer("c", AGAIN);
+    desk.pass(MINUTE);
+    assert_eq!(desk.called(), ["d"], "one at a time, which has not failed yet");
+    desk.answer("d", Answer::Confirmed);
+    assert_eq!(desk.called(), ["a", "b"], "back: the oldest first again, two at once");
+}
+
+#[test]
+fn once_the_server_is_back_nobody_waits_for_its_own_time_any_more() {
+    let mut desk = Desk::new(1);
+    let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
+    for _ in 0..10 {
+        for name in desk.called() {
+            desk.answer(&name, AGAIN);
+        }
+        desk.pass(MINUTE);
+    }
+    let probe = desk.called();
+    assert_eq!(probe.len(), 1);
+    desk.answer(&probe[0], Answer::Confirmed);
+    assert_eq!(desk.called().len(), 1, "the other is called in the same instant");
+}
+
+#[test]
+fn a_suspect_is_called_beside_the_others_and_says_nothing_about_the_server() {
+    let mut desk = Desk::new(2);
+    let mut waiters = vec![desk.take_in("suspect"), desk.take_in("a")];
+    assert_eq!(desk.called(), ["suspect", "a"]);
+    desk.answer("suspect", AGAIN);
+    desk.answer("a", Answer::Confirmed);
+    desk.pass(MINUTE);
+    assert_eq!(desk.called(), ["suspect"]);
+    desk.answer("suspect", AGAIN);
+    for round in 0..20 {
+        waiters.extend(["b", "c", "d"].map(|name| desk.take_in(&format!("{name}{round}"))));
+        desk.pass(MINUTE);
+        let mut called = desk.called();
+        assert_eq!(called.len(), 2, "the server is not down");
+        assert!(called.contains(&"suspect".to_owned()), "and the suspect not forgotten");
+        while !called.is_empty() {
+            for name in called {
+                desk.answer(&name, if name == "suspect" { AGAIN } else { Answer::Confirmed });
+            }
+            called = desk.called();
+        }
+        assert_eq!(desk.queue.len(), 1);
+    }
+}
+
+#[test]
+fn what_concerns_everyone_pauses_the_queue_and_makes_nobody_a_suspect() {
+    let limit = Answer::TryAgain { retry_after: Some(MINUTE), everyone: true };
+    let mut desk = Desk::new(2);
+    let mut waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
+    for round in 0..3 {
+        assert_eq!(desk.called().first().map(String::as_str), Some("a"), "the oldest");
+        desk.answer("a", limit);
+        assert!(desk.called().is_empty());
+        desk.queue.try_all_now();
+        assert!(desk.called().is_empty(), "the server asked for that pause");
+        desk.pass(Duration::from_millis(59_999));
+        assert!(desk.called().is_empty());
+        desk.pass(Duration::from_millis(1));
+        // Others succeed in between.
+        desk.answer("b", Answer::Confirmed);
+        desk.answer(&format!("b{}", round - 1), Answer::Confirmed);
+        waiters.push(desk.take_in(&format!("b{round}")));
+    }
+    assert_eq!(desk.queue.ready_suspects.len() + desk.queue.suspects_in_flight, 0);
+}
+
+#[test]
+fn mended_credentials_are_tried_at_once() {
+    let mut desk = Desk::new(1);
+    let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
+    assert_eq!(desk.called(), ["a"]);
+    desk.answer("a", Answer::Misconfigured);
+    desk.pass(Duration::from_secs(59));
+    assert!(desk.called().is_empty(), "only a person can mend that: once a minute");
+    desk.queue.try_all_now();
+    assert_eq!(desk.called(), ["a"]);
+}
+
+#[test]
+fn a_confirmed_token_is_looked_at_again_where_that_was_asked_for() {
+    let mut desk = Desk::new(1);
+    desk.queue = Queue::new(1, 100, true);
+    let _waiter = desk.take_in("a");
+    let step = |desk: &mut Desk| match desk.queue.next(desk.now) {
+        Next::Call(call) => Some(call.step),
+        Next::Wait(_) => None,
+    };
+    for _ in 0..3 {
+        desk.pass(MINUTE);
+        assert_eq!(step(&mut desk), Some(Step::Revoke));
+        desk.answer("a", Answer::Confirmed);
+        assert_eq!(step(&mut desk), None, "Polar has not committed yet");
+        desk.pass(COMMITTED_AFTER);
+        assert_eq!(step(&mut desk), Some(Step::Confirm));
+        desk.answer("a", AGAIN);
+    }
+    desk.pass(MINUTE);
+    assert_eq!(step(&mut desk), Some(Step::Revoke));
+    desk.answer("a", Answer::Confirmed);
+    desk.pass(COMMITTED_AFTER);
+    assert_eq!(step(&mut desk), Some(Step::Confirm));
+    desk.answer("a", Answer::Confirmed);
+    assert_eq!(desk.queue.len(), 0);
+    assert!(desk.queue.is_confirmed(&hash("a")));
+}
+
+#[test]
+fn an_answer_nobody_asked_for_changes_nothing() {
+    let mut desk = Desk::new(1);
+    let _waiter = desk.take_in("a");
+    desk.answer("b", Answer::Confirmed);
+    desk.answer("a", Answer::Confirmed);
+    assert_eq!(desk.called(), ["a"]);
+    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", Answer::Confirmed);
+    assert_eq!((desk.queue.len(), desk.queue.in_flight), (0, 0));
+}
+
+#[test]
+fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_limit() {
+    let mut queue = Queue::new(1, 1, false);
+    let token = Token::parse("t").expect("a token");
+    queue.take_back(Instant::now(), hash("a"), token.clone());
+    queue.take_back(Instant::now(), hash("a"), token.clone());
+    queue.take_back(Instant::now(), hash("b"), token.clone());
+    assert_eq!(queue.len(), 2);
+    assert!(!queue.has_room(1));
+    let (waiter, _delivered) = oneshot::channel();
+    let refused = queue.take_in(Instant::now(), hash("c"), token.clone(), None, waiter);
+    assert_eq!(refused, Err(NotTaken::NoRoom));
+    let mut queue = Queue::new(1, 10, false);
+    queue.close();
+    let (waiter, _delivered) = oneshot::channel();
+    let refused = queue.take_in(Instant::now(), hash("c"), token, None, waiter);
+    assert_eq!(refused, Err(NotTaken::NoRoom));
+}

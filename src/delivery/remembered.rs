@@ -1,0 +1,53 @@
+//! The tokens that were confirmed lately.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::token::TokenHash;
+
+/// How many are remembered, so as not to be sent again. Older ones may be: repeating a revoke is
+/// harmless.
+const REMEMBERED: usize = 65_536;
+
+/// The latest of what was put in.
+#[derive(Default)]
+pub(super) struct Remembered {
+    known: HashSet<TokenHash>,
+    oldest_first: VecDeque<TokenHash>,
+}
+
+impl Remembered {
+    pub(super) fn contains(&self, hash: &TokenHash) -> bool {
+        self.known.contains(hash)
+    }
+
+    pub(super) fn insert(&mut self, hash: TokenHash) {
+        if !self.known.insert(hash) {
+            return;
+        }
+        self.oldest_first.push_back(hash);
+        if self.oldest_first.len() > REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_remembered_and_the_memory_does_not_grow() {
+        let hash = |n: usize| TokenHash::of(n.to_string());
+        let mut remembered = Remembered::default();
+        for n in 0..=REMEMBERED {
+            remembered.insert(hash(n));
+            remembered.insert(hash(n));
+        }
+        assert!(!remembered.contains(&hash(0)));
+        assert!(remembered.contains(&hash(1)) && remembered.contains(&hash(REMEMBERED)));
+        assert_eq!(remembered.known.len(), REMEMBERED);
+        assert_eq!(remembered.oldest_first.len(), REMEMBERED);
+    }
+}
