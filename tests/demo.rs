@@ -2,54 +2,21 @@
 
 mod common;
 
-use common::{Answer, demo, start_polar};
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use common::demo::{self, Demo};
+use common::start_polar;
+use http::{Method, StatusCode};
 
-struct Demo {
-    url: String,
-    process: Child,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Demo {
-    async fn start(environment: &[(&str, &str)]) -> Self {
-        let mut process = demo::command(environment)
-            .env("LISTEN_ADDR", "127.0.0.1:0")
-            .spawn()
-            .expect("it starts");
-        let mut output = BufReader::new(process.stdout.take().expect("its output")).lines();
-        let first = output.next_line().await.expect("text").expect("a line");
-        let url = first.strip_prefix("listening on ").expect("the address").to_owned();
-        Self { url, process, output }
-    }
-
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::<bytes::Bytes>::default()).expect("a request");
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Answer::read(client.request(request).await.expect("an answer")).await
-    }
-
-    /// Signs in, and returns the `Cookie` header of the browser from then on.
-    async fn sign_in(&self) -> String {
-        let answer = self.send(Method::POST, "/login", &[]).await;
-        assert_eq!(answer.status, StatusCode::SEE_OTHER);
-        let cookies: Vec<_> = answer
-            .headers
-            .get_all("set-cookie")
-            .iter()
-            .map(|value| value.to_str().expect("text").split(';').next().expect("a pair"))
-            .collect();
-        cookies.join("; ")
-    }
+/// Signs in, and returns the `Cookie` header of the browser from then on.
+async fn sign_in(demo: &Demo) -> String {
+    let answer = demo.send(Method::POST, "/login", &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let cookies: Vec<_> = answer
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|value| value.to_str().expect("text").split(';').next().expect("a pair"))
+        .collect();
+    cookies.join("; ")
 }
 
 #[tokio::test]
@@ -59,7 +26,7 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     assert!(page.body.contains("signed out") && page.body.contains("Login"), "{page:?}");
     assert_eq!(demo.send(Method::GET, "/me", &[]).await.status, StatusCode::UNAUTHORIZED);
 
-    let cookie = demo.sign_in().await;
+    let cookie = sign_in(&demo).await;
     let signed_in = [("cookie", &*cookie)];
     assert_eq!(demo.send(Method::GET, "/me", &signed_in).await.status, StatusCode::OK);
     assert!(demo.send(Method::GET, "/", &signed_in).await.body.contains("signed in"));
@@ -92,18 +59,15 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
         }
     }
     assert_eq!(to_try.iter().filter(|line| line.contains("curl")).count(), 5, "{to_try:?}");
-    stop(demo.process).await;
+    // Ctrl-C, as a terminal sends it.
+    demo.signal("INT").await;
+    assert!(demo.ended().await.success());
 }
 
 #[tokio::test]
 async fn with_credentials_it_talks_to_the_server_that_is_named() {
     let polar = start_polar().await;
-    let demo = Demo::start(&[
-        ("POLAR_CLIENT_ID", polar.client_id()),
-        ("POLAR_CLIENT_SECRET", polar.client_secret()),
-        ("POLAR_SERVER", &polar.url()),
-    ])
-    .await;
+    let demo = Demo::start_with(&polar, &[]).await;
     let token = polar.mint().access;
     let authorization = common::bearer(&token);
     let bearer = [("authorization", &*authorization)];
@@ -139,14 +103,4 @@ async fn bad_settings_end_in_one_clear_line() {
         assert_eq!(error.lines().count(), 1, "{error}");
         assert!(!error.contains("polar_cs_hidden"));
     }
-}
-
-/// Ctrl-C, as a terminal sends it.
-async fn stop(mut process: Child) {
-    let id = process.id().expect("it runs").to_string();
-    // The shell's own: a slim system has no other.
-    let sent = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status().await;
-    let sent = sent.expect("a shell");
-    assert!(sent.success());
-    assert!(process.wait().await.expect("it ends").success());
 }

@@ -2,40 +2,23 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{App, Server, bearer, builder, demo, start_polar};
+use common::demo::Demo;
+use common::folder::Folder;
+use common::{App, Server, bearer, builder, start_polar};
 use http::{Method, StatusCode};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     Builder, ClientCredentials, DeadLetter, Error, ErrorKind, Event, Journal, LogFuture,
     LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, RevocationLog, TokenHash,
     TokenLocation,
 };
 
-/// A folder of the test's own, gone after it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
-        Self(folder)
-    }
-
-    fn journal(&self) -> Journal {
-        Journal::open(self.0.join("journal")).expect("a journal")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn journal(folder: &Folder) -> Journal {
+    Journal::open(folder.file("journal")).expect("a journal")
 }
 
 fn access(token: &str) -> Revocation {
@@ -58,23 +41,23 @@ async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
     let (polar, folder) = (start_polar().await, Folder::new("restart"));
     let (pending, delivered) = (polar.mint().access, polar.mint().access);
     {
-        let handle = layer(builder(&polar).log(folder.journal())).await.handle();
+        let handle = layer(builder(&polar).log(journal(&folder))).await.handle();
         assert_eq!(handle.revoke([access(&delivered)]).await, LogoutOutcome::Confirmed);
         handle.revoke([Revocation::opaque("session").expect("one")]).await;
         assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     }
-    closed(&folder.0.join("journal")).await;
+    closed(&folder.file("journal")).await;
     {
         polar.behave(Fault::Freeze);
         let deadline = Duration::from_millis(1);
-        let handle = layer(builder(&polar).log(folder.journal()).deadline(deadline)).await.handle();
+        let handle = layer(builder(&polar).log(journal(&folder)).deadline(deadline)).await.handle();
         assert_eq!(handle.revoke([access(&pending)]).await, LogoutOutcome::Pending);
         polar.until(|seen| seen.in_flight == 1).await;
     }
-    closed(&folder.0.join("journal")).await;
+    closed(&folder.file("journal")).await;
     polar.behave(Fault::Drop);
     let calls = polar.seen().revoke_calls;
-    let handle = layer(builder(&polar).log(folder.journal())).await.handle();
+    let handle = layer(builder(&polar).log(journal(&folder))).await.handle();
     for credential in [&*pending, &*delivered, "session"] {
         assert!(handle.is_revoked(credential), "before the first request is served");
     }
@@ -95,10 +78,10 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
             .server(polar.server())
             .logout_route(Method::POST, "/logout")
             .access_token(TokenLocation::bearer())
-            .log(folder.journal())
+            .log(journal(&folder))
             .deadline(Duration::from_millis(1))
     };
-    let path = folder.0.join("journal");
+    let path = folder.file("journal");
     {
         let handle = layer(yesterday("polar_cs_yesterday")).await.handle();
         handle.revoke([access(&token)]).await;
@@ -108,7 +91,7 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
     let letters = Arc::new(Mutex::new(Vec::new()));
     {
         let heard = Arc::clone(&letters);
-        let builder = builder(&polar).log(folder.journal()).on_dead_letter(move |letter| {
+        let builder = builder(&polar).log(journal(&folder)).on_dead_letter(move |letter| {
             assert!(matches!(letter, DeadLetter::Unreadable { .. }), "{letter:?}");
             heard.lock().expect("the letters").push(letter.hash());
         });
@@ -120,7 +103,7 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
     }
     closed(&path).await;
     let builder =
-        builder(&polar).log(folder.journal()).previous_client_secret("polar_cs_yesterday");
+        builder(&polar).log(journal(&folder)).previous_client_secret("polar_cs_yesterday");
     let handle = layer(builder).await.handle();
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     assert!(!polar.is_alive(&token), "nothing was thrown away");
@@ -137,15 +120,15 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
             .server(polar.server())
             .logout_route(Method::POST, "/logout")
             .access_token(TokenLocation::bearer())
-            .log(folder.journal())
+            .log(journal(&folder))
             .deadline(Duration::from_millis(1));
         let handle = layer(builder).await.handle();
         handle.revoke([access(&token)]).await;
         handle.set_credentials(polar.credentials()).await.expect("good ones");
     }
-    closed(&folder.0.join("journal")).await;
+    closed(&folder.file("journal")).await;
     polar.recover();
-    let handle = layer(builder(&polar).log(folder.journal())).await.handle();
+    let handle = layer(builder(&polar).log(journal(&folder))).await.handle();
     assert_eq!(handle.counts().dead_letters, 0);
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     assert!(!polar.is_alive(&token));
@@ -154,7 +137,7 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
 #[tokio::test]
 async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
     let (polar, folder) = (start_polar().await, Folder::new("limit"));
-    let journal = folder.journal();
+    let journal = journal(&folder);
     let expires_at = SystemTime::now() + Duration::from_secs(3600);
     let event = |n: u32| {
         let hash = TokenHash::of(n.to_string());
@@ -302,17 +285,16 @@ async fn what_the_log_holds_of_a_token_is_its_hash_and_a_seal() {
 #[tokio::test]
 async fn a_full_disk_is_503_for_logouts_and_nothing_to_all_others_and_it_passes() {
     let (polar, folder) = (start_polar().await, Folder::new("disk"));
-    let journal = folder.0.join("journal");
-    let mut demo = start_demo(&polar, &journal).await;
-    let size = std::fs::metadata(&journal).expect("the journal").len();
+    let path = folder.file("journal");
+    let mut demo = Demo::start_on(&path, &polar).await;
+    let size = std::fs::metadata(&path).expect("the journal").len();
     prlimit(&demo, &format!("fsize={size}:unlimited")).await;
     let token = polar.mint().access;
-    let full = async |token: &str| demo.send(Method::POST, "/logout", token).await;
     // What fits into the pages that the file has already is kept.
     let mut kept = Vec::new();
     let refused = loop {
         let token = polar.mint().access;
-        match full(&token).await {
+        match status(&demo, Method::POST, "/logout", &token).await {
             StatusCode::SERVICE_UNAVAILABLE => break token,
             status => {
                 assert!(status.is_success(), "{status}");
@@ -321,60 +303,29 @@ async fn a_full_disk_is_503_for_logouts_and_nothing_to_all_others_and_it_passes(
         }
         assert!(kept.len() < 10_000, "the disk is never full");
     };
-    assert_eq!(demo.send(Method::GET, "/me", &token).await, StatusCode::OK);
-    assert_eq!(demo.send(Method::GET, "/me", &refused).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&demo, Method::GET, "/me", &token).await, StatusCode::OK);
+    assert_eq!(status(&demo, Method::GET, "/me", &refused).await, StatusCode::UNAUTHORIZED);
     prlimit(&demo, "fsize=unlimited:unlimited").await;
-    assert!(full(&refused).await.is_success(), "there is room again");
+    let again = status(&demo, Method::POST, "/logout", &refused).await;
+    assert!(again.is_success(), "there is room again");
     kept.push(refused);
     println!("full disk: {} logouts kept before and after, 1 answered 503 between", kept.len());
 
-    demo.process.kill().await.expect("SIGKILL");
-    let demo = start_demo(&polar, &journal).await;
+    demo.signal("KILL").await;
+    demo.ended().await;
+    let demo = Demo::start_on(&path, &polar).await;
     for token in &kept {
-        assert_eq!(demo.send(Method::GET, "/me", token).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status(&demo, Method::GET, "/me", token).await, StatusCode::UNAUTHORIZED);
     }
 }
 
-struct Demo {
-    url: String,
-    process: tokio::process::Child,
-}
-
-impl Demo {
-    async fn send(&self, method: Method, path: &str, token: &str) -> StatusCode {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url))
-            .header("authorization", bearer(token))
-            .body(http_body_util::Empty::<bytes::Bytes>::new())
-            .expect("a request");
-        let executor = hyper_util::rt::TokioExecutor::new();
-        let client = hyper_util::client::legacy::Client::builder(executor).build_http();
-        client.request(request).await.expect("an answer").status()
-    }
-}
-
-async fn start_demo(polar: &FakePolar, journal: &Path) -> Demo {
-    let mut process = demo::command(&[
-        ("LISTEN_ADDR", "127.0.0.1:0"),
-        ("POLAR_CLIENT_ID", polar.client_id()),
-        ("POLAR_CLIENT_SECRET", polar.client_secret()),
-        ("POLAR_SERVER", &polar.url()),
-        ("REVOCATION_JOURNAL", journal.to_str().expect("text")),
-    ])
-    .stderr(std::process::Stdio::null())
-    .spawn()
-    .expect("it starts");
-    let mut output = BufReader::new(process.stdout.take().expect("its output")).lines();
-    let first = output.next_line().await.expect("text").expect("a line");
-    let url = first.strip_prefix("listening on ").expect("the address").to_owned();
-    Demo { url, process }
+async fn status(demo: &Demo, method: Method, path: &str, token: &str) -> StatusCode {
+    demo.send(method, path, &[("authorization", &bearer(token))]).await.status
 }
 
 async fn prlimit(demo: &Demo, limit: &str) {
-    let id = demo.process.id().expect("it runs").to_string();
     let done = tokio::process::Command::new("prlimit")
-        .args(["--pid", &id, &format!("--{limit}")])
+        .args(["--pid", &demo.id().to_string(), &format!("--{limit}")])
         .status()
         .await
         .expect("prlimit, of util-linux");

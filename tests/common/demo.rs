@@ -1,14 +1,97 @@
 //! The demo, as a process of its own.
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 
-use tokio::process::Command;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Empty;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tower_polar_logout::testing::FakePolar;
+
+use super::Answer;
 
 /// The demo's settings, which no test takes from its surroundings.
 const VARIABLES: [&str; 5] =
     ["LISTEN_ADDR", "POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET", "POLAR_SERVER", "REVOCATION_JOURNAL"];
+
+/// A demo that runs.
+pub struct Demo {
+    pub url: String,
+    pub output: Lines<BufReader<ChildStdout>>,
+    process: Child,
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+impl Demo {
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let mut process = command(settings)
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut output = BufReader::new(process.stdout.take().expect("its output")).lines();
+        let first = output.next_line().await.expect("text").expect("a line");
+        let url = first.strip_prefix("listening on ").expect("the address").to_owned();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { url, output, process, client }
+    }
+
+    /// With a stand-in for Polar that outlives it.
+    pub async fn start_with(polar: &FakePolar, settings: &[(&str, &str)]) -> Self {
+        let url = polar.url();
+        let of_polar = [
+            ("POLAR_CLIENT_ID", polar.client_id()),
+            ("POLAR_CLIENT_SECRET", polar.client_secret()),
+            ("POLAR_SERVER", &url),
+        ];
+        Self::start(&[&of_polar[..], settings].concat()).await
+    }
+
+    pub async fn start_on(journal: &Path, polar: &FakePolar) -> Self {
+        let journal = journal.to_str().expect("text");
+        Self::start_with(polar, &[("REVOCATION_JOURNAL", journal)]).await
+    }
+
+    /// `None` where the process is gone.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<Answer> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::new()).expect("a request");
+        Some(Answer::read(self.client.request(request).await.ok()?).await)
+    }
+
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.try_send(method, path, headers).await.expect("an answer")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
+    /// Sends a signal, by the shell's own `kill`: a slim system has no other.
+    pub async fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
+        assert!(sent.success());
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.wait().await.expect("it ends")
+    }
+}
 
 /// A command that runs the demo with these settings, and with pipes for its output.
 pub fn command(settings: &[(&str, &str)]) -> Command {
