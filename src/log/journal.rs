@@ -14,6 +14,7 @@
 //! there is nothing else to do.
 
 mod create;
+mod database;
 mod entry;
 mod newest;
 mod preview;

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use redb::backends::FileBackend;
 
 use super::refusal::Refusal;
-use super::{store, tables};
+use super::{database, tables};
 
 /// Puts an empty journal at `path`. Where somebody else was faster, theirs stays.
 ///
@@ -41,7 +41,7 @@ fn write(path: &Path, draft: &Path) -> Result<(), Refusal> {
     })?;
     let backend = FileBackend::new(file).map_err(|error| Refusal::redb(path, error.into()))?;
     let create = || -> Result<(), redb::Error> {
-        let database = store::builder().create_with_backend(backend)?;
+        let database = database::builder().create_with_backend(backend)?;
         let transaction = database.begin_write()?;
         tables::create(&transaction)?;
         transaction.commit()?;

@@ -5,18 +5,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
-use redb::{Builder, Database, ReadableDatabase};
+use redb::{Database, ReadableDatabase};
 
 use super::create::create;
+use super::database;
 use super::entry::millis;
 use super::newest;
 use super::preview::Preview;
 use super::refusal::Refusal;
 use super::tables::{self, Format, Tables};
 use crate::log::Event;
-
-/// redb's own default is 1 GiB. The journal is read once, and then only where it is written.
-const CACHE: usize = 16 * 1024 * 1024;
 
 /// How many spent entries a transaction removes, at most. More than it adds, or a backlog would
 /// never go; few enough to hold an append up for some milliseconds only.
@@ -41,8 +39,9 @@ impl Store {
             if newest::prefer(path).map_err(|error| Refusal::redb(path, error))? {
                 inspect(path)?;
             }
-            let database =
-                builder().open(path).map_err(|error| Refusal::redb(path, error.into()))?;
+            let database = database::builder()
+                .open(path)
+                .map_err(|error| Refusal::redb(path, error.into()))?;
             Ok(Self(database))
         })
     }
@@ -90,12 +89,6 @@ impl Store {
     }
 }
 
-pub(super) fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE);
-    builder
-}
-
 /// Whether there is a journal at `path`, whole and one that we can read. Changes no byte of it.
 fn inspect(path: &Path) -> Result<(), Refusal> {
     const OPEN: &str = "cannot be opened: let this process read and write it";
@@ -130,7 +123,8 @@ fn inspect(path: &Path) -> Result<(), Refusal> {
 
 fn read_all(file: fs::File) -> Result<Format, redb::Error> {
     let preview = Preview::of(file)?;
-    let database = builder().set_check_integrity_on_open(true).create_with_backend(preview)?;
+    let database =
+        database::builder().set_check_integrity_on_open(true).create_with_backend(preview)?;
     let transaction = database.begin_read()?;
     let format = tables::format(&transaction)?;
     if let Format::Ours = format {
