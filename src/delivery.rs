@@ -25,6 +25,9 @@ use crate::polar::{ClientCredentials, PolarClient, Reason};
 use crate::tasks::Tasks;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
+/// How often a note that the log did not take is tried again.
+const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// A revocation that will never reach Polar. The token is rejected here all the same.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -120,26 +123,17 @@ impl Delivery {
         Self { shared, _closing: closing.drop_guard() }
     }
 
-    /// Whether so many more would be taken.
-    pub(crate) fn has_room(&self, count: usize) -> bool {
-        self.shared.queue().has_room(count)
-    }
-
-    pub(crate) fn is_confirmed(&self, hash: &TokenHash) -> bool {
-        self.shared.queue().is_confirmed(hash)
-    }
-
-    /// Sends a token on its way. The receiver may be dropped: the token goes on.
-    pub(crate) fn send(
+    /// Takes a token in, to be sent once it is released.
+    pub(crate) fn hold(
         &self,
         hash: TokenHash,
         token: Token,
         hint: Option<TokenTypeHint>,
-    ) -> Result<oneshot::Receiver<Delivered>, NotTaken> {
+    ) -> Result<Held<'_>, NotTaken> {
         let (waiter, delivered) = oneshot::channel();
-        self.shared.queue().take_in(Instant::now(), hash, token, hint, waiter)?;
+        self.shared.queue().hold(Instant::now(), hash, token, hint, waiter)?;
         self.shared.report_pending();
-        Ok(delivered)
+        Ok(Held { shared: &self.shared, hash, delivered: Some(delivered) })
     }
 
     /// Sends on what a log has kept.
@@ -149,11 +143,6 @@ impl Delivery {
             self.shared.queue().take_back(now, hash, token);
         }
         self.shared.report_pending();
-    }
-
-    /// Notes in the log that a token is delivered.
-    pub(crate) fn note_delivered(&self, hash: TokenHash) {
-        self.shared.note_delivered(hash);
     }
 
     pub(crate) fn dead_letter(&self, letter: &DeadLetter<'_>) {
@@ -166,7 +155,7 @@ impl Delivery {
             let mut client = lock(&self.shared.client);
             *client = client.with_credentials(credentials)?;
         }
-        self.shared.queue().try_all_now();
+        self.shared.queue().try_all_now(Instant::now());
         self.shared.changed.notify_one();
         Ok(())
     }
@@ -182,7 +171,7 @@ impl Delivery {
         {
             let mut queue = self.shared.queue();
             queue.close();
-            queue.try_all_now();
+            queue.try_all_now(Instant::now());
         }
         self.shared.changed.notify_one();
     }
@@ -224,18 +213,35 @@ impl Shared {
 
     /// After every change of the queue.
     fn report_pending(&self) {
-        let pending = self.queue().len();
-        self.pending.send_if_modified(|known| std::mem::replace(known, pending) != pending);
+        // Looked at inside: of two reports at once the later must not be overtaken.
+        self.pending.send_if_modified(|known| {
+            let pending = self.queue().len();
+            std::mem::replace(known, pending) != pending
+        });
         self.changed.notify_one();
     }
 
+    fn release(&self, hash: TokenHash) {
+        let is_on_its_way = self.queue().release(&hash);
+        self.changed.notify_one();
+        if !is_on_its_way {
+            // Delivered before the log had it, for another logout of the same token: what the log
+            // now says must not stay open.
+            self.note_delivered(hash);
+        }
+    }
+
+    /// Notes in the log that a token is delivered.
     fn note_delivered(&self, hash: TokenHash) {
         let Some(log) = self.log.clone() else { return };
+        let (tasks, closing) = (self.tasks.clone(), self.closing.clone());
         self.tasks.spawn(async move {
-            // The token is delivered once more after a restart, which is harmless.
-            if let Err(error) = log.append(vec![Event::Delivered { hash }]).await {
-                warn!(?hash, %error, "the log could not note that a token is delivered");
-            }
+            let Err(error) = log.append(vec![Event::Delivered { hash }]).await else { return };
+            // At worst the token is delivered once more after a restart, which is harmless.
+            warn!(?hash, %error, "the log could not note that a token is delivered; trying again");
+            tasks.spawn_background(async move {
+                closing.run_until_cancelled(note_in_the_end(&*log, hash)).await;
+            });
         });
     }
 
@@ -256,6 +262,37 @@ impl Shared {
             && catch_unwind(AssertUnwindSafe(|| on_dead_letter(letter))).is_err()
         {
             error!("the application's dead letter callback panicked");
+        }
+    }
+}
+
+async fn note_in_the_end(log: &dyn RevocationLog, hash: TokenHash) {
+    loop {
+        tokio::time::sleep(NOTE_AGAIN_AFTER).await;
+        if log.append(vec![Event::Delivered { hash }]).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// A token that was taken in, and is sent when this is released or dropped.
+pub(crate) struct Held<'a> {
+    shared: &'a Shared,
+    hash: TokenHash,
+    delivered: Option<oneshot::Receiver<Delivered>>,
+}
+
+impl Held<'_> {
+    /// Sends the token. The receiver may be dropped: the token goes on.
+    pub(crate) fn release(mut self) -> Option<oneshot::Receiver<Delivered>> {
+        self.delivered.take().inspect(|_| self.shared.release(self.hash))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.delivered.is_some() {
+            self.shared.release(self.hash);
         }
     }
 }

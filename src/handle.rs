@@ -93,19 +93,18 @@ impl LogoutHandle {
         self.logout.set_credentials(credentials).await
     }
 
-    /// Ends delivery in good order: sends what waits after a failure once more, waits until Polar
-    /// has confirmed all, at most `limit`, and returns how many tokens are left.
+    /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure once
+    /// more, waits until Polar has confirmed all, at most `limit`, and returns how many tokens are
+    /// left.
     ///
-    /// To be called after the server has stopped. What is left is lost with this process, unless a
-    /// log holds it. A logout that comes later is denied here and answered 503.
+    /// To be called after the server has stopped: a logout that comes later is denied here and
+    /// answered 503. What is left is lost with this process, unless a log holds it.
     pub async fn shutdown(&self, limit: Duration) -> usize {
-        let end = Instant::now() + limit;
-        // Logouts that were begun come first: they may have something to send.
-        self.tasks.drain(limit).await;
+        let started = Instant::now();
         self.logout.delivery.close();
-        let left = self.logout.delivery.drain(end.saturating_duration_since(Instant::now())).await;
-        // What is noted in the log about what was delivered.
-        self.tasks.drain(end.saturating_duration_since(Instant::now())).await;
+        let left = self.logout.delivery.drain(limit).await;
+        // What is noted in the log about what was delivered, and answers to logouts.
+        self.tasks.drain(limit.saturating_sub(started.elapsed())).await;
         left
     }
 }

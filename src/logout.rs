@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info};
 
 use crate::counts::Counters;
-use crate::delivery::{Delivered, Delivery, NotTaken};
+use crate::delivery::{Delivered, Delivery, Held, NotTaken};
 use crate::denylist::Denylist;
 use crate::error::Error;
 use crate::polar::ClientCredentials;
@@ -43,6 +43,9 @@ pub enum LogoutOutcome {
 /// to almost nothing, and a sync takes what it takes.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Longer is for ever, and keeps every sum of times in range.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How long a credential is rejected where nobody knows its exact lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
@@ -62,19 +65,18 @@ pub(crate) struct Logout {
     /// How long a logout waits for Polar.
     pub(crate) deadline: Duration,
     pub(crate) counters: Arc<Counters>,
+    /// Held while credentials are exchanged.
+    pub(crate) exchange: Mutex<()>,
 }
 
 /// A revocation with its expiry fixed, after it took its first effect.
 struct Order {
     revocation: Revocation,
     expires_at: SystemTime,
-    is_denied: bool,
-}
-
-impl Order {
-    fn outcome(&self) -> LogoutOutcome {
-        if self.is_denied { LogoutOutcome::Confirmed } else { LogoutOutcome::Full }
-    }
+    /// So far, but for what Polar will say.
+    outcome: LogoutOutcome,
+    /// It has a place in the queue to Polar.
+    is_held: bool,
 }
 
 impl Logout {
@@ -83,12 +85,18 @@ impl Logout {
     /// that nobody who hangs up can stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
-        let deadline = Instant::now() + self.deadline;
-        let orders: Vec<_> = revocations.into_iter().map(|order| self.deny(order)).collect();
-        let denied = orders.iter().map(Order::outcome).max().unwrap_or(LogoutOutcome::NoToken);
+        let deadline = Instant::now() + self.deadline.min(LONGEST_DEADLINE);
+        let mut orders: Vec<_> = revocations.into_iter().map(|order| self.deny(order)).collect();
+        // Before the log: what is sealed there must have a place in the queue, and what has one must
+        // be sealed.
+        let held: Vec<_> = orders.iter_mut().filter_map(|order| self.hold(order)).collect();
         let recorded = self.record(&orders).await;
-        let told = self.tell_polar(orders, deadline).await;
-        let outcome = denied.max(recorded).max(told);
+        let sent: Vec<_> = held.into_iter().filter_map(Held::release).collect();
+        let mut outcome = orders.iter().map(|order| order.outcome).max().max(Some(recorded));
+        for delivered in sent {
+            outcome = outcome.max(Some(outcome_by(deadline, delivered).await));
+        }
+        let outcome = outcome.unwrap_or(LogoutOutcome::NoToken);
         info!(?outcome, "logout");
         outcome
     }
@@ -98,6 +106,8 @@ impl Logout {
         &self,
         credentials: ClientCredentials,
     ) -> Result<(), Error> {
+        // One exchange at a time, or the client of one could meet the sealer of the other.
+        let _exchange = self.exchange.lock().await;
         let sealer = Sealer::new(&credentials.secret, []);
         self.delivery.set_credentials(credentials)?;
         let Some(recorder) = &self.recorder else { return Ok(()) };
@@ -106,7 +116,9 @@ impl Logout {
         // holds, so this one changes nothing.
         let pending = self.delivery.tokens();
         let long_ago = SystemTime::UNIX_EPOCH;
-        recorder.record(pending.iter().map(|(hash, token)| (*hash, long_ago, Some(token)))).await
+        let pending: Vec<_> =
+            pending.iter().map(|(hash, token)| (*hash, long_ago, Some(token))).collect();
+        recorder.record(&pending).await
     }
 
     fn deny(&self, revocation: Revocation) -> Order {
@@ -120,25 +132,34 @@ impl Logout {
                 "no room for one more revocation, a token is NOT rejected here: raise the limit"
             );
         }
-        Order { revocation, expires_at, is_denied: denied.is_ok() }
+        let outcome = denied.map_or(LogoutOutcome::Full, |()| LogoutOutcome::Confirmed);
+        Order { revocation, expires_at, outcome, is_held: false }
+    }
+
+    fn hold(&self, order: &mut Order) -> Option<Held<'_>> {
+        let Revocation { hash, kind, ref token, .. } = order.revocation;
+        let held = self.delivery.hold(hash, token.clone()?, self.hint(kind));
+        order.is_held = held.is_ok();
+        if let Err(NotTaken::NoRoom) = held {
+            error!(?hash, "no room in the queue to Polar, which is not told of a token");
+            order.outcome = order.outcome.max(LogoutOutcome::Busy);
+        }
+        held.ok()
     }
 
     /// Keeps in the log what is denied here; what is not was refused, and would only fill the log
     /// past what the next start has room for.
     async fn record(&self, orders: &[Order]) -> LogoutOutcome {
         let Some(recorder) = &self.recorder else { return LogoutOutcome::NoToken };
-        let denied = orders.iter().filter(|order| order.is_denied);
-        let tokens = denied.clone().filter(|order| order.revocation.token.is_some()).count();
-        // What is not sent is not sealed: it would wait in the log for a delivery that never comes.
-        let has_room = self.delivery.has_room(tokens);
-        let events = denied.map(|Order { revocation, expires_at, .. }| {
-            let is_sent = has_room && !self.delivery.is_confirmed(&revocation.hash);
-            (revocation.hash, *expires_at, revocation.token.as_ref().filter(|_| is_sent))
-        });
-        match timeout(RECORDED_WITHIN, recorder.record(events)).await {
-            Ok(Ok(())) if has_room || tokens == 0 => LogoutOutcome::NoToken,
-            // There may be room by now, but the log does not have the token to send.
-            Ok(Ok(())) => LogoutOutcome::Busy,
+        let denied = orders.iter().filter(|order| order.outcome != LogoutOutcome::Full);
+        let events: Vec<_> = denied
+            .map(|Order { revocation, expires_at, is_held, .. }| {
+                let sent = revocation.token.as_ref().filter(|_| *is_held);
+                (revocation.hash, *expires_at, sent)
+            })
+            .collect();
+        match timeout(RECORDED_WITHIN, recorder.record(&events)).await {
+            Ok(Ok(())) => LogoutOutcome::NoToken,
             Ok(Err(error)) => {
                 error!(%error, "the log could not keep a revocation; it is lost with this process");
                 LogoutOutcome::Unrecorded
@@ -148,30 +169,6 @@ impl Logout {
                 LogoutOutcome::Unrecorded
             }
         }
-    }
-
-    async fn tell_polar(&self, orders: Vec<Order>, deadline: Instant) -> LogoutOutcome {
-        let mut outcome = LogoutOutcome::NoToken;
-        // All are sent before the first is waited for.
-        let mut sent = Vec::new();
-        for Order { revocation: Revocation { hash, token, kind, .. }, .. } in orders {
-            let Some(token) = token else { continue };
-            match self.delivery.send(hash, token, self.hint(kind)) {
-                Ok(delivered) => sent.push(delivered),
-                Err(NotTaken::Confirmed) => {
-                    self.delivery.note_delivered(hash);
-                    outcome = outcome.max(LogoutOutcome::Confirmed);
-                }
-                Err(NotTaken::NoRoom) => {
-                    error!(?hash, "no room in the queue to Polar, which is not told of a token");
-                    outcome = outcome.max(LogoutOutcome::Busy);
-                }
-            }
-        }
-        for delivered in sent {
-            outcome = outcome.max(outcome_by(deadline, delivered).await);
-        }
-        outcome
     }
 
     fn hint(&self, kind: CredentialKind) -> Option<TokenTypeHint> {

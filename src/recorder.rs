@@ -14,7 +14,33 @@ use crate::token::{Token, TokenHash};
 pub(crate) struct Recorder {
     log: Arc<dyn RevocationLog>,
     /// Read by every logout, written when the credentials change.
-    sealer: RwLock<Sealer>,
+    sealer: RwLock<CurrentSealer>,
+}
+
+#[derive(Debug)]
+struct CurrentSealer {
+    sealer: Sealer,
+    /// How often it was exchanged for another.
+    exchanges: u64,
+}
+
+impl CurrentSealer {
+    fn events(
+        &self,
+        revocations: &[(TokenHash, SystemTime, Option<&Token>)],
+    ) -> Result<Vec<Event>, Error> {
+        let event = |&(hash, expires_at, token): &(TokenHash, SystemTime, Option<&Token>)| {
+            let sealed = token.map(|token| self.seal(token, &hash)).transpose()?;
+            Ok(Event::Revoked { hash, expires_at, sealed })
+        };
+        revocations.iter().map(event).collect()
+    }
+
+    fn seal(&self, token: &Token, hash: &TokenHash) -> Result<SealedToken, Error> {
+        self.sealer
+            .seal(token, hash)
+            .ok_or_else(|| Error::log("no token can be sealed: the system gives no random bytes"))
+    }
 }
 
 /// What a log holds.
@@ -29,32 +55,29 @@ pub(crate) struct Replayed {
 
 impl Recorder {
     pub(crate) fn new(log: Arc<dyn RevocationLog>, sealer: Sealer) -> Self {
-        Self { log, sealer: RwLock::new(sealer) }
+        Self { log, sealer: RwLock::new(CurrentSealer { sealer, exchanges: 0 }) }
     }
 
-    /// Keeps these revocations, each token sealed unless there is none to send.
+    /// Keeps these revocations, each with its token sealed where there is one to send.
     pub(crate) async fn record(
         &self,
-        revocations: impl IntoIterator<Item = (TokenHash, SystemTime, Option<&Token>)>,
+        revocations: &[(TokenHash, SystemTime, Option<&Token>)],
     ) -> Result<(), Error> {
-        let events = revocations
-            .into_iter()
-            .map(|(hash, expires_at, token)| {
-                let sealed = token.map(|token| self.seal(token, &hash)).transpose()?;
-                Ok(Event::Revoked { hash, expires_at, sealed })
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        if events.is_empty() {
+        if revocations.is_empty() {
             return Ok(());
         }
-        self.log.append(events).await
-    }
-
-    fn seal(&self, token: &Token, hash: &TokenHash) -> Result<SealedToken, Error> {
-        let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
-        sealer
-            .seal(token, hash)
-            .ok_or_else(|| Error::log("no token can be sealed: the system gives no random bytes"))
+        loop {
+            let (exchanges, events) = {
+                let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
+                (sealer.exchanges, sealer.events(revocations)?)
+            };
+            self.log.append(events).await?;
+            // The secret was exchanged meanwhile: what was sealed with the old one is sealed anew.
+            let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
+            if sealer.exchanges == exchanges {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads the log.
@@ -73,7 +96,7 @@ impl Recorder {
             let Event::Revoked { hash, expires_at, sealed } = event else { continue };
             replayed.revoked.push((hash, expires_at));
             let Some(token) = sealed.filter(|_| !delivered.contains(&hash)) else { continue };
-            match sealer.open(&token, &hash) {
+            match sealer.sealer.open(&token, &hash) {
                 Some(token) => replayed.pending.push((hash, token)),
                 None => replayed.unreadable.push(hash),
             }
@@ -83,7 +106,9 @@ impl Recorder {
 
     /// Seals with this from now on.
     pub(crate) fn set_sealer(&self, sealer: Sealer) {
-        *self.sealer.write().unwrap_or_else(PoisonError::into_inner) = sealer;
+        let mut current = self.sealer.write().unwrap_or_else(PoisonError::into_inner);
+        current.sealer = sealer;
+        current.exchanges += 1;
     }
 }
 

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{App, Server, bearer, builder, start_polar};
+use common::{App, Server, bearer, builder, start_polar, until};
 use futures_util::future::join_all;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
 use tower::service_fn;
-use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     Builder, ClientCredentials, DeadLetter, ErrorClass, LogoutHandle, LogoutOutcome, PolarClient,
     PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
@@ -34,16 +34,11 @@ async fn handle(builder: Builder) -> LogoutHandle {
     builder.build().await.expect("a layer").handle()
 }
 
-/// Waits for what nothing announces.
-async fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// The same where time is paused: lets it pass.
+/// Waits for what nothing announces where time is paused, and lets it pass.
 async fn in_time(mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
     while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(48 * 3600), "never came to pass");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -203,7 +198,8 @@ async fn wrong_credentials_keep_the_tokens_until_right_ones_are_given() {
     let tokens: Vec<_> = (0..10).map(|_| polar.mint().access).collect();
     let outcome = handle.revoke(tokens.iter().map(|token| access(token))).await;
     assert_eq!(outcome, LogoutOutcome::Pending);
-    until(|| handle.health().last_error == Some(ErrorClass::Misconfigured)).await;
+    let misconfigured = Some(ErrorClass::Misconfigured);
+    until("Polar refuses us", || handle.health().last_error == misconfigured).await;
     assert!(tokens.iter().all(|token| polar.is_alive(token)));
 
     let unusable = ClientCredentials::new("", "");
@@ -242,7 +238,7 @@ async fn when_the_last_handle_is_dropped_nothing_goes_on() {
     polar.until(|seen| seen.in_flight == 0).await;
     // What it had received it would still revoke: its tasks end here too.
     polar.recover();
-    until(|| metrics.num_alive_tasks() <= before).await;
+    until("all tasks end", || metrics.num_alive_tasks() <= before).await;
 }
 
 #[tokio::test]
@@ -456,35 +452,86 @@ impl ShutdownWhenDone for LogoutHandle {
     }
 }
 
+/// 100 logouts wait for a Polar that accepts and never answers. Beside them 200 other requests come
+/// and go: all of them are through before the first logout is.
 #[tokio::test]
-async fn a_frozen_polar_delays_no_other_request_and_no_logout_past_its_deadline() {
+async fn a_frozen_polar_delays_no_other_request() {
     let polar = start_polar().await;
-    let deadline = Duration::from_millis(200);
-    let app = frozen(&polar, deadline).await;
+    let layer = builder(&polar).deadline(Duration::from_secs(3600)).build().await.expect("a layer");
+    let app = App::start(Server::Hyper, layer).await;
     let mut alone = latencies(&app).await;
     polar.behave(Fault::Freeze);
-    let logouts: Vec<_> = (0..100).map(|_| bearer(&polar.mint().access)).collect();
-    let started = Instant::now();
-    let log_all_out = join_all(logouts.iter().map(|authorization| {
+    let tokens: Vec<_> = (0..100).map(|_| bearer(&polar.mint().access)).collect();
+    let logouts = join_all(tokens.iter().map(|authorization| {
         let app = &app;
         async move { app.post("/logout", &[("authorization", authorization)]).await.status }
     }));
-    let (statuses, mut beside) = tokio::join!(log_all_out, latencies(&app));
-    let took = started.elapsed();
-    assert!(statuses.iter().all(|status| *status == StatusCode::ACCEPTED));
+    let others = async {
+        app.until(|counts| counts.logouts == 100).await;
+        let beside = latencies(&app).await;
+        assert_eq!(app.handle.counts().pending, 100, "they waited for nobody");
+        polar.recover();
+        beside
+    };
+    let (statuses, mut beside) = tokio::join!(logouts, others);
+    assert!(statuses.iter().all(|status| *status == StatusCode::NO_CONTENT));
     alone.sort();
     beside.sort();
     println!(
-        "Polar frozen: other requests p50 {:?} (alone {:?}), 100 logouts answered in {took:?} \
-         with a deadline of {deadline:?}",
+        "Polar frozen: other requests p50 {:?}, p99 {:?}; alone p50 {:?}, p99 {:?}",
         beside[beside.len() / 2],
+        beside[beside.len() * 99 / 100],
         alone[alone.len() / 2],
+        alone[alone.len() * 99 / 100],
     );
 }
 
-async fn frozen(polar: &FakePolar, deadline: Duration) -> App {
-    let layer = builder(polar).deadline(deadline).build().await.expect("a layer");
-    App::start(Server::Hyper, layer).await
+#[tokio::test]
+async fn a_frozen_polar_holds_no_logout_past_its_deadline() {
+    let polar = start_polar().await;
+    polar.behave(Fault::Freeze);
+    let layer = builder(&polar).deadline(AT_ONCE).build().await.expect("a layer");
+    let app = App::start(Server::Hyper, layer).await;
+    let started = Instant::now();
+    for _ in 0..100 {
+        let authorization = bearer(&polar.mint().access);
+        let answer = app.post("/logout", &[("authorization", &authorization)]).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+    }
+    println!(
+        "Polar frozen: 100 logouts with a deadline of {AT_ONCE:?} took {:?}",
+        started.elapsed()
+    );
+    assert_eq!(app.handle.counts().pending, 100);
+}
+
+#[tokio::test]
+async fn a_deadline_without_end_is_no_overflow() {
+    let polar = start_polar().await;
+    let handle = handle(builder(&polar).deadline(Duration::MAX)).await;
+    assert_eq!(handle.revoke([access(&polar.mint().access)]).await, LogoutOutcome::Confirmed);
+    assert_eq!(handle.shutdown(Duration::MAX).await, 0);
+}
+
+/// Logouts that keep coming while it shuts down are turned away, and do not keep it from ending.
+#[tokio::test]
+async fn a_shutdown_stops_intake_at_once() {
+    let polar = start_polar().await;
+    let handle = handle(builder(&polar).deadline(AT_ONCE)).await;
+    polar.behave(Fault::Freeze);
+    handle.revoke([access(&polar.mint().access)]).await;
+    let shutdown = handle.shutdown(Duration::from_secs(60));
+    let more = async {
+        for n in 0..100 {
+            let late = format!("late{n}");
+            assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy);
+            assert!(handle.is_revoked(&late), "denied here all the same");
+        }
+        assert_eq!(handle.counts().pending, 1);
+        polar.recover();
+    };
+    let (left, ()) = tokio::join!(shutdown, more);
+    assert_eq!(left, 0);
 }
 
 async fn latencies(app: &App) -> Vec<Duration> {

@@ -28,6 +28,7 @@ const MAX_IN_FLIGHT: usize = 4;
 struct World {
     rng: Rng,
     confirm: bool,
+    queue_limit: usize,
     /// From the start of an incarnation, for the seconds given: all calls fail.
     outage: std::ops::Range<u64>,
     is_kind: bool,
@@ -67,6 +68,8 @@ impl World {
         let outage = rng.u64(0..20);
         Self {
             confirm: rng.bool(),
+            // Often full, and often not.
+            queue_limit: rng.usize(1..30),
             outage: outage..outage + rng.u64(0..60),
             rng,
             is_kind: false,
@@ -213,14 +216,21 @@ async fn start(world: &Shared) -> LogoutHandle {
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .max_in_flight(MAX_IN_FLIGHT)
         .transport(transport);
-    let confirm = lock(world).confirm;
+    let World { confirm, queue_limit, .. } = *lock(world);
     let layer = PolarLogoutLayer::builder(client)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
         .confirm(confirm)
+        .queue_limit(queue_limit)
+        .previous_client_secret("another")
         .log(WorldsLog(Arc::clone(world)))
         .on_dead_letter(move |letter: &DeadLetter<'_>| {
-            lock(&for_letters).dead_letters.insert(letter.hash());
+            let mut world = lock(&for_letters);
+            match letter {
+                DeadLetter::Refused { hash, .. } => drop(world.dead_letters.insert(*hash)),
+                // Both secrets are known at every start.
+                other => world.wrong.push(format!("{other:?}")),
+            }
         })
         .build()
         .await
@@ -240,6 +250,9 @@ async fn live_and_be_killed(world: Shared, incarnation: usize) {
             break;
         }
         sleep(wait).await;
+        if lock(&world).rng.u8(0..30) == 0 {
+            exchange_credentials(&world, &handle);
+        }
         let kind = if lock(&world).rng.u8(0..10) == 0 { "foreign" } else { "token" };
         // Some are logged out twice.
         let number = if lock(&world).rng.u8(0..5) == 0 { n / 2 } else { n };
@@ -253,6 +266,21 @@ async fn live_and_be_killed(world: Shared, incarnation: usize) {
         });
     }
     tokio::time::sleep_until(killed).await;
+    // Some are given the time to end in good order.
+    if lock(&world).rng.bool() {
+        let limit = Duration::from_millis(lock(&world).rng.u64(0..20_000));
+        handle.shutdown(limit).await;
+    }
+}
+
+/// To another secret or back, while logouts go on.
+fn exchange_credentials(world: &Shared, handle: &LogoutHandle) {
+    let secret = if lock(world).rng.bool() { "secret" } else { "another" };
+    let handle = handle.clone();
+    tokio::spawn(async move {
+        // The log may fail; the credentials are in use all the same.
+        let _ = handle.set_credentials(ClientCredentials::new("id", secret)).await;
+    });
 }
 
 /// The last process meets a kind network, and has the time it needs.
@@ -263,8 +291,13 @@ async fn deliver_the_rest(world: Shared) {
         world.pauses.clear();
     }
     let handle = start(&world).await;
+    let started = Instant::now();
     while handle.counts().pending > 0 {
         sleep(Duration::from_secs(1)).await;
+        if started.elapsed() > Duration::from_secs(3600) {
+            lock(&world).wrong.push("not done in an hour".to_owned());
+            break;
+        }
     }
     let mut world = lock(&world);
     let acknowledged = std::mem::take(&mut world.acknowledged);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(500);
+/// After the first failure at most; and the least that the whole queue pauses.
+pub(super) const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Where nothing but a person can mend it.

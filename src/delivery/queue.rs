@@ -15,16 +15,16 @@ const COMMITTED_AFTER: Duration = Duration::from_millis(250);
 
 /// The tokens on their way.
 ///
-/// A token is *ready*, *waiting* for its time, or *in flight*. Of those that are ready the oldest
-/// goes first; one that failed waits longer each time.
+/// A token is *held* until the log has it, then *ready*, *in flight*, or *waiting* for its time
+/// after a failure, longer each time. Of those that are ready the oldest goes first.
 ///
 /// As many failures in a row as may be in flight, whichever tokens they were of, mean that the
 /// server is *down*: then the queue pauses, and asks with one token at a time, each time with one
 /// that failed less than the others, until one succeeds. Then all that failed meanwhile are ready.
 ///
 /// A token that fails again although another succeeded in between is a *suspect*: the fault may be
-/// its own. It says nothing about the server, and while others are ready one suspect at a time is
-/// in flight, so that suspects neither hold back the others nor are forgotten.
+/// its own. It says nothing about the server, and while others are ready only one call in a few is
+/// a suspect's, so that suspects neither hold back the others nor are forgotten.
 pub(super) struct Queue {
     max_in_flight: usize,
     limit: usize,
@@ -35,9 +35,11 @@ pub(super) struct Queue {
     waiting: BTreeMap<(Instant, Age), TokenHash>,
     in_flight: usize,
     suspects_in_flight: usize,
+    /// Calls for other tokens since a suspect was called.
+    calls_since_suspect: u32,
     successes: u64,
     next_age: Age,
-    pause: Option<Pause>,
+    pause: Pause,
     failures_in_a_row: u32,
     confirmed: Remembered,
     closed: bool,
@@ -46,11 +48,22 @@ pub(super) struct Queue {
 /// Counts up: the lower, the older.
 type Age = u64;
 
-#[derive(Clone, Copy)]
+/// While a suspect is in flight or was, so many others are called before the next.
+const OTHERS_BETWEEN_SUSPECTS: u32 = 8;
+
+/// Until when nothing is sent.
+#[derive(Clone, Copy, Default)]
 struct Pause {
-    until: Instant,
-    /// By the server, which is not to be asked again before.
-    asked_for: bool,
+    /// The server asked for it, and is not to be called before.
+    asked: Option<Instant>,
+    /// Our own, because the server is down.
+    own: Option<Instant>,
+}
+
+impl Pause {
+    fn until(self) -> Option<Instant> {
+        self.asked.max(self.own)
+    }
 }
 
 struct Entry {
@@ -59,6 +72,8 @@ struct Entry {
     token: Token,
     hint: Option<TokenTypeHint>,
     failures: u32,
+    /// The server asked not to be called for this one before.
+    asked_until: Option<Instant>,
     /// How many successes there had been when it failed last.
     successes_before: u64,
     is_suspect: bool,
@@ -69,6 +84,7 @@ struct Entry {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
+    Held,
     Ready,
     Waiting(Instant),
     InFlight,
@@ -144,26 +160,19 @@ impl Queue {
             waiting: BTreeMap::new(),
             in_flight: 0,
             suspects_in_flight: 0,
+            calls_since_suspect: OTHERS_BETWEEN_SUSPECTS,
             successes: 0,
             next_age: 0,
-            pause: None,
+            pause: Pause::default(),
             failures_in_a_row: 0,
             confirmed: Remembered::default(),
             closed: false,
         }
     }
 
-    pub(super) fn has_room(&self, count: usize) -> bool {
-        !self.closed && self.entries.len() + count <= self.limit
-    }
-
-    pub(super) fn is_confirmed(&self, hash: &TokenHash) -> bool {
-        self.confirmed.contains(hash)
-    }
-
-    /// Takes a token in. One that is on its way already is not sent twice: who waits for it shares
-    /// its outcome.
-    pub(super) fn take_in(
+    /// Takes a token in, to be held until it is [released](Self::release). One that is on its way
+    /// already is not sent twice: who waits for it shares its outcome.
+    pub(super) fn hold(
         &mut self,
         now: Instant,
         hash: TokenHash,
@@ -172,23 +181,39 @@ impl Queue {
         waiter: oneshot::Sender<Delivered>,
     ) -> Result<(), NotTaken> {
         if let Some(entry) = self.entries.get_mut(&hash) {
+            // Who waits no longer takes no room: a token that fails for days may be asked for often.
+            if entry.waiters.len() == entry.waiters.capacity() {
+                entry.waiters.retain(|waiter| !waiter.is_closed());
+            }
             entry.waiters.push(waiter);
             return Ok(());
         }
-        if self.is_confirmed(&hash) {
+        if self.confirmed.contains(&hash) {
             return Err(NotTaken::Confirmed);
         }
-        if !self.has_room(1) {
+        if self.closed || self.entries.len() >= self.limit {
             return Err(NotTaken::NoRoom);
         }
         self.insert(now, hash, token, hint, vec![waiter]);
         Ok(())
     }
 
+    /// Lets a token go that was held. Says whether it is still on its way: it may have been let go
+    /// by another, and have ended.
+    pub(super) fn release(&mut self, hash: &TokenHash) -> bool {
+        let Some(entry) = self.entries.get(hash) else { return false };
+        if entry.place == Place::Held {
+            let age = entry.age;
+            self.place(age, *hash, Place::Ready);
+        }
+        true
+    }
+
     /// Takes in what a log has kept, whatever the limit: it was accepted once.
     pub(super) fn take_back(&mut self, now: Instant, hash: TokenHash, token: Token) {
         if !self.entries.contains_key(&hash) {
             self.insert(now, hash, token, None, Vec::new());
+            self.release(&hash);
         }
     }
 
@@ -208,23 +233,23 @@ impl Queue {
             token,
             hint,
             failures: 0,
+            asked_until: None,
             successes_before: 0,
             is_suspect: false,
             step: Step::Revoke,
-            place: Place::Ready,
+            place: Place::Held,
             waiters,
         };
         self.entries.insert(hash, entry);
-        self.ready.insert(age, hash);
     }
 
     /// What to do next. A call that is handed out is to be [settled](Self::settle), come what may.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        if let Some(Pause { until, .. }) = self.pause {
+        if let Some(until) = self.pause.until() {
             if now < until {
                 return Next::Wait(Some(until));
             }
-            self.pause = None;
+            self.pause = Pause::default();
         }
         while let Some(first) = self.waiting.first_entry() {
             let (due, age) = *first.key();
@@ -245,6 +270,8 @@ impl Queue {
         entry.place = Place::InFlight;
         self.in_flight += 1;
         self.suspects_in_flight += usize::from(entry.is_suspect);
+        self.calls_since_suspect =
+            if entry.is_suspect { 0 } else { self.calls_since_suspect.saturating_add(1) };
         let (token, hint, step) = (entry.token.clone(), entry.hint, entry.step);
         Next::Call(Call { hash, token, hint, step })
     }
@@ -257,7 +284,8 @@ impl Queue {
                 return self.ready.remove(&age);
             }
         }
-        let suspect_first = self.suspects_in_flight == 0;
+        let suspect_first =
+            self.suspects_in_flight == 0 && self.calls_since_suspect >= OTHERS_BETWEEN_SUSPECTS;
         let (first, second) = if suspect_first {
             (&mut self.ready_suspects, &mut self.ready)
         } else {
@@ -279,16 +307,16 @@ impl Queue {
             Answer::Confirmed if self.confirm && entry.step == Step::Revoke => {
                 entry.step = Step::Confirm;
                 self.place(age, hash, Place::Waiting(now + COMMITTED_AFTER));
-                self.succeeded();
+                self.succeeded(now);
                 Settled::GoesOn
             }
             Answer::Confirmed => {
                 self.confirmed.insert(hash);
-                self.end(&hash, Delivered::Confirmed)
+                self.end(now, &hash, Delivered::Confirmed)
             }
-            Answer::Refused => self.end(&hash, Delivered::Refused),
+            Answer::Refused => self.end(now, &hash, Delivered::Refused),
             Answer::Misconfigured => {
-                entry.failed(self.successes);
+                entry.failed(self.successes, None);
                 self.place(age, hash, Place::Waiting(now + backoff::SLOW));
                 self.failed(now, backoff::SLOW, false);
                 Settled::GoesOn
@@ -296,45 +324,46 @@ impl Queue {
             Answer::TryAgain { retry_after, everyone } => {
                 // What concerns everyone says nothing about this one.
                 let successes = if everyone { entry.successes_before } else { self.successes };
-                entry.failed(successes);
-                let is_suspect = entry.is_suspect;
-                let wait = backoff::after(entry.failures);
                 let asked = retry_after.map(|asked| asked.min(backoff::LONGEST_RETRY_AFTER));
-                let wait = asked.map_or(wait, |asked| asked.max(wait));
+                entry.failed(successes, asked.map(|asked| now + asked));
+                let is_suspect = entry.is_suspect;
+                let wait = backoff::after(entry.failures).max(asked.unwrap_or_default());
                 self.place(age, hash, Place::Waiting(now + wait));
-                if everyone || !is_suspect {
-                    let pause = backoff::after(self.failures_in_a_row + 1);
-                    self.failed(now, asked.unwrap_or(pause), everyone);
+                if everyone {
+                    // "Now", or a moment that has passed by our clock, is no time to go on.
+                    let pause = backoff::after(self.failures_in_a_row + 1).max(backoff::FIRST);
+                    self.failed(now, asked.unwrap_or_default().max(pause), true);
+                } else if !is_suspect {
+                    self.failed(now, backoff::after(self.failures_in_a_row + 1), false);
                 }
                 Settled::GoesOn
             }
         }
     }
 
-    fn end(&mut self, hash: &TokenHash, delivered: Delivered) -> Settled {
-        self.succeeded();
+    fn end(&mut self, now: Instant, hash: &TokenHash, delivered: Delivered) -> Settled {
+        self.succeeded(now);
         let waiters = self.entries.remove(hash).map(|entry| entry.waiters).unwrap_or_default();
         Settled::Ended(delivered, waiters)
     }
 
     /// The server has answered to the point.
-    fn succeeded(&mut self) {
+    fn succeeded(&mut self, now: Instant) {
         if self.is_down() {
-            self.wake_failed();
+            self.wake_failed(now);
         }
         self.failures_in_a_row = 0;
         self.successes += 1;
     }
 
-    fn failed(&mut self, now: Instant, pause: Duration, everyone: bool) {
+    fn failed(&mut self, now: Instant, pause: Duration, asked: bool) {
         self.failures_in_a_row += 1;
-        if !everyone && !self.is_down() {
-            return;
-        }
-        let until = now + pause;
+        let until = Some(now + pause);
         // The longer one holds.
-        if self.pause.is_none_or(|pause| pause.until < until) {
-            self.pause = Some(Pause { until, asked_for: everyone });
+        if asked {
+            self.pause.asked = self.pause.asked.max(until);
+        } else if self.is_down() {
+            self.pause.own = self.pause.own.max(until);
         }
     }
 
@@ -342,16 +371,18 @@ impl Queue {
         self.failures_in_a_row as usize >= self.max_in_flight
     }
 
-    /// Makes all ready that wait because the server failed, whatever their time.
-    fn wake_failed(&mut self) {
+    /// Makes all ready that wait because the server failed, whatever their time, unless the server
+    /// set it.
+    fn wake_failed(&mut self, now: Instant) {
+        let is_woken = |entry: &Entry| {
+            entry.step == Step::Revoke
+                && !entry.is_suspect
+                && entry.asked_until.is_none_or(|until| until <= now)
+        };
         let failed: Vec<_> = self
             .waiting
             .iter()
-            .filter(|(_, hash)| {
-                self.entries
-                    .get(*hash)
-                    .is_some_and(|entry| entry.step == Step::Revoke && !entry.is_suspect)
-            })
+            .filter(|(_, hash)| self.entries.get(*hash).is_some_and(is_woken))
             .map(|(key, hash)| (*key, *hash))
             .collect();
         for (key, hash) in failed {
@@ -362,15 +393,15 @@ impl Queue {
     }
 
     /// Forgets all that went wrong: somebody has mended the configuration, or there is no more time
-    /// to wait for. A pause that the server asked for stays.
-    pub(super) fn try_all_now(&mut self) {
+    /// to wait for. What the server asked for stays.
+    pub(super) fn try_all_now(&mut self, now: Instant) {
         self.failures_in_a_row = 0;
-        self.pause = self.pause.filter(|pause| pause.asked_for);
+        self.pause.own = None;
         for entry in self.entries.values_mut().filter(|entry| entry.place != Place::InFlight) {
             entry.is_suspect = false;
         }
         self.ready.append(&mut self.ready_suspects);
-        self.wake_failed();
+        self.wake_failed(now);
     }
 
     fn place(&mut self, age: Age, hash: TokenHash, place: Place) {
@@ -380,7 +411,7 @@ impl Queue {
             Place::Ready if entry.is_suspect => drop(self.ready_suspects.insert(age, hash)),
             Place::Ready => drop(self.ready.insert(age, hash)),
             Place::Waiting(due) => drop(self.waiting.insert((due, age), hash)),
-            Place::InFlight => {}
+            Place::Held | Place::InFlight => {}
         }
     }
 
@@ -398,7 +429,7 @@ impl Queue {
     }
 
     pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.pause.map(|pause| pause.until)
+        self.pause.until()
     }
 
     pub(super) fn tokens(&self) -> impl Iterator<Item = (&TokenHash, &Token)> {
@@ -407,7 +438,8 @@ impl Queue {
 }
 
 impl Entry {
-    fn failed(&mut self, successes: u64) {
+    fn failed(&mut self, successes: u64, asked_until: Option<Instant>) {
+        self.asked_until = asked_until;
         self.is_suspect |= self.failures > 0 && successes > self.successes_before;
         self.failures += 1;
         self.successes_before = successes;

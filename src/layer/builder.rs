@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, Uri, request};
+use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 use zeroize::Zeroizing;
 
@@ -398,6 +399,7 @@ impl Builder {
                 retention: self.retention,
                 deadline: self.deadline,
                 counters,
+                exchange: Mutex::new(()),
             }),
         };
         Ok(PolarLogoutLayer::new(Arc::new(policy), tasks))

@@ -64,9 +64,7 @@ impl App {
 
     /// Waits until the counts are as they should be.
     pub async fn until(&self, condition: impl Fn(&Counts) -> bool) {
-        while !condition(&self.handle.counts()) {
-            tokio::task::yield_now().await;
-        }
+        until("the counts are as they should be", || condition(&self.handle.counts())).await;
     }
 
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -195,6 +193,15 @@ impl Answer {
 
     pub fn is_from_app(&self) -> bool {
         self.header("x-app") == "called"
+    }
+}
+
+/// Waits for what nothing announces, and not for ever.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !condition() {
+        assert!(started.elapsed().as_secs() < 120, "never came to pass: {what}");
+        tokio::task::yield_now().await;
     }
 }
 
