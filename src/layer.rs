@@ -1,6 +1,8 @@
 //! The layer, and how it is configured.
 
+mod build;
 mod builder;
+mod redirect;
 
 use std::sync::Arc;
 

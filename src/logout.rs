@@ -58,7 +58,7 @@ pub(crate) struct Retention {
 pub(crate) struct Logout {
     pub(crate) denylist: Arc<Denylist>,
     /// Where a log is configured.
-    pub(crate) recorder: Option<Arc<Recorder>>,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) delivery: Delivery,
     pub(crate) send_hint: bool,
     pub(crate) retention: Retention,

@@ -1,64 +1,51 @@
-//! Every option, its default, and what could not work.
+//! Every option, and its default.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, Uri, request};
-use tokio::sync::Mutex;
-use tokio::time::MissedTickBehavior;
+use http::{Method, Response, request};
 use zeroize::Zeroizing;
 
-use super::PolarLogoutLayer;
-use crate::counts::Counters;
-use crate::csrf::Csrf;
-use crate::delivery::{DeadLetter, Delivery, OnDeadLetter, Setup};
-use crate::denylist::Denylist;
-use crate::error::Error;
-use crate::location::{Locations, TokenLocation};
+use crate::delivery::{DeadLetter, OnDeadLetter};
+use crate::location::TokenLocation;
 use crate::log::RevocationLog;
-use crate::logout::{Logout, Retention};
+use crate::logout::Retention;
 use crate::polar::{PolarClientBuilder, PolarServer};
-use crate::policy::{Policy, WhenRevoked};
-use crate::recorder::{Recorder, Replayed};
-use crate::response::{Answers, ClearSiteData, Rejection};
-use crate::route::{Route, check_path};
-use crate::seal::Sealer;
-use crate::tasks::Tasks;
+use crate::policy::WhenRevoked;
+use crate::response::{ClearSiteData, Rejection};
 use crate::token::CredentialKind;
 
-const CLEAN_UP_EVERY: Duration = Duration::from_secs(1);
-
-/// Configures a [`PolarLogoutLayer`]. Every mistake is reported by [`build`](Builder::build).
+/// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by [`build`](Builder::build).
 ///
 /// At least one logout route and one token location are needed; all the rest has a default.
 #[must_use = "a builder does nothing until `build` is called"]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Builder {
-    client: PolarClientBuilder,
-    send_hint: bool,
-    logout_routes: Vec<(Method, String)>,
-    body_routes: Vec<(Method, String)>,
-    body_limit: usize,
-    locations: Vec<(TokenLocation, CredentialKind)>,
-    trusted_origins: Vec<String>,
-    when_revoked: WhenRevoked,
-    when_revoked_at: Vec<(String, WhenRevoked)>,
-    rejection: Option<Rejection>,
-    queue_limit: usize,
-    confirm: bool,
-    on_dead_letter: Option<OnDeadLetter>,
-    log: Option<Arc<dyn RevocationLog>>,
-    previous_secrets: Vec<Zeroizing<String>>,
-    redirect_to: Option<String>,
-    allowed_redirect_origins: Vec<String>,
-    strict: bool,
-    clear_site_data: Vec<ClearSiteData>,
-    then_call_app: bool,
-    deadline: Duration,
-    limit: usize,
-    retention: Retention,
+    pub(super) client: PolarClientBuilder,
+    pub(super) send_hint: bool,
+    pub(super) logout_routes: Vec<(Method, String)>,
+    pub(super) body_routes: Vec<(Method, String)>,
+    pub(super) body_limit: usize,
+    pub(super) locations: Vec<(TokenLocation, CredentialKind)>,
+    pub(super) trusted_origins: Vec<String>,
+    pub(super) when_revoked: WhenRevoked,
+    pub(super) when_revoked_at: Vec<(String, WhenRevoked)>,
+    pub(super) rejection: Option<Rejection>,
+    pub(super) queue_limit: usize,
+    pub(super) confirm: bool,
+    pub(super) on_dead_letter: Option<OnDeadLetter>,
+    pub(super) log: Option<Arc<dyn RevocationLog>>,
+    pub(super) previous_secrets: Vec<Zeroizing<String>>,
+    pub(super) redirect_to: Option<String>,
+    pub(super) allowed_redirect_origins: Vec<String>,
+    pub(super) strict: bool,
+    pub(super) clear_site_data: Vec<ClearSiteData>,
+    pub(super) then_call_app: bool,
+    pub(super) deadline: Duration,
+    pub(super) limit: usize,
+    pub(super) retention: Retention,
 }
 
 impl Builder {
@@ -291,119 +278,6 @@ impl Builder {
         self.retention.opaque = retention;
         self
     }
-
-    /// Checks everything, reads the log, and starts what the layer needs in the background, on the
-    /// tokio runtime it is called in. That runtime must live as long as the layer: without it a
-    /// logout is answered 500.
-    ///
-    /// # Errors
-    ///
-    /// Everything that could not work, with what to do about it: what
-    /// [`PolarClientBuilder::build`] refuses; no logout route, or a path that never arrives; no
-    /// token location, one given twice, or one with a name that cannot be; body routes without a
-    /// form or JSON location; a redirect to somewhere that is not
-    /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
-    /// server whose introspection endpoint is not known; a log that cannot be read, or that holds
-    /// more than the limit; no tokio runtime.
-    ///
-    /// # Panics
-    ///
-    /// The tokio runtime was built without its timer.
-    pub async fn build(self) -> Result<PolarLogoutLayer, Error> {
-        let tasks = Tasks::current()?;
-        let logout_routes = routes(self.logout_routes)?;
-        if logout_routes.is_empty() {
-            return Err(Error::configuration(
-                "no logout route: add `.logout_route(Method::POST, \"/logout\")`",
-            ));
-        }
-        if logout_routes.iter().any(|route| route.method() == Method::OPTIONS) {
-            return Err(Error::configuration(
-                "OPTIONS cannot log out: it belongs to CORS preflights, which go to the \
-                 application; use POST",
-            ));
-        }
-        let locations = Locations::new(self.locations)?;
-        if locations.is_empty() {
-            return Err(Error::configuration(
-                "no token location: add `.access_token(TokenLocation::bearer())` or where else your \
-                 requests carry tokens",
-            ));
-        }
-        let body_routes = routes(self.body_routes)?;
-        if !body_routes.is_empty() && !locations.reads_bodies() {
-            return Err(Error::configuration(
-                "a body route needs a location in the body: add `TokenLocation::form(field)` or \
-                 `TokenLocation::json(field)`, or leave the route out",
-            ));
-        }
-        for (path, _) in &self.when_revoked_at {
-            check_path(path)?;
-        }
-        check_positive("deadline", self.deadline)?;
-        check_positive("access token retention", self.retention.access_token)?;
-        check_positive("refresh token retention", self.retention.refresh_token)?;
-        check_positive("opaque retention", self.retention.opaque)?;
-        if self.limit == 0 || self.queue_limit == 0 {
-            return Err(Error::configuration("a limit of zero revokes nothing; leave the default"));
-        }
-        let answers = Answers {
-            redirect_to: redirect(self.redirect_to, &self.allowed_redirect_origins)?,
-            strict: self.strict,
-            cookie_removals: locations.cookie_removals().cloned().collect(),
-            clear_site_data: clear_site_data(&self.clear_site_data),
-            rejection: self.rejection,
-        };
-        let counters = Arc::new(Counters::default());
-        let previous = self.previous_secrets.iter().map(|secret| secret.as_str());
-        let sealer = Sealer::new(&self.client.credentials().secret, previous);
-        let max_in_flight = self.client.calls_in_flight();
-        let client = self.client.build()?;
-        if self.confirm && !client.can_introspect() {
-            return Err(Error::configuration(
-                "to confirm, Polar's introspection endpoint must be known: give the server as \
-                 `PolarServer::Url`, or leave `confirm` off",
-            ));
-        }
-        let denylist = Arc::new(Denylist::new(self.limit));
-        let recorder = self.log.clone().map(|log| Arc::new(Recorder::new(log, sealer)));
-        let delivery = Delivery::start(Setup {
-            client,
-            max_in_flight,
-            limit: self.queue_limit,
-            confirm: self.confirm,
-            log: self.log,
-            on_dead_letter: self.on_dead_letter,
-            counters: Arc::clone(&counters),
-            tasks: tasks.clone(),
-        });
-        if let Some(recorder) = &recorder {
-            resume(recorder.replay().await?, &denylist, &delivery)?;
-        }
-        tasks.spawn_background(clean_up(Arc::downgrade(&denylist), ticks()));
-        let policy = Policy {
-            locations,
-            logout_routes,
-            body_routes,
-            body_limit: self.body_limit,
-            when_revoked: self.when_revoked,
-            when_revoked_at: self.when_revoked_at,
-            then_call_app: self.then_call_app,
-            csrf: Csrf::new(self.trusted_origins)?,
-            answers: Arc::new(answers),
-            logout: Arc::new(Logout {
-                denylist,
-                recorder,
-                delivery,
-                send_hint: self.send_hint,
-                retention: self.retention,
-                deadline: self.deadline,
-                counters,
-                exchange: Mutex::new(()),
-            }),
-        };
-        Ok(PolarLogoutLayer::new(Arc::new(policy), tasks))
-    }
 }
 
 impl fmt::Debug for Builder {
@@ -414,104 +288,4 @@ impl fmt::Debug for Builder {
             .field("locations", &self.locations)
             .finish_non_exhaustive()
     }
-}
-
-/// Rebuilds the denylist and the queue from a log.
-fn resume(replayed: Replayed, denylist: &Denylist, delivery: &Delivery) -> Result<(), Error> {
-    let count = replayed.revoked.len();
-    for (hash, expires_at) in replayed.revoked {
-        denylist.insert(hash, expires_at).map_err(|_| {
-            Error::configuration(format!(
-                "the log holds {count} revocations, more than the limit of {}: raise it with \
-                 `.limit({})`",
-                denylist.limit(),
-                count.saturating_mul(2),
-            ))
-        })?;
-    }
-    delivery.resume(replayed.pending);
-    for hash in replayed.unreadable {
-        delivery.dead_letter(&DeadLetter::Unreadable { hash });
-    }
-    Ok(())
-}
-
-fn ticks() -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-/// Cleans up for as long as somebody holds the denylist.
-async fn clean_up(denylist: Weak<Denylist>, mut ticks: tokio::time::Interval) {
-    loop {
-        ticks.tick().await;
-        let Some(denylist) = denylist.upgrade() else { return };
-        // Where many expire together this takes long: on a thread where it holds nobody up.
-        let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
-    }
-}
-
-fn routes(routes: Vec<(Method, String)>) -> Result<Vec<Route>, Error> {
-    routes.into_iter().map(|(method, path)| Route::new(method, path)).collect()
-}
-
-fn redirect(
-    target: Option<String>,
-    allowed_origins: &[String],
-) -> Result<Option<HeaderValue>, Error> {
-    let Some(target) = target else { return Ok(None) };
-    let refuse = |why: &str| Err(Error::configuration(format!("the redirect to `{target}` {why}")));
-    if target.starts_with('/') {
-        // Browsers read `//host` and `/\host` as another host.
-        if matches!(target.as_bytes().get(1), Some(b'/' | b'\\')) {
-            return refuse("leads to another host; give a path like `/`");
-        }
-    } else {
-        let Some(origin) = origin(&target) else {
-            return refuse("is neither a path like `/` nor an absolute http or https URL");
-        };
-        if !allowed_origins.contains(&origin) {
-            return refuse(&format!(
-                "leads to another origin; allow it with `.allow_redirect_origin(\"{origin}\")`"
-            ));
-        }
-    }
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return refuse("must be percent-encoded ASCII");
-    }
-    match HeaderValue::from_str(&target) {
-        Ok(value) => Ok(Some(value)),
-        Err(_) => refuse("does not fit into a header"),
-    }
-}
-
-fn origin(url: &str) -> Option<String> {
-    let uri: Uri = url.parse().ok()?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    // What stands before an `@` can pretend to be the host.
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
-    Some(format!("{scheme}://{authority}"))
-}
-
-fn clear_site_data(what: &[ClearSiteData]) -> Option<HeaderValue> {
-    let names: Vec<_> = what
-        .iter()
-        .map(|what| match what {
-            ClearSiteData::Cookies => r#""cookies""#,
-            ClearSiteData::Storage => r#""storage""#,
-            ClearSiteData::ExecutionContexts => r#""executionContexts""#,
-        })
-        .collect();
-    (!names.is_empty())
-        .then(|| HeaderValue::from_str(&names.join(", ")).expect("quoted words are a header"))
-}
-
-fn check_positive(name: &str, duration: Duration) -> Result<(), Error> {
-    if duration.is_zero() {
-        return Err(Error::configuration(format!(
-            "a {name} of zero does nothing; leave the default"
-        )));
-    }
-    Ok(())
 }

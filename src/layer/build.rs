@@ -1,0 +1,219 @@
+//! From options to a layer: what could not work is refused, what can is started.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use tokio::sync::Mutex;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::redirect::redirect;
+use super::{Builder, PolarLogoutLayer};
+use crate::counts::Counters;
+use crate::csrf::Csrf;
+use crate::delivery::{DeadLetter, Delivery, Setup};
+use crate::denylist::Denylist;
+use crate::error::Error;
+use crate::location::Locations;
+use crate::logout::Logout;
+use crate::policy::Policy;
+use crate::recorder::{Recorder, Replayed};
+use crate::response::{Answers, ClearSiteData};
+use crate::route::{Route, check_path};
+use crate::seal::Sealer;
+use crate::tasks::Tasks;
+
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(1);
+
+impl Builder {
+    /// Checks everything, reads the log, and starts what the layer needs in the background, on the
+    /// tokio runtime it is called in. That runtime must live as long as the layer: without it a
+    /// logout is answered 500.
+    ///
+    /// # Errors
+    ///
+    /// Everything that could not work, with what to do about it: what
+    /// [`PolarClientBuilder::build`](crate::PolarClientBuilder::build) refuses; no logout route, or
+    /// a path that never arrives; no token location, one given twice, or one with a name that
+    /// cannot be; body routes without a form or JSON location; a redirect to somewhere that is not
+    /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
+    /// server whose introspection endpoint is not known; a log that cannot be read, or that holds
+    /// more than the limit; no tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// The tokio runtime was built without its timer.
+    pub async fn build(mut self) -> Result<PolarLogoutLayer, Error> {
+        let tasks = Tasks::current()?;
+        self.check()?;
+        let locations = Locations::new(std::mem::take(&mut self.locations))?;
+        if locations.is_empty() {
+            return Err(Error::configuration(
+                "no token location: add `.access_token(TokenLocation::bearer())` or where else your \
+                 requests carry tokens",
+            ));
+        }
+        let body_routes = routes(&self.body_routes)?;
+        if !body_routes.is_empty() && !locations.reads_bodies() {
+            return Err(Error::configuration(
+                "a body route needs a location in the body: add `TokenLocation::form(field)` or \
+                 `TokenLocation::json(field)`, or leave the route out",
+            ));
+        }
+        let policy = Policy {
+            logout_routes: logout_routes(&self.logout_routes)?,
+            body_routes,
+            body_limit: self.body_limit,
+            when_revoked: self.when_revoked,
+            when_revoked_at: std::mem::take(&mut self.when_revoked_at),
+            then_call_app: self.then_call_app,
+            csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
+            answers: Arc::new(self.answers(&locations)?),
+            locations,
+            // Last, since this starts something.
+            logout: Arc::new(self.start(&tasks).await?),
+        };
+        Ok(PolarLogoutLayer::new(Arc::new(policy), tasks))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (path, _) in &self.when_revoked_at {
+            check_path(path)?;
+        }
+        for (name, duration) in [
+            ("deadline", self.deadline),
+            ("access token retention", self.retention.access_token),
+            ("refresh token retention", self.retention.refresh_token),
+            ("opaque retention", self.retention.opaque),
+        ] {
+            if duration.is_zero() {
+                return Err(Error::configuration(format!(
+                    "a {name} of zero does nothing; leave the default"
+                )));
+            }
+        }
+        if self.limit == 0 || self.queue_limit == 0 {
+            return Err(Error::configuration("a limit of zero revokes nothing; leave the default"));
+        }
+        Ok(())
+    }
+
+    fn answers(&self, locations: &Locations) -> Result<Answers, Error> {
+        Ok(Answers {
+            redirect_to: redirect(self.redirect_to.as_deref(), &self.allowed_redirect_origins)?,
+            strict: self.strict,
+            cookie_removals: locations.cookie_removals().cloned().collect(),
+            clear_site_data: clear_site_data(&self.clear_site_data),
+            rejection: self.rejection.clone(),
+        })
+    }
+
+    async fn start(self, tasks: &Tasks) -> Result<Logout, Error> {
+        let previous = self.previous_secrets.iter().map(|secret| secret.as_str());
+        let sealer = Sealer::new(&self.client.credentials().secret, previous);
+        let max_in_flight = self.client.calls_in_flight();
+        let client = self.client.build()?;
+        if self.confirm && !client.can_introspect() {
+            return Err(Error::configuration(
+                "to confirm, Polar's introspection endpoint must be known: give the server as \
+                 `PolarServer::Url`, or leave `confirm` off",
+            ));
+        }
+        let counters = Arc::new(Counters::default());
+        let denylist = Arc::new(Denylist::new(self.limit));
+        let recorder = self.log.clone().map(|log| Recorder::new(log, sealer));
+        let delivery = Delivery::start(Setup {
+            client,
+            max_in_flight,
+            limit: self.queue_limit,
+            confirm: self.confirm,
+            log: self.log,
+            on_dead_letter: self.on_dead_letter,
+            counters: Arc::clone(&counters),
+            tasks: tasks.clone(),
+        });
+        if let Some(recorder) = &recorder {
+            resume(recorder.replay().await?, &denylist, &delivery)?;
+        }
+        tasks.spawn_background(clean_up(Arc::downgrade(&denylist), ticks()));
+        Ok(Logout {
+            denylist,
+            recorder,
+            delivery,
+            send_hint: self.send_hint,
+            retention: self.retention,
+            deadline: self.deadline,
+            counters,
+            exchange: Mutex::new(()),
+        })
+    }
+}
+
+/// Rebuilds the denylist and the queue from a log.
+fn resume(replayed: Replayed, denylist: &Denylist, delivery: &Delivery) -> Result<(), Error> {
+    let count = replayed.revoked.len();
+    for (hash, expires_at) in replayed.revoked {
+        denylist.insert(hash, expires_at).map_err(|_| {
+            Error::configuration(format!(
+                "the log holds {count} revocations, more than the limit of {}: raise it with \
+                 `.limit({})`",
+                denylist.limit(),
+                count.saturating_mul(2),
+            ))
+        })?;
+    }
+    delivery.resume(replayed.pending);
+    for hash in replayed.unreadable {
+        delivery.dead_letter(&DeadLetter::Unreadable { hash });
+    }
+    Ok(())
+}
+
+fn ticks() -> Interval {
+    let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Cleans up for as long as somebody holds the denylist.
+async fn clean_up(denylist: Weak<Denylist>, mut ticks: Interval) {
+    loop {
+        ticks.tick().await;
+        let Some(denylist) = denylist.upgrade() else { return };
+        // Where many expire together this takes long: on a thread where it holds nobody up.
+        let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
+    }
+}
+
+fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
+    let routes = routes(given)?;
+    if routes.is_empty() {
+        return Err(Error::configuration(
+            "no logout route: add `.logout_route(Method::POST, \"/logout\")`",
+        ));
+    }
+    if routes.iter().any(|route| route.method() == Method::OPTIONS) {
+        return Err(Error::configuration(
+            "OPTIONS cannot log out: it belongs to CORS preflights, which go to the application; \
+             use POST",
+        ));
+    }
+    Ok(routes)
+}
+
+fn routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
+    given.iter().map(|(method, path)| Route::new(method.clone(), path.clone())).collect()
+}
+
+fn clear_site_data(what: &[ClearSiteData]) -> Option<HeaderValue> {
+    let names: Vec<_> = what
+        .iter()
+        .map(|what| match what {
+            ClearSiteData::Cookies => r#""cookies""#,
+            ClearSiteData::Storage => r#""storage""#,
+            ClearSiteData::ExecutionContexts => r#""executionContexts""#,
+        })
+        .collect();
+    (!names.is_empty())
+        .then(|| HeaderValue::from_str(&names.join(", ")).expect("quoted words are a header"))
+}

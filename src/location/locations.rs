@@ -1,0 +1,273 @@
+//! All the places that are configured, and the one walk through a request that looks at them.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
+
+use super::reading::Reading;
+use super::{Found, Head, Place, TokenLocation, bearer, cookie, header, json, urlencoded};
+use crate::error::Error;
+use crate::token::CredentialKind;
+
+/// The configured places, sorted by what has to be parsed for them.
+#[derive(Debug, Default)]
+pub(crate) struct Locations {
+    bearer: Option<CredentialKind>,
+    cookies: Vec<Cookie>,
+    headers: Vec<(HeaderName, CredentialKind)>,
+    query: Vec<(String, CredentialKind)>,
+    form: Vec<(String, CredentialKind)>,
+    json: Vec<(String, CredentialKind)>,
+}
+
+#[derive(Debug)]
+struct Cookie {
+    name: String,
+    kind: CredentialKind,
+    removal: HeaderValue,
+}
+
+impl Locations {
+    pub(crate) fn new(configured: Vec<(TokenLocation, CredentialKind)>) -> Result<Self, Error> {
+        let mut locations = Self::default();
+        for (TokenLocation(place), kind) in configured {
+            locations.add(place, kind)?;
+        }
+        Ok(locations)
+    }
+
+    fn add(&mut self, place: Place, kind: CredentialKind) -> Result<(), Error> {
+        match place {
+            Place::Bearer => {
+                if self.bearer.replace(kind).is_some() {
+                    return Err(twice("bearer", "Authorization"));
+                }
+            }
+            Place::Cookie(cookie) => {
+                if self.cookies.iter().any(|known| known.name == cookie.name) {
+                    return Err(twice("cookie", &cookie.name));
+                }
+                let removal = cookie.removal()?;
+                self.cookies.push(Cookie { name: cookie.name, kind, removal });
+            }
+            Place::Header(name) => {
+                let parsed = HeaderName::try_from(&*name).map_err(|error| {
+                    Error::configuration(format!("the header location `{name}` is no header name"))
+                        .with_source(error)
+                })?;
+                if parsed == COOKIE {
+                    return Err(Error::configuration(
+                        "the header location `cookie` would be a token made of all cookies; \
+                         name the cookie with `TokenLocation::cookie(name)`",
+                    ));
+                }
+                if self.headers.iter().any(|(known, _)| *known == parsed) {
+                    return Err(twice("header", &name));
+                }
+                self.headers.push((parsed, kind));
+            }
+            Place::Query(name) => add_field(&mut self.query, "query", name, kind)?,
+            Place::Form(name) => add_field(&mut self.form, "form", name, kind)?,
+            Place::Json(name) => add_field(&mut self.json, "json", name, kind)?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bearer.is_none()
+            && self.cookies.is_empty()
+            && self.headers.is_empty()
+            && self.query.is_empty()
+            && !self.reads_bodies()
+    }
+
+    pub(crate) fn reads_bodies(&self) -> bool {
+        !self.form.is_empty() || !self.json.is_empty()
+    }
+
+    /// `Set-Cookie` values that remove every configured cookie.
+    pub(crate) fn cookie_removals(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.cookies.iter().map(|cookie| &cookie.removal)
+    }
+
+    /// Yields what the head of a request carries, until told to stop.
+    pub(crate) fn visit_head(
+        &self,
+        head: Head<'_>,
+        mut yield_to: impl FnMut(Found<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if let Some(kind) = self.bearer {
+            for value in head.headers.get_all(AUTHORIZATION) {
+                let yield_to =
+                    &mut |reading: Reading<'_>| found(reading, kind, false, None, &mut yield_to);
+                bearer::visit(value.as_bytes(), yield_to)?;
+            }
+        }
+        if !self.cookies.is_empty() {
+            for header in head.headers.get_all(COOKIE) {
+                for pair in cookie::pairs(header.as_bytes()) {
+                    for cookie in &self.cookies {
+                        if pair.is_named(&cookie.name) {
+                            let removal = Some(&cookie.removal);
+                            pair.visit(&mut |reading| {
+                                found(reading, cookie.kind, true, removal, &mut yield_to)
+                            })?;
+                        }
+                    }
+                }
+            }
+        }
+        for (name, kind) in &self.headers {
+            for value in head.headers.get_all(name) {
+                let by_itself = name == AUTHORIZATION && header::comes_by_itself(value.as_bytes());
+                header::visit(value.as_bytes(), &mut |reading| {
+                    found(reading, *kind, by_itself, None, &mut yield_to)
+                })?;
+            }
+        }
+        visit_fields(&self.query, query(head), &mut yield_to)
+    }
+
+    /// Yields what a body carries, on the routes where bodies are read.
+    pub(crate) fn visit_body(
+        &self,
+        head: Head<'_>,
+        body: &[u8],
+        mut yield_to: impl FnMut(Found<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        // Whatever its Content-Type says: an application need not look at that either.
+        visit_fields(&self.form, body, &mut yield_to)?;
+        if form_is_in_the_query(head) {
+            visit_fields(&self.form, query(head), &mut yield_to)?;
+        }
+        json::visit(&self.json, body, &mut |kind, reading| {
+            found(reading, kind, false, None, &mut yield_to)
+        })
+    }
+
+    /// Takes every dead credential out of the head of a request.
+    pub(crate) fn strip_head(&self, parts: &mut request::Parts, is_dead: impl Fn(&[u8]) -> bool) {
+        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
+        if self.bearer.is_some() {
+            retain_values(&mut parts.headers, &AUTHORIZATION, |value| {
+                Some(bearer::visit(value.as_bytes(), dead).is_continue().then(|| value.clone()))
+                    .flatten()
+            });
+        }
+        if !self.cookies.is_empty() {
+            retain_values(&mut parts.headers, &COOKIE, |value| {
+                cookie::without(value, |pair| {
+                    self.cookies.iter().any(|cookie| pair.is_named(&cookie.name))
+                        && pair.visit(dead).is_break()
+                })
+            });
+        }
+        for (name, _) in &self.headers {
+            retain_values(&mut parts.headers, name, |value| {
+                header::visit(value.as_bytes(), dead).is_continue().then(|| value.clone())
+            });
+        }
+        let in_query = self.query.iter();
+        let in_query: Vec<_> = if form_is_in_the_query((&*parts).into()) {
+            in_query.chain(&self.form).collect()
+        } else {
+            in_query.collect()
+        };
+        urlencoded::strip_query(&mut parts.uri, |pair| {
+            in_query.iter().any(|(name, _)| pair.is_named(name)) && pair.visit(dead).is_break()
+        });
+    }
+
+    /// The body without its dead credentials, or `None` where it carries none.
+    pub(crate) fn strip_body(&self, body: &[u8], is_dead: impl Fn(&[u8]) -> bool) -> Option<Bytes> {
+        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
+        let form = urlencoded::without(body, |pair| {
+            self.form.iter().any(|(name, _)| pair.is_named(name)) && pair.visit(dead).is_break()
+        });
+        let body = form.as_deref().unwrap_or(body);
+        json::without(body, &self.json, &is_dead).or(form)
+    }
+}
+
+fn visit_fields(
+    fields: &[(String, CredentialKind)],
+    encoded: &[u8],
+    yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if fields.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    for pair in urlencoded::pairs(encoded) {
+        for (name, kind) in fields {
+            if pair.is_named(name) {
+                pair.visit(&mut |reading| found(reading, *kind, false, None, yield_to))?;
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Hands on a reading as what was found in a place.
+fn found<'a>(
+    Reading { value, is_likeliest }: Reading<'a>,
+    kind: CredentialKind,
+    came_by_itself: bool,
+    cookie_removal: Option<&'a HeaderValue>,
+    yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if value.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    yield_to(Found { value, kind, is_likeliest, came_by_itself, cookie_removal })
+}
+
+fn stop_if(condition: bool) -> ControlFlow<()> {
+    if condition { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn query(head: Head<'_>) -> &[u8] {
+    head.uri.query().unwrap_or_default().as_bytes()
+}
+
+fn form_is_in_the_query(head: Head<'_>) -> bool {
+    head.method == Method::GET || head.method == Method::HEAD
+}
+
+/// Replaces each value of a header by what `keep` makes of it; `None` drops the value.
+fn retain_values(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    mut keep: impl FnMut(&HeaderValue) -> Option<HeaderValue>,
+) {
+    let kept: Vec<_> = headers.get_all(name).iter().filter_map(&mut keep).collect();
+    headers.remove(name);
+    for value in kept {
+        headers.append(name, value);
+    }
+}
+
+fn add_field(
+    fields: &mut Vec<(String, CredentialKind)>,
+    place: &str,
+    name: String,
+    kind: CredentialKind,
+) -> Result<(), Error> {
+    if name.is_empty() {
+        return Err(Error::configuration(format!(
+            "a {place} location needs the name of its field"
+        )));
+    }
+    if fields.iter().any(|(known, _)| *known == name) {
+        return Err(twice(place, &name));
+    }
+    fields.push((name, kind));
+    Ok(())
+}
+
+fn twice(place: &str, name: &str) -> Error {
+    Error::configuration(format!(
+        "the {place} location `{name}` is given twice: it can hold one kind of credential"
+    ))
+}
