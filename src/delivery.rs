@@ -162,8 +162,7 @@ impl Delivery {
 
     /// What is on its way.
     pub(crate) fn tokens(&self) -> Vec<(TokenHash, Token)> {
-        let queue = self.shared.queue();
-        queue.tokens().map(|(hash, token)| (*hash, token.clone())).collect()
+        self.shared.queue().tokens()
     }
 
     /// Takes nothing in any more, and tries what failed before once more.

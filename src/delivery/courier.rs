@@ -20,6 +20,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Next::Call(call) => shared.call(call),
             Next::Wait(None) => shared.changed.notified().await,
             Next::Wait(Some(until)) => tokio::select! {
+                // Either is good; but a simulation that is replayed must do the same again.
+                biased;
                 () = sleep_until(until) => {}
                 () = shared.changed.notified() => {}
             },

@@ -432,8 +432,11 @@ impl Queue {
         self.pause.until()
     }
 
-    pub(super) fn tokens(&self) -> impl Iterator<Item = (&TokenHash, &Token)> {
-        self.entries.iter().map(|(hash, entry)| (hash, &entry.token))
+    /// The oldest first.
+    pub(super) fn tokens(&self) -> Vec<(TokenHash, Token)> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.age);
+        entries.into_iter().map(|(hash, entry)| (*hash, entry.token.clone())).collect()
     }
 }
 
