@@ -4,8 +4,6 @@ mod common;
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -14,6 +12,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::limit::ConcurrencyLimitLayer;
+use tower::util::ServiceFn;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
@@ -21,6 +20,9 @@ use tower_polar_logout::{
 };
 use tower_test::mock;
 
+type Answer = Result<Response<Full<Bytes>>, Infallible>;
+/// A service that is `Sync`, and so is its future.
+type ReadyAtOnce = ServiceFn<fn(Request<RequestBody<Full<Bytes>>>) -> std::future::Ready<Answer>>;
 type Mock = mock::Mock<Request<RequestBody<Full<Bytes>>>, Response<Full<Bytes>>>;
 
 fn request(method: Method, path: &str, token: &str) -> Request<Full<Bytes>> {
@@ -81,43 +83,8 @@ async fn a_request_that_passes_reaches_it_unchanged() {
     assert_eq!(body, "tea");
 }
 
-/// Ready only once polled, and told apart from its clones: as a service with a permit is.
-struct Strict {
-    polled: bool,
-    called_unready: Arc<AtomicUsize>,
-    calls: Arc<AtomicUsize>,
-}
-
-impl Clone for Strict {
-    fn clone(&self) -> Self {
-        // A clone has no share in the readiness.
-        Self {
-            polled: false,
-            called_unready: Arc::clone(&self.called_unready),
-            calls: Arc::clone(&self.calls),
-        }
-    }
-}
-
-impl<B> Service<Request<B>> for Strict {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.polled = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<B>) -> Self::Future {
-        if !std::mem::replace(&mut self.polled, false) {
-            self.called_unready.fetch_add(1, Ordering::SeqCst);
-        }
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        std::future::ready(Ok(Response::new(Full::default())))
-    }
-}
-
+/// The race: a task reads the body or logs out, and only then is the inner service called. A clone
+/// of the one that was polled ready may not be ready: the mock panics where that one is called.
 #[tokio::test]
 async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     let polar = start_polar().await;
@@ -128,18 +95,22 @@ async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
         .build()
         .await
         .expect("a layer");
-    let inner = Strict { polled: false, called_unready: Arc::default(), calls: Arc::default() };
-    let (called_unready, calls) = (Arc::clone(&inner.called_unready), Arc::clone(&inner.calls));
-    let mut service = layer.layer(inner);
+    let (service, mut inner) = mock::pair::<Request<RequestBody<Full<Bytes>>>, _>();
+    let mut service = layer.layer(service);
     for (method, path) in [("GET", "/me"), ("POST", "/refresh"), ("POST", "/logout")].repeat(3) {
         let method = method.parse().expect("a method");
         let request = request(method, path, &polar.mint().access);
         let ready = ServiceExt::<Request<Full<Bytes>>>::ready(&mut service).await.expect("ready");
-        let response = ready.call(request).await.expect("an answer");
+        let mut called = tokio::spawn(ready.call(request));
+        let (received, answer) = tokio::select! {
+            received = inner.next_request() => received.expect("a request"),
+            ended = &mut called => panic!("a clone was called: {ended:?}"),
+        };
+        assert_eq!(received.uri().path(), path);
+        answer.send_response(Response::new(Full::<Bytes>::default()));
+        let response = called.await.expect("it ends").expect("an answer");
         assert_eq!(response.status(), StatusCode::OK);
     }
-    assert_eq!(calls.load(Ordering::SeqCst), 9);
-    assert_eq!(called_unready.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -304,8 +275,8 @@ fn service_and_future_are_send_and_sync() {
     fn is<T: Clone + Send + Sync + 'static>() {}
     fn future<T: Send + Sync + 'static>() {}
     is::<PolarLogoutLayer>();
-    is::<PolarLogout<Strict>>();
-    future::<ResponseFuture<Strict, Full<Bytes>>>();
+    is::<PolarLogout<ReadyAtOnce>>();
+    future::<ResponseFuture<ReadyAtOnce, Full<Bytes>>>();
     is::<tower_polar_logout::LogoutHandle>();
     is::<tower_polar_logout::PolarClient>();
 }

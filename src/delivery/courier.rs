@@ -125,6 +125,10 @@ impl UnderWay<'_> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
+            if !self.shared.closing.is_cancelled() {
+                warn!(hash = ?self.hash, "a call to Polar panicked; trying again later");
+                lock(&self.shared.last).error = Some(ErrorClass::Unanswered);
+            }
             self.shared.settle(self.hash, Answer::TryAgain { retry_after: None, everyone: false });
         }
     }

@@ -152,8 +152,7 @@ impl Locations {
         let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
         if self.bearer.is_some() {
             retain_values(&mut parts.headers, &AUTHORIZATION, |value| {
-                Some(bearer::visit(value.as_bytes(), dead).is_continue().then(|| value.clone()))
-                    .flatten()
+                bearer::visit(value.as_bytes(), dead).is_continue().then(|| value.clone())
             });
         }
         if !self.cookies.is_empty() {

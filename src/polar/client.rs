@@ -12,7 +12,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 
 use super::credentials::{ClientAuthMethod, ClientCredentials};
 use super::outcome::Outcome;
-use super::request::RequestFactory;
+use super::request::Requests;
 use super::server::PolarServer;
 use crate::error::{BoxError, Error};
 use crate::token::{Token, TokenTypeHint};
@@ -40,7 +40,7 @@ type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxE
 /// ```
 #[derive(Clone)]
 pub struct PolarClient {
-    requests: RequestFactory,
+    requests: Requests,
     transport: Transport,
 }
 
@@ -79,7 +79,9 @@ impl PolarClient {
     /// Whether the server says the token is alive (RFC 7662, section 2.2). Where it says neither,
     /// why: as for a revoke call, but for nothing it answers is the token beyond help.
     pub(crate) async fn is_active(&self, token: &Token) -> Result<bool, Outcome> {
-        let Some(request) = self.requests.introspect(token) else { return Ok(false) };
+        let Some(request) = self.requests.introspect(token) else {
+            return Err(Outcome::unanswered("the introspection endpoint is not known".into()));
+        };
         let answer = match self.transport.clone().oneshot(request).await {
             Ok(answer) => answer,
             Err(error) => return Err(Outcome::unanswered(error)),
@@ -208,7 +210,7 @@ impl PolarClientBuilder {
     /// certificates; without the feature `tls`, no [`transport`](Self::transport).
     pub fn build(self) -> Result<PolarClient, Error> {
         let endpoints = self.server.endpoints(self.allow_insecure_http)?;
-        let requests = RequestFactory::new(endpoints, self.credentials, self.auth_method)?;
+        let requests = Requests::new(endpoints, self.credentials, self.auth_method)?;
         if self.timeout.is_zero() {
             return Err(Error::configuration("a time-out of zero fails every call; leave the 5 s"));
         }

@@ -18,7 +18,7 @@ use crate::token::{Token, TokenTypeHint};
 /// They are made from nothing but the token: a caller's `Authorization` or `Cookie` header that
 /// came along would turn Polar's answer into 401, with nothing revoked.
 #[derive(Clone)]
-pub(super) struct RequestFactory {
+pub(super) struct Requests {
     endpoints: Endpoints,
     credentials: ClientCredentials,
     method: ClientAuthMethod,
@@ -26,7 +26,7 @@ pub(super) struct RequestFactory {
     basic: Option<HeaderValue>,
 }
 
-impl RequestFactory {
+impl Requests {
     pub(super) fn new(
         endpoints: Endpoints,
         credentials: ClientCredentials,
@@ -116,10 +116,10 @@ mod tests {
     use super::super::server::PolarServer;
     use super::*;
 
-    fn factory(method: ClientAuthMethod) -> RequestFactory {
+    fn requests(method: ClientAuthMethod) -> Requests {
         let endpoints = PolarServer::Production.endpoints(false).expect("URLs");
-        RequestFactory::new(endpoints, ClientCredentials::new("polar_ci_1", "s+c:r%t"), method)
-            .expect("a factory")
+        Requests::new(endpoints, ClientCredentials::new("polar_ci_1", "s+c:r%t"), method)
+            .expect("credentials")
     }
 
     async fn body(request: Request<Full<Bytes>>) -> String {
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_form_holds_token_and_credentials_and_no_hint() {
-        let request = factory(ClientAuthMethod::ClientSecretPost).revoke(&token(), None);
+        let request = requests(ClientAuthMethod::ClientSecretPost).revoke(&token(), None);
         assert_eq!(request.headers()[CONTENT_TYPE], "application/x-www-form-urlencoded");
         assert!(!request.headers().contains_key(AUTHORIZATION));
         let length = request.headers()[CONTENT_LENGTH].clone();
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn basic_takes_the_credentials_out_of_the_form_and_encodes_them_first() {
-        let request = factory(ClientAuthMethod::ClientSecretBasic)
+        let request = requests(ClientAuthMethod::ClientSecretBasic)
             .revoke(&token(), Some(TokenTypeHint::RefreshToken));
         let expected = STANDARD.encode("polar_ci_1:s%2Bc%3Ar%25t");
         assert_eq!(request.headers()[AUTHORIZATION], format!("Basic {expected}"));
