@@ -27,6 +27,13 @@ pub struct Counts {
     pub confirmed: u64,
     /// Tokens that will never reach Polar: see [`DeadLetter`](crate::DeadLetter).
     pub dead_letters: u64,
+    /// Tokens that another replica had accepted and not delivered, and that this one took over.
+    pub adopted: u64,
+    /// Entries of the log that could not be read, and were passed over.
+    pub skipped: u64,
+    /// Requests that were answered 503 because the log had not been followed for too long: see
+    /// [`reject_when_behind`](crate::Builder::reject_when_behind).
+    pub unsure: u64,
 }
 
 /// The counters behind [`Counts`].
@@ -38,6 +45,9 @@ pub(crate) struct Counters {
     pub(crate) attempts: Counter,
     pub(crate) confirmed: Counter,
     pub(crate) dead_letters: Counter,
+    pub(crate) adopted: Counter,
+    pub(crate) skipped: Counter,
+    pub(crate) unsure: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +55,11 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -65,6 +79,9 @@ impl Counters {
             attempts: self.attempts.get(),
             confirmed: self.confirmed.get(),
             dead_letters: self.dead_letters.get(),
+            adopted: self.adopted.get(),
+            skipped: self.skipped.get(),
+            unsure: self.unsure.get(),
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use self::queue::{Delivered, NotTaken};
 use crate::counts::Counters;
 use crate::error::Error;
 use crate::health::{ErrorClass, Health};
-use crate::log::{Event, RevocationLog};
+use crate::log::{Event, Kept, RevocationLog};
 use crate::polar::{ClientCredentials, PolarClient, Reason};
 use crate::tasks::Tasks;
 use crate::token::{Token, TokenHash, TokenTypeHint};
@@ -136,12 +136,16 @@ impl Delivery {
         Ok(Held { shared: &self.shared, hash, delivered: Some(delivered) })
     }
 
-    /// Sends on what a log has kept.
-    pub(crate) fn resume(&self, tokens: impl IntoIterator<Item = (TokenHash, Token)>) {
-        let now = Instant::now();
-        for (hash, token) in tokens {
-            self.shared.queue().take_back(now, hash, token);
-        }
+    /// Sends what the log says that nobody has delivered. Says whether it was to be sent at all.
+    pub(crate) fn adopt(&self, hash: TokenHash, token: Token) -> bool {
+        let is_new = self.shared.queue().adopt(Instant::now(), hash, token);
+        self.shared.report_pending();
+        is_new
+    }
+
+    /// Another process has delivered it: there is nothing left to do here.
+    pub(crate) fn delivered_elsewhere(&self, hash: TokenHash) {
+        self.shared.queue().delivered_elsewhere(&hash);
         self.shared.report_pending();
     }
 
@@ -201,6 +205,7 @@ impl Delivery {
             paused_until: paused_until
                 .filter(|until| *until > now)
                 .map(|until| SystemTime::now() + (until - now)),
+            ..Health::default()
         }
     }
 }
@@ -235,7 +240,7 @@ impl Shared {
         let Some(log) = self.log.clone() else { return };
         let (tasks, closing) = (self.tasks.clone(), self.closing.clone());
         self.tasks.spawn(async move {
-            let Err(error) = log.append(vec![Event::Delivered { hash }]).await else { return };
+            let Err(error) = note(&*log, hash).await else { return };
             // At worst the token is delivered once more after a restart, which is harmless.
             warn!(?hash, %error, "the log could not note that a token is delivered; trying again");
             tasks.spawn_background(async move {
@@ -265,10 +270,17 @@ impl Shared {
     }
 }
 
+async fn note(log: &dyn RevocationLog, hash: TokenHash) -> Result<(), Error> {
+    match log.append(vec![Event::Delivered { hash }]).await? {
+        Kept::Durably => Ok(()),
+        Kept::ForNow(later) => later.await,
+    }
+}
+
 async fn note_in_the_end(log: &dyn RevocationLog, hash: TokenHash) {
     loop {
         tokio::time::sleep(NOTE_AGAIN_AFTER).await;
-        if log.append(vec![Event::Delivered { hash }]).await.is_ok() {
+        if note(log, hash).await.is_ok() {
             return;
         }
     }

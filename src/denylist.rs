@@ -66,6 +66,25 @@ impl Denylist {
     /// Revokes the hash until `expires_at` at least. Where it is revoked already, the later expiry
     /// wins. Visible to every thread when this returns.
     pub(crate) fn insert(&self, hash: TokenHash, expires_at: SystemTime) -> Result<(), Full> {
+        self.put(hash, expires_at, || self.take_place())
+    }
+
+    /// The same for what was accepted elsewhere, whatever the limit: who was told that a token is
+    /// dead must not find it alive here.
+    pub(crate) fn admit(&self, hash: TokenHash, expires_at: SystemTime) {
+        let always = || {
+            self.len.fetch_add(1, Ordering::AcqRel);
+            true
+        };
+        let _ = self.put(hash, expires_at, always);
+    }
+
+    fn put(
+        &self,
+        hash: TokenHash,
+        expires_at: SystemTime,
+        take_place: impl FnOnce() -> bool,
+    ) -> Result<(), Full> {
         let now = SystemTime::now();
         let expires_at = expires_at.min(now + LONGEST);
         if expires_at <= now {
@@ -82,7 +101,7 @@ impl Denylist {
                 self.len.fetch_add(1, Ordering::AcqRel);
                 Op::Put(ExpiresAt(expires_at))
             }
-            None if self.take_place() => Op::Put(ExpiresAt(expires_at)),
+            None if take_place() => Op::Put(ExpiresAt(expires_at)),
             None => {
                 full = true;
                 Op::Nop
@@ -106,6 +125,11 @@ impl Denylist {
 
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// What is revoked, each with its expiry. What comes or goes meanwhile may be there or not.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (TokenHash, SystemTime)> {
+        self.cache.iter().map(|(hash, ExpiresAt(expires_at))| (*hash, expires_at))
     }
 
     /// Frees what has expired. Can take long, so not on a request's path.
@@ -202,6 +226,18 @@ mod tests {
         denylist.insert(hash(1), later(DAY * 2)).expect("known");
         denylist.insert(hash(1), later(DAY)).expect("known");
         assert_eq!(denylist.len(), 1);
+    }
+
+    #[test]
+    fn what_was_accepted_elsewhere_is_revoked_past_the_limit_and_counted() {
+        let denylist = Denylist::new(1);
+        for n in 0..10 {
+            denylist.admit(hash(n), later(DAY));
+            denylist.admit(hash(n), later(DAY));
+        }
+        assert_eq!(denylist.insert(hash(10), later(DAY)), Err(Full));
+        assert!((0..10).all(|n| denylist.contains(&hash(n))));
+        assert_eq!((denylist.len(), denylist.live().count()), (10, 10));
     }
 
     #[test]

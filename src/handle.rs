@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::health::Health;
 use crate::logout::{Logout, LogoutOutcome};
 use crate::polar::ClientCredentials;
+use crate::recorder::Recorder;
 use crate::tasks::Tasks;
 use crate::token::{Revocation, TokenHash};
 
@@ -71,10 +72,15 @@ impl LogoutHandle {
         counters.snapshot(denylist.len(), denylist.limit(), delivery.pending())
     }
 
-    /// How delivery to Polar is doing.
+    /// How delivery to Polar, and the log, are doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.logout.delivery.health()
+        let Logout { delivery, freshness, recorder, .. } = &*self.logout;
+        Health {
+            log_behind: freshness.behind_for(),
+            log_held: recorder.as_ref().map_or(0, Recorder::held),
+            ..delivery.health()
+        }
     }
 
     /// Exchanges the client credentials, without losing what is on its way: Polar is called with

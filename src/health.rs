@@ -1,8 +1,8 @@
-//! How delivery to Polar is doing.
+//! How delivery to Polar, and the log, are doing.
 
 use std::time::{Duration, SystemTime};
 
-/// How delivery to Polar is doing, for a readiness probe or an alarm.
+/// How delivery to Polar, and the log, are doing, for a readiness probe or an alarm.
 ///
 /// Polar being away is no reason to take an app out of service: revoked tokens are rejected all the
 /// same. An [`oldest_age`](Health::oldest_age) that grows is a reason to look.
@@ -19,6 +19,12 @@ pub struct Health {
     pub last_error: Option<ErrorClass>,
     /// Until when nothing is sent, where delivery is paused.
     pub paused_until: Option<SystemTime>,
+    /// For how long the log has not been followed to its end: the link to it is down, or there is
+    /// much to read. What other replicas revoked meanwhile is not known here. `None` where all is
+    /// known, or there is no log.
+    pub log_behind: Option<Duration>,
+    /// What was accepted here while the log was away, and is on its way into it: so many appends.
+    pub log_held: usize,
 }
 
 /// What kind of thing went wrong with a call to Polar.

@@ -6,6 +6,8 @@ mod csrf;
 mod delivery;
 mod denylist;
 mod error;
+mod follower;
+mod freshness;
 mod future;
 mod handle;
 mod health;
@@ -37,7 +39,7 @@ pub use self::layer::{Builder, PolarLogoutLayer};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
 pub use self::log::Journal;
-pub use self::log::{Event, LogFuture, RevocationLog, SealedToken};
+pub use self::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken};
 pub use self::logout::LogoutOutcome;
 pub use self::polar::{
     ClientAuthMethod, ClientCredentials, Outcome, PolarClient, PolarClientBuilder, PolarServer,

@@ -10,7 +10,7 @@ mod journal;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "journal")]
 pub use self::journal::Journal;
@@ -65,15 +65,96 @@ impl fmt::Debug for SealedToken {
 /// The future of a [`RevocationLog`]'s answer.
 pub type LogFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Keeps events beyond the life of this process.
+/// Keeps events beyond the life of this process, and tells of those that other processes append.
 ///
-/// One log belongs to one layer at a time.
+/// One log belongs to one layer at a time. It need not keep order, and may tell of an event more
+/// than once.
 pub trait RevocationLog: Send + Sync + 'static {
-    /// Everything that still matters, in any order: each revocation that has not expired, and each
-    /// that is not delivered. Called once, before the first request is served.
-    fn replay(&self) -> LogFuture<'_, Vec<Event>>;
+    /// Told once, before all else, and on the tokio runtime that the layer lives on: the client id
+    /// whose revocations these are. A log that several applications could share keeps them apart by
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// The log is another layer's already.
+    fn assign(&self, client_id: &str) -> Result<(), Error> {
+        let _ = client_id;
+        Ok(())
+    }
 
-    /// Keeps these events, all or none. They are durable when the future resolves to `Ok`; dropping
-    /// it does not take them back.
-    fn append(&self, events: Vec<Event>) -> LogFuture<'_, ()>;
+    /// What the log says after this cursor, or from its beginning: each revocation that has not
+    /// expired, and each that is not delivered, in as many steps as the log likes. Once all was
+    /// told it waits for what others append, if they can. One call at a time; a call may be dropped
+    /// and made again with the same cursor.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read, or not be reached. It is asked again, with the same cursor.
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed>;
+
+    /// Keeps these events, all or none. Dropping the future does not take them back.
+    ///
+    /// # Errors
+    ///
+    /// They are not kept, and will not be.
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept>;
+
+    /// How long a token may go without its [`Event::Delivered`] until this process takes the one
+    /// that appended it for dead, and delivers it in its place. Zero, the default, is for a log that
+    /// no other process writes.
+    fn adopt_after(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A step of [`RevocationLog::follow`].
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// What the log says.
+    pub events: Vec<Event>,
+    /// From where to go on.
+    pub cursor: Cursor,
+    /// There is nothing more to tell at the moment.
+    pub is_current: bool,
+    /// The log no longer holds what it held before the cursor: it was emptied, or replaced by an
+    /// older copy of itself. `events` begin anew, and whoever follows it appends again what he
+    /// knows.
+    pub has_lost: bool,
+    /// Entries that could not be read, and were passed over.
+    pub skipped: u64,
+}
+
+/// A place in a log, in its own terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(Box<str>);
+
+impl Cursor {
+    /// The cursor that a log calls this.
+    pub fn new(place: impl Into<Box<str>>) -> Self {
+        Self(place.into())
+    }
+
+    /// What the log called it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How well a log keeps what was appended.
+pub enum Kept {
+    /// Beyond the life of this process, and visible to all that follow the log.
+    Durably,
+    /// In this process only for now, since the log is away. The future resolves once they are kept
+    /// durably, however long that takes, or to an error where they never will be.
+    ForNow(LogFuture<'static, ()>),
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Durably => "Durably",
+            Self::ForNow(_) => "ForNow",
+        })
+    }
 }

@@ -5,14 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::DropGuard;
 use tracing::{error, info};
 
 use crate::counts::Counters;
 use crate::delivery::{Delivered, Delivery, Held, NotTaken};
 use crate::denylist::Denylist;
 use crate::error::Error;
+use crate::freshness::Freshness;
 use crate::polar::ClientCredentials;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorded, Recorder};
 use crate::seal::Sealer;
 use crate::token::{CredentialKind, Revocation, TokenTypeHint};
 
@@ -29,7 +31,7 @@ pub enum LogoutOutcome {
     /// Every token is rejected here; Polar refuses for good to revoke one of them, another client's
     /// say.
     Refused,
-    /// Every token is rejected here; one of them is still on its way to Polar.
+    /// Every token is rejected here; one of them is still on its way to Polar, or into the log.
     Pending,
     /// Every token is rejected here; there is no room for one of them in the queue to Polar.
     Busy,
@@ -59,6 +61,8 @@ pub(crate) struct Logout {
     pub(crate) denylist: Arc<Denylist>,
     /// Where a log is configured.
     pub(crate) recorder: Option<Recorder>,
+    /// Whether all that the log says is denied here.
+    pub(crate) freshness: Freshness,
     pub(crate) delivery: Delivery,
     pub(crate) send_hint: bool,
     pub(crate) retention: Retention,
@@ -67,6 +71,8 @@ pub(crate) struct Logout {
     pub(crate) counters: Arc<Counters>,
     /// Held while credentials are exchanged.
     pub(crate) exchange: Mutex<()>,
+    /// What follows the log ends with this.
+    pub(crate) _closing: DropGuard,
 }
 
 /// A revocation with its expiry fixed, after it took its first effect.
@@ -118,7 +124,7 @@ impl Logout {
         let long_ago = SystemTime::UNIX_EPOCH;
         let pending: Vec<_> =
             pending.iter().map(|(hash, token)| (*hash, long_ago, Some(token))).collect();
-        recorder.record(&pending).await
+        recorder.record(&pending).await.map(|_| ())
     }
 
     fn deny(&self, revocation: Revocation) -> Order {
@@ -159,13 +165,16 @@ impl Logout {
             })
             .collect();
         match timeout(RECORDED_WITHIN, recorder.record(&events)).await {
-            Ok(Ok(())) => LogoutOutcome::NoToken,
+            Ok(Ok(Recorded::Durably)) => LogoutOutcome::NoToken,
+            Ok(Ok(Recorded::ForNow)) => LogoutOutcome::Pending,
             Ok(Err(error)) => {
                 error!(%error, "the log could not keep a revocation; it is lost with this process");
                 LogoutOutcome::Unrecorded
             }
             Err(_) => {
-                error!("the log takes too long to keep a revocation: is its disk in order?");
+                error!(
+                    "the log takes too long to keep a revocation: is its disk, or its server, in order?"
+                );
                 LogoutOutcome::Unrecorded
             }
         }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, request};
@@ -10,7 +11,7 @@ use tracing::debug;
 use crate::csrf::Csrf;
 use crate::location::{Head, Locations};
 use crate::logout::Logout;
-use crate::response::Answers;
+use crate::response::{self, Answers};
 use crate::route::Route;
 use crate::token::TokenHash;
 
@@ -27,6 +28,8 @@ pub(crate) struct Policy {
     pub(crate) then_call_app: bool,
     pub(crate) csrf: Csrf,
     pub(crate) answers: Arc<Answers>,
+    /// For how long requests with credentials are served without all knowledge of the log.
+    pub(crate) reject_when_behind: Option<Duration>,
     pub(crate) logout: Arc<Logout>,
 }
 
@@ -47,9 +50,9 @@ pub enum WhenRevoked {
 
 pub(crate) enum Verdict {
     Pass,
-    /// Goes on without its revoked credentials.
+    /// Goes on without the credentials that stop it.
     PassAnonymous,
-    Reject,
+    TurnAway,
     Logout,
 }
 
@@ -59,11 +62,11 @@ impl Policy {
         if self.logout_routes.iter().any(|route| route.matches(head.method, head.uri)) {
             return Verdict::Logout;
         }
-        let found = self.locations.visit_head(head, |found| self.stop_if_revoked(found.value));
+        let found = self.locations.visit_head(head, |found| self.check(found.value));
         match found {
             ControlFlow::Continue(()) => Verdict::Pass,
             ControlFlow::Break(()) => match self.when_revoked(head.uri.path()) {
-                WhenRevoked::Reject => Verdict::Reject,
+                WhenRevoked::Reject => Verdict::TurnAway,
                 WhenRevoked::Anonymous => Verdict::PassAnonymous,
             },
         }
@@ -73,8 +76,19 @@ impl Policy {
         self.logout.denylist.contains(&TokenHash::of(value))
     }
 
-    pub(crate) fn stop_if_revoked(&self, value: &[u8]) -> ControlFlow<()> {
-        if self.is_revoked(value) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// Whether a request with this credential goes no further: it is revoked, or may be and nobody
+    /// here knows.
+    pub(crate) fn is_stopped(&self, value: &[u8]) -> bool {
+        self.is_revoked(value) || self.is_unsure()
+    }
+
+    fn is_unsure(&self) -> bool {
+        let too_long = |limit| self.logout.freshness.behind_for().is_some_and(|for_| for_ > limit);
+        self.reject_when_behind.is_some_and(too_long)
+    }
+
+    pub(crate) fn check(&self, value: &[u8]) -> ControlFlow<()> {
+        if self.is_stopped(value) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     pub(crate) fn when_revoked(&self, path: &str) -> WhenRevoked {
@@ -86,20 +100,24 @@ impl Policy {
         self.body_routes.iter().any(|route| route.matches(head.method, head.uri))
     }
 
-    /// The 401, with the removal of every cookie that a revoked credential came in.
-    pub(crate) fn reject(&self, request: &request::Parts) -> Response<Bytes> {
-        self.logout.counters.rejected.increment();
-        debug!("a request with a revoked credential was rejected");
+    /// The 401, with the removal of every cookie that a revoked credential came in; or the 503,
+    /// where nobody here knows whether it is revoked.
+    pub(crate) fn turn_away(&self, request: &request::Parts) -> Response<Bytes> {
+        let mut is_revoked = false;
         let mut removals: Vec<HeaderValue> = Vec::new();
         let _ = self.locations.visit_head(request.into(), |found| {
-            if let Some(removal) = found.cookie_removal
-                && !removals.contains(removal)
-                && self.is_revoked(found.value)
-            {
-                removals.push(removal.clone());
+            if self.is_revoked(found.value) {
+                is_revoked = true;
+                removals.extend(found.cookie_removal.filter(|it| !removals.contains(it)).cloned());
             }
             ControlFlow::Continue(())
         });
+        if !is_revoked && self.is_unsure() {
+            self.logout.counters.unsure.increment();
+            return response::unsure();
+        }
+        self.logout.counters.rejected.increment();
+        debug!("a request with a revoked credential was rejected");
         self.answers.rejected(request, removals)
     }
 }

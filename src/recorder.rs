@@ -1,13 +1,15 @@
 //! Puts revocations into the log with their tokens sealed, and takes them out again.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
+use tracing::error;
+
 use crate::error::Error;
-use crate::log::{Event, RevocationLog, SealedToken};
+use crate::log::{Event, Kept, RevocationLog, SealedToken};
 use crate::seal::Sealer;
+use crate::tasks::Tasks;
 use crate::token::{Token, TokenHash};
 
 /// A log, and the key to what is sealed in it.
@@ -15,6 +17,9 @@ pub(crate) struct Recorder {
     log: Arc<dyn RevocationLog>,
     /// Read by every logout, written when the credentials change.
     sealer: RwLock<CurrentSealer>,
+    tasks: Tasks,
+    /// Cloned for every append that waits for the log.
+    held: Arc<()>,
 }
 
 #[derive(Debug)]
@@ -43,65 +48,74 @@ impl CurrentSealer {
     }
 }
 
-/// What a log holds.
-#[derive(Debug, Default)]
-pub(crate) struct Replayed {
-    pub(crate) revoked: Vec<(TokenHash, SystemTime)>,
-    /// What Polar is yet to be told.
-    pub(crate) pending: Vec<(TokenHash, Token)>,
-    /// What was sealed under a secret that is not known.
-    pub(crate) unreadable: Vec<TokenHash>,
+/// How well a revocation was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    Durably,
+    /// The log is away, and will have it once it is back.
+    ForNow,
 }
 
 impl Recorder {
-    pub(crate) fn new(log: Arc<dyn RevocationLog>, sealer: Sealer) -> Self {
-        Self { log, sealer: RwLock::new(CurrentSealer { sealer, exchanges: 0 }) }
+    pub(crate) fn new(log: Arc<dyn RevocationLog>, sealer: Sealer, tasks: Tasks) -> Self {
+        let sealer = RwLock::new(CurrentSealer { sealer, exchanges: 0 });
+        Self { log, sealer, tasks, held: Arc::default() }
     }
 
     /// Keeps these revocations, each with its token sealed where there is one to send.
     pub(crate) async fn record(
         &self,
         revocations: &[(TokenHash, SystemTime, Option<&Token>)],
-    ) -> Result<(), Error> {
+    ) -> Result<Recorded, Error> {
         if revocations.is_empty() {
-            return Ok(());
+            return Ok(Recorded::Durably);
         }
         loop {
             let (exchanges, events) = {
-                let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
+                let sealer = self.sealer();
                 (sealer.exchanges, sealer.events(revocations)?)
             };
-            self.log.append(events).await?;
+            let kept = self.log.append(events).await?;
             // The secret was exchanged meanwhile: what was sealed with the old one is sealed anew.
-            let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
-            if sealer.exchanges == exchanges {
-                return Ok(());
+            if self.sealer().exchanges == exchanges {
+                return Ok(self.recorded(kept));
             }
         }
     }
 
-    /// Reads the log.
-    pub(crate) async fn replay(&self) -> Result<Replayed, Error> {
-        let events = self.log.replay().await?;
-        let delivered: HashSet<_> = events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Delivered { hash } => Some(*hash),
-                Event::Revoked { .. } => None,
-            })
-            .collect();
-        let sealer = self.sealer.read().unwrap_or_else(PoisonError::into_inner);
-        let mut replayed = Replayed::default();
-        for event in events {
-            let Event::Revoked { hash, expires_at, sealed } = event else { continue };
-            replayed.revoked.push((hash, expires_at));
-            let Some(token) = sealed.filter(|_| !delivered.contains(&hash)) else { continue };
-            match sealer.sealer.open(&token, &hash) {
-                Some(token) => replayed.pending.push((hash, token)),
-                None => replayed.unreadable.push(hash),
+    fn recorded(&self, kept: Kept) -> Recorded {
+        let later = match kept {
+            Kept::Durably => return Recorded::Durably,
+            Kept::ForNow(later) => later,
+        };
+        let held = Arc::clone(&self.held);
+        // Not in the background: a shutdown waits for it.
+        self.tasks.spawn(async move {
+            if let Err(error) = later.await {
+                error!(%error, "the log never kept a revocation; it is lost with this process");
             }
-        }
-        Ok(replayed)
+            drop(held);
+        });
+        Recorded::ForNow
+    }
+
+    /// Appends that wait for the log to come back.
+    pub(crate) fn held(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
+    }
+
+    /// `None` only where the system gives no random bytes.
+    pub(crate) fn seal(&self, hash: &TokenHash, token: &Token) -> Option<SealedToken> {
+        self.sealer().sealer.seal(token, hash)
+    }
+
+    /// `None` where it was sealed under a secret that is not known.
+    pub(crate) fn open(&self, sealed: &SealedToken, hash: &TokenHash) -> Option<Token> {
+        self.sealer().sealer.open(sealed, hash)
+    }
+
+    fn sealer(&self) -> RwLockReadGuard<'_, CurrentSealer> {
+        self.sealer.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seals with this from now on.

@@ -170,6 +170,11 @@ fn invalid_token() -> Response<Bytes> {
     response
 }
 
+/// What other replicas have revoked is not known here for too long.
+pub(crate) fn unsure() -> Response<Bytes> {
+    try_again(RETRY_PENDING, "Whether the token was revoked is not known at the moment.")
+}
+
 fn unavailable(outcome: LogoutOutcome) -> Response<Bytes> {
     let (retry_after, description) = match outcome {
         LogoutOutcome::Full => {
@@ -183,6 +188,10 @@ fn unavailable(outcome: LogoutOutcome) -> Response<Bytes> {
         }
         _ => (RETRY_PENDING, "The token is rejected here, but its revocation is not confirmed."),
     };
+    try_again(retry_after, description)
+}
+
+fn try_again(retry_after: HeaderValue, description: &str) -> Response<Bytes> {
     let mut response =
         problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
     response.headers_mut().insert(RETRY_AFTER, retry_after);

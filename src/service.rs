@@ -49,15 +49,17 @@ where
         match self.policy.verdict((&request).into()) {
             Verdict::Pass => {}
             Verdict::PassAnonymous => {
-                request = self.without_revoked(request);
+                request = self.anonymous(request);
                 // Should anything have resisted: better a 401 than a way around.
                 if !matches!(self.policy.verdict((&request).into()), Verdict::Pass) {
-                    return ResponseFuture::answered(self.policy.reject(&request.into_parts().0));
+                    return ResponseFuture::answered(
+                        self.policy.turn_away(&request.into_parts().0),
+                    );
                 }
             }
-            Verdict::Reject => {
+            Verdict::TurnAway => {
                 let (parts, _) = request.into_parts();
-                return ResponseFuture::answered(self.policy.reject(&parts));
+                return ResponseFuture::answered(self.policy.turn_away(&parts));
             }
             Verdict::Logout => {
                 let calls_app = self.policy.then_call_app;
@@ -72,9 +74,9 @@ where
 }
 
 impl<S> PolarLogout<S> {
-    fn without_revoked<B>(&self, request: Request<B>) -> Request<B> {
+    fn anonymous<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
-        self.policy.locations.strip_head(&mut parts, |value| self.policy.is_revoked(value));
+        self.policy.locations.strip_head(&mut parts, |value| self.policy.is_stopped(value));
         Request::from_parts(parts, body)
     }
 

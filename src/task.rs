@@ -75,17 +75,17 @@ where
         Ok(body) => body,
         Err(answer) => return caller.tell(Next::Answer(answer)),
     };
-    let is_revoked = |parts: &request::Parts, body: &ReadBody| {
-        let stop_if_revoked = |found: Found<'_>| policy.stop_if_revoked(found.value);
-        policy.locations.visit_body(parts.into(), &body.data, stop_if_revoked).is_break()
+    let is_stopped = |parts: &request::Parts, body: &ReadBody| {
+        let check = |found: Found<'_>| policy.check(found.value);
+        policy.locations.visit_body(parts.into(), &body.data, check).is_break()
     };
-    if is_revoked(&parts, &body) && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
+    if is_stopped(&parts, &body) && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
     {
-        without_revoked(&policy, &mut parts, &mut body);
+        make_anonymous(&policy, &mut parts, &mut body);
     }
     // Also what could not be taken out, because the body is no plain form or object.
-    if is_revoked(&parts, &body) {
-        return caller.tell(Next::Answer(policy.reject(&parts)));
+    if is_stopped(&parts, &body) {
+        return caller.tell(Next::Answer(policy.turn_away(&parts)));
     }
     caller.tell(Next::Call(Request::from_parts(parts, RequestBody::replayed(body))));
 }
@@ -197,9 +197,9 @@ where
     })
 }
 
-fn without_revoked(policy: &Policy, parts: &mut request::Parts, body: &mut ReadBody) {
-    policy.locations.strip_head(parts, |value| policy.is_revoked(value));
-    if let Some(kept) = policy.locations.strip_body(&body.data, |value| policy.is_revoked(value)) {
+fn make_anonymous(policy: &Policy, parts: &mut request::Parts, body: &mut ReadBody) {
+    policy.locations.strip_head(parts, |value| policy.is_stopped(value));
+    if let Some(kept) = policy.locations.strip_body(&body.data, |value| policy.is_stopped(value)) {
         body.data = kept;
         if parts.headers.contains_key(CONTENT_LENGTH) {
             parts.headers.insert(CONTENT_LENGTH, body.data.len().into());

@@ -105,7 +105,7 @@ fn delivered(n: usize) -> Event {
 type State = BTreeMap<[u8; 32], (SystemTime, Option<Vec<u8>>)>;
 
 async fn state(journal: &Journal) -> State {
-    let events = journal.replay().await.expect("a replay");
+    let events = journal.follow(None).await.expect("all it holds").events;
     let count = events.len();
     let state: State = events
         .into_iter()
@@ -645,7 +645,7 @@ async fn sixteen(journal: &Journal, n: usize) -> Option<Error> {
     let mut refusal = None;
     for (n, append) in appends.collect::<Vec<_>>() {
         match append.await {
-            Ok(()) => println!("\nacknowledged {n}"),
+            Ok(_) => println!("\nacknowledged {n}"),
             Err(error) => refusal = Some(error),
         }
     }
@@ -761,7 +761,7 @@ async fn figures_of_opening() {
         let journal = open(&path);
         let opened = started.elapsed();
         let started = Instant::now();
-        assert_eq!(journal.replay().await.expect("a replay").len(), many);
+        assert_eq!(journal.follow(None).await.expect("all it holds").events.len(), many);
         println!(
             "{name}: {many} revocations, {} KiB: opened in {opened:.0?}, replayed in {:.0?}",
             fs::metadata(path).unwrap().len() / 1024,

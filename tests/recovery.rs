@@ -12,9 +12,9 @@ use common::{App, Server, bearer, builder, start_polar};
 use http::{Method, StatusCode};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
-    Builder, ClientCredentials, DeadLetter, Error, ErrorKind, Event, Journal, LogFuture,
-    LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, RevocationLog, TokenHash,
-    TokenLocation,
+    Builder, ClientCredentials, Cursor, DeadLetter, Error, ErrorKind, Event, Followed, Journal,
+    Kept, LogFuture, LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, RevocationLog,
+    TokenHash, TokenLocation,
 };
 
 fn journal(folder: &Folder) -> Journal {
@@ -152,6 +152,12 @@ async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
     assert!(error.to_string().contains("raise it with `.limit(20)`"), "{error}");
 }
 
+/// All that a log holds.
+fn all(events: Vec<Event>) -> Followed {
+    let cursor = Cursor::new("end");
+    Followed { events, cursor, is_current: true, has_lost: false, skipped: 0 }
+}
+
 /// A log that can be told to fail.
 #[derive(Clone, Default)]
 struct Fragile {
@@ -160,22 +166,25 @@ struct Fragile {
 }
 
 impl RevocationLog for Fragile {
-    fn replay(&self) -> LogFuture<'_, Vec<Event>> {
-        Box::pin(async {
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+        Box::pin(async move {
             if *self.is_broken.lock().expect("it") {
                 return Err(Error::log("the log cannot be read"));
             }
-            Ok(self.events.lock().expect("it").clone())
+            if after.is_some() {
+                std::future::pending::<()>().await;
+            }
+            Ok(all(self.events.lock().expect("it").clone()))
         })
     }
 
-    fn append(&self, events: Vec<Event>) -> LogFuture<'_, ()> {
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
         Box::pin(async move {
             if *self.is_broken.lock().expect("it") {
                 return Err(Error::log("the log cannot be written"));
             }
             self.events.lock().expect("it").extend(events);
-            Ok(())
+            Ok(Kept::Durably)
         })
     }
 }
@@ -237,11 +246,16 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
     struct Hanging;
 
     impl RevocationLog for Hanging {
-        fn replay(&self) -> LogFuture<'_, Vec<Event>> {
-            Box::pin(std::future::ready(Ok(Vec::new())))
+        fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+            Box::pin(async move {
+                if after.is_some() {
+                    std::future::pending::<()>().await;
+                }
+                Ok(all(Vec::new()))
+            })
         }
 
-        fn append(&self, _: Vec<Event>) -> LogFuture<'_, ()> {
+        fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
             Box::pin(std::future::pending())
         }
     }

@@ -17,9 +17,9 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
 use tower_polar_logout::{
-    ClientCredentials, DeadLetter, Error, Event, LogFuture, LogoutHandle, LogoutOutcome,
-    PolarClient, PolarLogoutLayer, PolarServer, Revocation, RevocationLog, TokenHash,
-    TokenLocation,
+    ClientCredentials, Cursor, DeadLetter, Error, Event, Followed, Kept, LogFuture, LogoutHandle,
+    LogoutOutcome, PolarClient, PolarLogoutLayer, PolarServer, Revocation, RevocationLog,
+    TokenHash, TokenLocation,
 };
 
 const MAX_IN_FLIGHT: usize = 4;
@@ -188,11 +188,17 @@ fn answer(status: u16, retry_after: Option<u64>, body: String) -> Response<Full<
 struct WorldsLog(Shared);
 
 impl RevocationLog for WorldsLog {
-    fn replay(&self) -> LogFuture<'_, Vec<Event>> {
-        Box::pin(async { Ok(lock(&self.0).log.clone()) })
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+        Box::pin(async move {
+            if after.is_some() {
+                std::future::pending::<()>().await;
+            }
+            let (events, cursor) = (lock(&self.0).log.clone(), Cursor::new("end"));
+            Ok(Followed { events, cursor, is_current: true, has_lost: false, skipped: 0 })
+        })
     }
 
-    fn append(&self, events: Vec<Event>) -> LogFuture<'_, ()> {
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
         Box::pin(async move {
             let (delay, fails) = {
                 let mut world = lock(&self.0);
@@ -203,7 +209,7 @@ impl RevocationLog for WorldsLog {
                 return Err(Error::log("the disk is full"));
             }
             lock(&self.0).log.extend(events);
-            Ok(())
+            Ok(Kept::Durably)
         })
     }
 }

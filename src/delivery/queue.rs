@@ -38,15 +38,21 @@ pub(super) struct Queue {
     /// Calls for other tokens since a suspect was called.
     calls_since_suspect: u32,
     successes: u64,
-    next_age: Age,
+    next_number: u64,
     pause: Pause,
     failures_in_a_row: u32,
     confirmed: Remembered,
     closed: bool,
 }
 
-/// Counts up: the lower, the older.
-type Age = u64;
+/// The lower, the sooner: what was taken in here comes before what was adopted, which others may
+/// be sending at this moment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Age {
+    is_adopted: bool,
+    /// Counts up.
+    number: u64,
+}
 
 /// While a suspect is in flight or was, so many others are called before the next.
 const OTHERS_BETWEEN_SUSPECTS: u32 = 8;
@@ -79,6 +85,8 @@ struct Entry {
     is_suspect: bool,
     step: Step,
     place: Place,
+    /// Another process has delivered it while it was in flight here.
+    is_delivered: bool,
     waiters: Vec<oneshot::Sender<Delivered>>,
 }
 
@@ -162,7 +170,7 @@ impl Queue {
             suspects_in_flight: 0,
             calls_since_suspect: OTHERS_BETWEEN_SUSPECTS,
             successes: 0,
-            next_age: 0,
+            next_number: 0,
             pause: Pause::default(),
             failures_in_a_row: 0,
             confirmed: Remembered::default(),
@@ -194,7 +202,7 @@ impl Queue {
         if self.closed || self.entries.len() >= self.limit {
             return Err(NotTaken::NoRoom);
         }
-        self.insert(now, hash, token, hint, vec![waiter]);
+        self.insert(now, hash, token, hint, vec![waiter], false);
         Ok(())
     }
 
@@ -209,12 +217,33 @@ impl Queue {
         true
     }
 
-    /// Takes in what a log has kept, whatever the limit: it was accepted once.
-    pub(super) fn take_back(&mut self, now: Instant, hash: TokenHash, token: Token) {
-        if !self.entries.contains_key(&hash) {
-            self.insert(now, hash, token, None, Vec::new());
-            self.release(&hash);
+    /// Takes in what a log says that nobody has delivered, whatever the limit: it was accepted
+    /// once. Says whether that was news.
+    pub(super) fn adopt(&mut self, now: Instant, hash: TokenHash, token: Token) -> bool {
+        if self.entries.contains_key(&hash) || self.confirmed.contains(&hash) {
+            return false;
         }
+        self.insert(now, hash, token, None, Vec::new(), true);
+        self.release(&hash);
+        true
+    }
+
+    /// Lets go of a token that another process has delivered. One that is held goes on, since the
+    /// log is yet to have it; one that is in flight, until it is answered.
+    pub(super) fn delivered_elsewhere(&mut self, hash: &TokenHash) {
+        let Some(entry) = self.entries.get_mut(hash) else { return };
+        match entry.place {
+            Place::Held => return,
+            Place::InFlight => {
+                entry.is_delivered = true;
+                return;
+            }
+            Place::Ready if entry.is_suspect => drop(self.ready_suspects.remove(&entry.age)),
+            Place::Ready => drop(self.ready.remove(&entry.age)),
+            Place::Waiting(due) => drop(self.waiting.remove(&(due, entry.age))),
+        }
+        // Who waits is told nothing: whether Polar confirmed it or refused it is not known here.
+        self.entries.remove(hash);
     }
 
     fn insert(
@@ -224,9 +253,10 @@ impl Queue {
         token: Token,
         hint: Option<TokenTypeHint>,
         waiters: Vec<oneshot::Sender<Delivered>>,
+        is_adopted: bool,
     ) {
-        let age = self.next_age;
-        self.next_age += 1;
+        let age = Age { is_adopted, number: self.next_number };
+        self.next_number += 1;
         let entry = Entry {
             age,
             since,
@@ -238,6 +268,7 @@ impl Queue {
             is_suspect: false,
             step: Step::Revoke,
             place: Place::Held,
+            is_delivered: false,
             waiters,
         };
         self.entries.insert(hash, entry);
@@ -302,8 +333,8 @@ impl Queue {
         }
         self.in_flight -= 1;
         self.suspects_in_flight -= usize::from(entry.is_suspect);
-        let age = entry.age;
-        match answer {
+        let (age, is_delivered) = (entry.age, entry.is_delivered);
+        let settled = match answer {
             Answer::Confirmed if self.confirm && entry.step == Step::Revoke => {
                 entry.step = Step::Confirm;
                 self.place(age, hash, Place::Waiting(now + COMMITTED_AFTER));
@@ -338,7 +369,11 @@ impl Queue {
                 }
                 Settled::GoesOn
             }
+        };
+        if is_delivered && matches!(settled, Settled::GoesOn) {
+            self.delivered_elsewhere(&hash);
         }
+        settled
     }
 
     fn end(&mut self, now: Instant, hash: &TokenHash, delivered: Delivered) -> Settled {

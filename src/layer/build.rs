@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use tokio::sync::Mutex;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::redirect::redirect;
 use super::{Builder, PolarLogoutLayer};
 use crate::counts::Counters;
 use crate::csrf::Csrf;
-use crate::delivery::{DeadLetter, Delivery, Setup};
+use crate::delivery::{Delivery, Setup};
 use crate::denylist::Denylist;
 use crate::error::Error;
+use crate::follower::Follower;
+use crate::freshness::Freshness;
 use crate::location::Locations;
 use crate::logout::Logout;
 use crate::policy::Policy;
-use crate::recorder::{Recorder, Replayed};
+use crate::recorder::Recorder;
 use crate::response::{Answers, ClearSiteData};
 use crate::route::{Route, check_path};
 use crate::seal::Sealer;
@@ -37,8 +41,8 @@ impl Builder {
     /// a path that never arrives; no token location, one given twice, or one with a name that
     /// cannot be; body routes without a form or JSON location; a redirect to somewhere that is not
     /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
-    /// server whose introspection endpoint is not known; a log that cannot be read, or that holds
-    /// more than the limit; no tokio runtime.
+    /// server whose introspection endpoint is not known; a log that cannot be read, or not in time,
+    /// or that holds more than the limit; no tokio runtime.
     ///
     /// # Panics
     ///
@@ -70,8 +74,9 @@ impl Builder {
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
             answers: Arc::new(self.answers(&locations)?),
             locations,
+            reject_when_behind: self.reject_when_behind,
             // Last, since this starts something.
-            logout: Arc::new(self.start(&tasks).await?),
+            logout: self.start(&tasks).await?,
         };
         Ok(PolarLogoutLayer::new(Arc::new(policy), tasks))
     }
@@ -85,12 +90,19 @@ impl Builder {
             ("access token retention", self.retention.access_token),
             ("refresh token retention", self.retention.refresh_token),
             ("opaque retention", self.retention.opaque),
+            ("time to catch up", self.catch_up_within),
         ] {
             if duration.is_zero() {
                 return Err(Error::configuration(format!(
                     "a {name} of zero does nothing; leave the default"
                 )));
             }
+        }
+        if self.log.is_none() && (self.start_behind || self.reject_when_behind.is_some()) {
+            return Err(Error::configuration(
+                "without a log nothing can be behind: add `.log(..)`, or leave `start_behind` and \
+                 `reject_when_behind` out",
+            ));
         }
         if self.limit == 0 || self.queue_limit == 0 {
             return Err(Error::configuration("a limit of zero revokes nothing; leave the default"));
@@ -108,9 +120,11 @@ impl Builder {
         })
     }
 
-    async fn start(self, tasks: &Tasks) -> Result<Logout, Error> {
+    async fn start(self, tasks: &Tasks) -> Result<Arc<Logout>, Error> {
+        let credentials = self.client.credentials();
+        let client_id = credentials.id.clone();
         let previous = self.previous_secrets.iter().map(|secret| secret.as_str());
-        let sealer = Sealer::new(&self.client.credentials().secret, previous);
+        let sealer = Sealer::new(&credentials.secret, previous);
         let max_in_flight = self.client.calls_in_flight();
         let client = self.client.build()?;
         if self.confirm && !client.can_introspect() {
@@ -120,51 +134,62 @@ impl Builder {
             ));
         }
         let counters = Arc::new(Counters::default());
-        let denylist = Arc::new(Denylist::new(self.limit));
-        let recorder = self.log.clone().map(|log| Recorder::new(log, sealer));
-        let delivery = Delivery::start(Setup {
-            client,
-            max_in_flight,
-            limit: self.queue_limit,
-            confirm: self.confirm,
-            log: self.log,
-            on_dead_letter: self.on_dead_letter,
-            counters: Arc::clone(&counters),
-            tasks: tasks.clone(),
-        });
-        if let Some(recorder) = &recorder {
-            resume(recorder.replay().await?, &denylist, &delivery)?;
-        }
-        tasks.spawn_background(clean_up(Arc::downgrade(&denylist), ticks()));
-        Ok(Logout {
-            denylist,
-            recorder,
-            delivery,
+        let closing = CancellationToken::new();
+        let logout = Arc::new(Logout {
+            denylist: Arc::new(Denylist::new(self.limit)),
+            recorder: self.log.clone().map(|log| Recorder::new(log, sealer, tasks.clone())),
+            freshness: Freshness::new(),
+            delivery: Delivery::start(Setup {
+                client,
+                max_in_flight,
+                limit: self.queue_limit,
+                confirm: self.confirm,
+                log: self.log.clone(),
+                on_dead_letter: self.on_dead_letter,
+                counters: Arc::clone(&counters),
+                tasks: tasks.clone(),
+            }),
             send_hint: self.send_hint,
             retention: self.retention,
             deadline: self.deadline,
             counters,
             exchange: Mutex::new(()),
-        })
+            _closing: closing.clone().drop_guard(),
+        });
+        if let Some(log) = self.log {
+            log.assign(&client_id)?;
+            let mut follower = Follower::new(log, &logout);
+            if let Err(error) = catch_up(&mut follower, self.catch_up_within, &logout).await {
+                if !self.start_behind || error.is_configuration() {
+                    return Err(error);
+                }
+                warn!(%error, "starting without knowing all that was revoked before");
+            }
+            let follow = closing.run_until_cancelled_owned(follower.run());
+            tasks.spawn_background(async {
+                follow.await;
+            });
+        }
+        tasks.spawn_background(clean_up(Arc::downgrade(&logout.denylist), ticks()));
+        Ok(logout)
     }
 }
 
 /// Rebuilds the denylist and the queue from a log.
-fn resume(replayed: Replayed, denylist: &Denylist, delivery: &Delivery) -> Result<(), Error> {
-    let count = replayed.revoked.len();
-    for (hash, expires_at) in replayed.revoked {
-        denylist.insert(hash, expires_at).map_err(|_| {
-            Error::configuration(format!(
-                "the log holds {count} revocations, more than the limit of {}: raise it with \
-                 `.limit({})`",
-                denylist.limit(),
-                count.saturating_mul(2),
-            ))
-        })?;
-    }
-    delivery.resume(replayed.pending);
-    for hash in replayed.unreadable {
-        delivery.dead_letter(&DeadLetter::Unreadable { hash });
+async fn catch_up(follower: &mut Follower, limit: Duration, logout: &Logout) -> Result<(), Error> {
+    timeout(limit, follower.catch_up()).await.map_err(|_| {
+        Error::log(format!(
+            "the revocation log could not be read within {limit:?}: allow more time with \
+             `catch_up_within()`, or `start_behind()`"
+        ))
+    })??;
+    let (len, limit) = (logout.denylist.len(), logout.denylist.limit());
+    if len > limit {
+        return Err(Error::configuration(format!(
+            "the log holds {len} revocations, more than the limit of {limit}: raise it with \
+             `.limit({})`",
+            len.saturating_mul(2),
+        )));
     }
     Ok(())
 }

@@ -37,6 +37,9 @@ pub struct Builder {
     pub(super) confirm: bool,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
     pub(super) log: Option<Arc<dyn RevocationLog>>,
+    pub(super) catch_up_within: Duration,
+    pub(super) start_behind: bool,
+    pub(super) reject_when_behind: Option<Duration>,
     pub(super) previous_secrets: Vec<Zeroizing<String>>,
     pub(super) redirect_to: Option<String>,
     pub(super) allowed_redirect_origins: Vec<String>,
@@ -66,6 +69,9 @@ impl Builder {
             confirm: false,
             on_dead_letter: None,
             log: None,
+            catch_up_within: Duration::from_secs(30),
+            start_behind: false,
+            reject_when_behind: None,
             previous_secrets: Vec::new(),
             redirect_to: None,
             allowed_redirect_origins: Vec::new(),
@@ -238,9 +244,38 @@ impl Builder {
 
     /// Keeps revocations in this log, beyond the life of this process: a logout is answered only
     /// once the log has it, and [`build`](Self::build) rebuilds the denylist and the queue to Polar
-    /// from it. Default none.
+    /// from it. Where several processes share the log, each follows what the others append. Default
+    /// none.
     pub fn log(mut self, log: impl RevocationLog) -> Self {
         self.log = Some(Arc::new(log));
+        self
+    }
+
+    /// How long [`build`](Self::build) may take to read the log. Default 30 s.
+    pub fn catch_up_within(mut self, limit: Duration) -> Self {
+        self.catch_up_within = limit;
+        self
+    }
+
+    /// Starts also where the log cannot be read, or not in time, and catches up in the background:
+    /// until then, what was revoked before is not known here. Default off:
+    /// [`build`](Self::build) returns an error.
+    ///
+    /// With [`reject_when_behind`](Self::reject_when_behind) no dead token is let in meanwhile.
+    pub fn start_behind(mut self) -> Self {
+        self.start_behind = true;
+        self
+    }
+
+    /// Answers 503 with `Retry-After` to requests that carry a credential, once the log has not
+    /// been followed to its end for longer than this: other replicas may have revoked it. Where
+    /// [`WhenRevoked::Anonymous`] holds, such a request goes on without its credentials. Logouts go
+    /// on. Default off: requests are served by what is known.
+    ///
+    /// A log that does not answer is found out within a few seconds, so less than that is no
+    /// stricter.
+    pub fn reject_when_behind(mut self, limit: Duration) -> Self {
+        self.reject_when_behind = Some(limit);
         self
     }
 

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use self::refusal::Refusal;
 use self::store::Store;
 use self::writer::{Append, Job, Writer};
-use super::{Event, LogFuture, RevocationLog};
+use super::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use crate::error::Error;
 
 /// How many appends may wait for the disk. A disk that hangs must not fill the memory with them.
@@ -146,17 +146,26 @@ impl Journal {
 }
 
 impl RevocationLog for Journal {
-    fn replay(&self) -> LogFuture<'_, Vec<Event>> {
-        self.ask(Job::Replay)
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+        if after.is_some() {
+            // Nobody else writes the file: all was told at once.
+            return Box::pin(std::future::pending());
+        }
+        let replay = self.ask(Job::Replay);
+        Box::pin(async {
+            let (events, cursor) = (replay.await?, Cursor::new("end"));
+            Ok(Followed { events, cursor, is_current: true, has_lost: false, skipped: 0 })
+        })
     }
 
     /// As [`RevocationLog::append`]. The events are on their way once this returns, whether the
     /// future is polled or not.
-    fn append(&self, events: Vec<Event>) -> LogFuture<'_, ()> {
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
         if events.is_empty() {
-            return Box::pin(std::future::ready(Ok(())));
+            return Box::pin(std::future::ready(Ok(Kept::Durably)));
         }
-        self.ask(|reply| Job::Append(Append { events, reply }))
+        let append = self.ask(|reply| Job::Append(Append { events, reply }));
+        Box::pin(async { append.await.map(|()| Kept::Durably) })
     }
 }
 

@@ -1,0 +1,253 @@
+//! Follows the log: what it says is denied here, and what nobody else delivers is delivered from
+//! here.
+
+mod again;
+mod orphans;
+
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use self::again::AppendAgain;
+use self::orphans::Orphans;
+use crate::delivery::DeadLetter;
+use crate::error::Error;
+use crate::log::{Cursor, Event, Followed, RevocationLog};
+use crate::logout::Logout;
+use crate::token::TokenHash;
+
+/// How many revocations are taken in without leaving the runtime's own threads: at 2 us each, what
+/// holds nobody up.
+const AT_ONCE: usize = 256;
+
+/// A log that fails is asked again after the shorter of these, then less and less often.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+pub(crate) struct Follower {
+    log: Arc<dyn RevocationLog>,
+    /// Weak, so that whoever drops the last layer ends this too.
+    logout: Weak<Logout>,
+    cursor: Option<Cursor>,
+    orphans: Orphans,
+    /// Until then nothing is missing.
+    current_at: Instant,
+    failures: u32,
+    is_over_limit: bool,
+    /// Where the log lost what it held: what this process knows of it is on its way back.
+    again: Option<AppendAgain>,
+}
+
+impl Follower {
+    pub(crate) fn new(log: Arc<dyn RevocationLog>, logout: &Arc<Logout>) -> Self {
+        let current_at = Instant::now();
+        logout.freshness.fell_behind(current_at);
+        Self {
+            orphans: Orphans::new(log.adopt_after()),
+            log,
+            logout: Arc::downgrade(logout),
+            cursor: None,
+            current_at,
+            failures: 0,
+            is_over_limit: false,
+            again: None,
+        }
+    }
+
+    /// Takes in all that the log holds. To be called before the first request is served; what was
+    /// taken in stays so, also where this fails or is dropped.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Error> {
+        let mut taking_in = None;
+        loop {
+            let followed = self.log.follow(self.cursor.clone()).await?;
+            // While one step is taken in, the next is read.
+            if let Some(taking_in) = taking_in.take() {
+                finish(taking_in).await;
+            }
+            let is_current = followed.is_current;
+            let Some(revoked) = self.take(followed) else { return Ok(()) };
+            taking_in = self.take_in(revoked);
+            if is_current {
+                if let Some(taking_in) = taking_in {
+                    finish(taking_in).await;
+                }
+                self.caught_up();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows the log until the layer is dropped.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let log = Arc::clone(&self.log);
+            let mut following = pin!(log.follow(self.cursor.clone()));
+            let followed = loop {
+                let next_orphan = self.orphans.next_due();
+                tokio::select! {
+                    biased;
+                    followed = &mut following => break followed,
+                    () = due(next_orphan) => self.adopt(),
+                }
+            };
+            match followed {
+                Ok(followed) => {
+                    let is_current = followed.is_current;
+                    let Some(revoked) = self.take(followed) else { return };
+                    if let Some(taking_in) = self.take_in(revoked) {
+                        finish(taking_in).await;
+                    }
+                    self.report_limit();
+                    if is_current {
+                        self.caught_up();
+                    }
+                }
+                Err(error) => {
+                    let Some(wait) = self.failed(&error) else { return };
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Takes note of a step, and says what it revokes; `None` where the layer is gone.
+    fn take(&mut self, followed: Followed) -> Option<Vec<(TokenHash, SystemTime)>> {
+        let logout = self.logout.upgrade()?;
+        if self.failures > 0 {
+            info!("the revocation log can be followed again");
+            self.failures = 0;
+        }
+        if followed.has_lost {
+            warn!(
+                "the revocation log has lost what it held; appending again what this process knows"
+            );
+            self.again = Some(AppendAgain::start(&self.log, &logout, self.orphans.sealed()));
+        }
+        logout.counters.skipped.add(followed.skipped);
+        self.cursor = Some(followed.cursor);
+        if !followed.is_current {
+            logout.freshness.fell_behind(self.current_at);
+        }
+        let now = Instant::now();
+        let mut revoked = Vec::with_capacity(followed.events.len());
+        for event in followed.events {
+            match event {
+                Event::Revoked { hash, expires_at, sealed } => {
+                    revoked.push((hash, expires_at));
+                    if let Some(sealed) = sealed {
+                        self.orphans.revoked(now, hash, sealed);
+                    }
+                }
+                Event::Delivered { hash } => {
+                    self.orphans.delivered(&hash);
+                    logout.delivery.delivered_elsewhere(hash);
+                }
+            }
+        }
+        if let Some(again) = &self.again {
+            again.seen(&revoked);
+        }
+        Some(revoked)
+    }
+
+    /// Denies what the log says. Hands back what takes longer, to be [finished](finish).
+    fn take_in(&self, revoked: Vec<(TokenHash, SystemTime)>) -> Option<TakingIn> {
+        let denylist = Arc::clone(&self.logout.upgrade()?.denylist);
+        let is_short = revoked.len() <= AT_ONCE;
+        let take_in = move || {
+            for (hash, expires_at) in revoked {
+                denylist.admit(hash, expires_at);
+            }
+        };
+        if is_short {
+            take_in();
+            return None;
+        }
+        Some(tokio::task::spawn_blocking(take_in))
+    }
+
+    fn report_limit(&mut self) {
+        let Some(logout) = self.logout.upgrade() else { return };
+        let (len, limit) = (logout.denylist.len(), logout.denylist.limit());
+        if len > limit && !self.is_over_limit {
+            error!(
+                len,
+                limit,
+                "the replicas together have revoked more than the limit: all of it is rejected \
+                 here, but logouts are answered 503 until some expire: raise the limit"
+            );
+        }
+        self.is_over_limit = len > limit;
+    }
+
+    fn caught_up(&mut self) {
+        let Some(logout) = self.logout.upgrade() else { return };
+        self.current_at = Instant::now();
+        logout.freshness.caught_up();
+        self.adopt();
+    }
+
+    /// How long to wait before the next try; `None` where the layer is gone.
+    fn failed(&mut self, error: &Error) -> Option<Duration> {
+        self.logout.upgrade()?.freshness.fell_behind(self.current_at);
+        if self.failures == 0 {
+            let source = std::error::Error::source(error).map(tracing::field::display);
+            error!(
+                %error, source,
+                "the revocation log cannot be followed: what other replicas revoke is not known \
+                 here; trying again until it can"
+            );
+        } else {
+            debug!(%error, "the revocation log still cannot be followed");
+        }
+        let longest = LONGEST_WAIT.min(SHORTEST_WAIT * (1 << self.failures.min(8)));
+        self.failures += 1;
+        // Half of it by chance, so that replicas do not all come back at once.
+        Some(longest / 2 + longest.mul_f64(fastrand::f64() / 2.0))
+    }
+
+    /// Delivers what another was to deliver, and has not for too long.
+    fn adopt(&mut self) {
+        let Some(logout) = self.logout.upgrade() else { return };
+        let Some(recorder) = &logout.recorder else { return };
+        for (hash, sealed) in self.orphans.take_due(Instant::now()) {
+            let Some(token) = recorder.open(&sealed, &hash) else {
+                self.orphans.keep_unreadable(hash, sealed);
+                logout.delivery.dead_letter(&DeadLetter::Unreadable { hash });
+                continue;
+            };
+            if logout.delivery.adopt(hash, token) {
+                debug!(?hash, "delivering a token that nobody else has delivered");
+                logout.counters.adopted.increment();
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // Nothing but a panic ends this before the layer is gone.
+        if let Some(logout) = self.logout.upgrade().filter(|_| std::thread::panicking()) {
+            logout.freshness.fell_behind(self.current_at);
+            error!("the revocation log is not followed any more: restart this process");
+        }
+    }
+}
+
+type TakingIn = JoinHandle<()>;
+
+/// Waits for what was begun. Should it have panicked, the panic hook has said so.
+async fn finish(taking_in: TakingIn) {
+    let _ = taking_in.await;
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,112 @@
+//! Appends again what a log has lost.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info};
+
+use crate::denylist::Denylist;
+use crate::log::{Event, Kept, RevocationLog, SealedToken};
+use crate::logout::Logout;
+use crate::token::TokenHash;
+
+/// How many events are appended together.
+const TOGETHER: usize = 1000;
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Appends everything that this process knows, in a task that ends when this is dropped.
+///
+/// Every replica does so at the same time, each in an order of its own, and leaves out what it has
+/// seen another append meanwhile.
+pub(super) struct AppendAgain {
+    seen: Arc<Mutex<HashSet<TokenHash>>>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl AppendAgain {
+    /// `sealed` is what others were to deliver; what this process delivers is added.
+    pub(super) fn start(
+        log: &Arc<dyn RevocationLog>,
+        logout: &Arc<Logout>,
+        mut sealed: HashMap<TokenHash, SealedToken>,
+    ) -> Self {
+        if let Some(recorder) = &logout.recorder {
+            let pending = logout.delivery.tokens().into_iter();
+            sealed.extend(
+                pending.filter_map(|(hash, token)| Some((hash, recorder.seal(&hash, &token)?))),
+            );
+        }
+        let seen = Arc::default();
+        let (log, denylist) = (Arc::clone(log), Arc::clone(&logout.denylist));
+        let task = append_all(log, denylist, sealed, Arc::clone(&seen));
+        Self { seen, task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+
+    /// What the log holds again.
+    pub(super) fn seen(&self, revoked: &[(TokenHash, SystemTime)]) {
+        if self.task.is_finished() {
+            return;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(revoked.iter().map(|(hash, _)| *hash));
+    }
+}
+
+async fn append_all(
+    log: Arc<dyn RevocationLog>,
+    denylist: Arc<Denylist>,
+    sealed: HashMap<TokenHash, SealedToken>,
+    seen: Arc<Mutex<HashSet<TokenHash>>>,
+) {
+    // Walks through a million entries: not on a thread that serves requests.
+    let Ok(events) = tokio::task::spawn_blocking(move || events(&denylist, sealed)).await else {
+        return;
+    };
+    let mut appended = 0;
+    for together in events.chunks(TOGETHER) {
+        let missing: Vec<_> = {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            together.iter().filter(|event| is_missing(event, &seen)).cloned().collect()
+        };
+        appended += missing.len();
+        append_in_the_end(&*log, missing).await;
+    }
+    info!(appended, "the revocation log holds again what this process knows");
+}
+
+fn events(denylist: &Denylist, mut sealed: HashMap<TokenHash, SealedToken>) -> Vec<Event> {
+    let mut events: Vec<_> = denylist
+        .live()
+        .map(|(hash, expires_at)| Event::Revoked { hash, expires_at, sealed: sealed.remove(&hash) })
+        .collect();
+    // Denied no longer, and still to be delivered.
+    events.extend(sealed.into_iter().map(|(hash, sealed)| {
+        let expires_at = SystemTime::UNIX_EPOCH;
+        Event::Revoked { hash, expires_at, sealed: Some(sealed) }
+    }));
+    events
+}
+
+/// Who has appended a hash again may not have known its token.
+fn is_missing(event: &Event, seen: &HashSet<TokenHash>) -> bool {
+    match event {
+        Event::Revoked { hash, sealed: None, .. } => !seen.contains(hash),
+        _ => true,
+    }
+}
+
+async fn append_in_the_end(log: &dyn RevocationLog, events: Vec<Event>) {
+    loop {
+        let kept = match log.append(events.clone()).await {
+            Ok(Kept::Durably) => Ok(()),
+            Ok(Kept::ForNow(later)) => later.await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = kept else { return };
+        error!(%error, "the log cannot take back what it has lost; trying again");
+        sleep(TRY_AGAIN_AFTER).await;
+    }
+}

@@ -1,0 +1,141 @@
+//! Tokens that another process is to deliver, in case it does not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::log::SealedToken;
+use crate::token::TokenHash;
+
+/// What somebody has appended sealed, and nobody has delivered yet. Each waits for a while, and by
+/// chance for up to half as long again, so that of several processes one comes first.
+pub(super) struct Orphans {
+    adopt_after: Duration,
+    known: HashMap<TokenHash, Orphan>,
+    due: BTreeMap<Due, TokenHash>,
+    next: u64,
+}
+
+/// The number parts those that are due together.
+type Due = (Instant, u64);
+
+struct Orphan {
+    sealed: SealedToken,
+    /// `None` for one that nobody can read here.
+    due: Option<Due>,
+}
+
+impl Orphans {
+    pub(super) fn new(adopt_after: Duration) -> Self {
+        Self { adopt_after, known: HashMap::new(), due: BTreeMap::new(), next: 0 }
+    }
+
+    pub(super) fn revoked(&mut self, now: Instant, hash: TokenHash, sealed: SealedToken) {
+        if let Some(orphan) = self.known.get_mut(&hash)
+            && orphan.due.is_some()
+        {
+            // The newer may be sealed under a newer secret.
+            orphan.sealed = sealed;
+            return;
+        }
+        let jitter = fastrand::u64(0..=millis(self.adopt_after) / 2);
+        let due = (now + self.adopt_after + Duration::from_millis(jitter), self.next);
+        self.next += 1;
+        self.due.insert(due, hash);
+        self.known.insert(hash, Orphan { sealed, due: Some(due) });
+    }
+
+    pub(super) fn delivered(&mut self, hash: &TokenHash) {
+        if let Some(due) = self.known.remove(hash).and_then(|orphan| orphan.due) {
+            self.due.remove(&due);
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Those whose time has come. They are no orphans any more.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(TokenHash, SealedToken)> {
+        let mut taken = Vec::new();
+        while let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
+        {
+            let hash = first.remove();
+            taken.extend(self.known.remove(&hash).map(|orphan| (hash, orphan.sealed)));
+        }
+        taken
+    }
+
+    /// Keeps one that was sealed under another secret: for whoever knows that secret.
+    pub(super) fn keep_unreadable(&mut self, hash: TokenHash, sealed: SealedToken) {
+        self.known.insert(hash, Orphan { sealed, due: None });
+    }
+
+    pub(super) fn sealed(&self) -> HashMap<TokenHash, SealedToken> {
+        self.known.iter().map(|(hash, orphan)| (*hash, orphan.sealed.clone())).collect()
+    }
+}
+
+/// Whole ones, as the runtime's clock ticks.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(30);
+
+    fn hash(n: u8) -> TokenHash {
+        TokenHash::of([n])
+    }
+
+    fn sealed(n: u8) -> SealedToken {
+        SealedToken::from_bytes([n])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_delivers_is_due_after_a_while_each_at_its_own_time() {
+        let mut orphans = Orphans::new(AFTER);
+        let now = Instant::now();
+        for n in 0..100 {
+            orphans.revoked(now, hash(n), sealed(n));
+        }
+        assert!(orphans.take_due(now + AFTER - Duration::from_millis(1)).is_empty());
+        let half = orphans.take_due(now + AFTER * 5 / 4).len();
+        assert!((1..100).contains(&half), "{half} at once");
+        assert_eq!(orphans.take_due(now + AFTER * 3 / 2).len(), 100 - half);
+        assert_eq!(orphans.next_due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_delivered_is_no_orphan_and_telling_twice_moves_no_time() {
+        let mut orphans = Orphans::new(AFTER);
+        let now = Instant::now();
+        orphans.revoked(now, hash(1), sealed(1));
+        orphans.revoked(now, hash(2), sealed(2));
+        orphans.delivered(&hash(1));
+        orphans.delivered(&hash(3));
+        let due = orphans.next_due();
+        orphans.revoked(now + AFTER, hash(2), sealed(3));
+        assert_eq!(orphans.next_due(), due);
+        assert_eq!(orphans.take_due(now + AFTER * 2), [(hash(2), sealed(3))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_read_is_kept_until_it_is_delivered_or_sealed_anew() {
+        let mut orphans = Orphans::new(Duration::ZERO);
+        let now = Instant::now();
+        orphans.keep_unreadable(hash(1), sealed(1));
+        orphans.keep_unreadable(hash(2), sealed(2));
+        assert_eq!(orphans.next_due(), None);
+        assert_eq!(orphans.sealed().len(), 2);
+        orphans.delivered(&hash(1));
+        orphans.revoked(now, hash(2), sealed(3));
+        assert_eq!(orphans.take_due(now), [(hash(2), sealed(3))]);
+        assert!(orphans.sealed().is_empty());
+    }
+}
