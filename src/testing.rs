@@ -42,6 +42,7 @@ mod call;
 mod client;
 mod fake_polar;
 mod fault;
+mod memory_log;
 mod oauth;
 mod rate_limit;
 mod revoke;
@@ -52,5 +53,6 @@ mod tokens;
 
 pub use self::fake_polar::FakePolar;
 pub use self::fault::Fault;
+pub use self::memory_log::MemoryLog;
 pub use self::seen::{ReceivedRevoke, Seen};
 pub use self::tokens::TokenPair;

@@ -1,0 +1,205 @@
+//! A log that several layers of one test share, as replicas share a Redis.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
+
+/// A [`RevocationLog`] in memory. Its clones share one log: give one to each layer, and they are
+/// replicas of one app.
+///
+/// It can be taken [away](Self::go_away), as a server that is down, and
+/// [lose](Self::lose_everything) what it held.
+///
+/// ```
+/// use http::Method;
+/// use tower_polar_logout::testing::{FakePolar, MemoryLog};
+/// use tower_polar_logout::{PolarLogoutLayer, Revocation, TokenLocation};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (polar, log) = (FakePolar::start().await?, MemoryLog::new());
+/// let replica = || {
+///     PolarLogoutLayer::builder(polar.credentials())
+///         .server(polar.server())
+///         .logout_route(Method::POST, "/logout")
+///         .access_token(TokenLocation::bearer())
+///         .log(log.clone())
+///         .build()
+/// };
+/// let (here, there) = (replica().await?.handle(), replica().await?.handle());
+/// let token = polar.mint().access;
+/// here.revoke([Revocation::access_token(&token)?]).await;
+/// while !there.is_revoked(&token) {
+///     tokio::task::yield_now().await;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MemoryLog {
+    state: Arc<Mutex<State>>,
+    /// Counts what happened, for those who wait for it.
+    changes: watch::Sender<u64>,
+    adopt_after: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    events: Vec<Event>,
+    /// What was appended while it was away.
+    held: Vec<Event>,
+    is_away: bool,
+    /// How often it lost everything.
+    losses: usize,
+}
+
+impl Default for MemoryLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryLog {
+    /// An empty log.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            changes: watch::Sender::new(0),
+            adopt_after: Duration::from_secs(30),
+        }
+    }
+
+    /// As [`RevocationLog::adopt_after`]; default 30 s.
+    #[must_use]
+    pub fn adopt_after(mut self, time: Duration) -> Self {
+        self.adopt_after = time;
+        self
+    }
+
+    /// All that was appended, in its order.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.lock().events.clone()
+    }
+
+    /// From now on it cannot be followed, and what is appended is kept for now only.
+    pub fn go_away(&self) {
+        self.change(|state| state.is_away = true);
+    }
+
+    /// It is back, and has what was appended meanwhile.
+    pub fn come_back(&self) {
+        self.change(|state| {
+            state.is_away = false;
+            let held = std::mem::take(&mut state.held);
+            state.events.extend(held);
+        });
+    }
+
+    /// It holds nothing any more, as a server that was emptied.
+    pub fn lose_everything(&self) {
+        self.change(|state| {
+            state.events.clear();
+            state.losses += 1;
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// What there is to tell after the cursor, if anything.
+    fn step(&self, after: Option<&Place>) -> Result<Option<Followed>, Error> {
+        let state = self.lock();
+        if state.is_away {
+            return Err(Error::log("the log is away, as the test told it"));
+        }
+        let has_lost = after.is_some_and(|place| place.losses != state.losses);
+        let known = after.filter(|_| !has_lost).map(|place| place.known.min(state.events.len()));
+        if known == Some(state.events.len()) {
+            return Ok(None);
+        }
+        let cursor = Place { losses: state.losses, known: state.events.len() }.cursor();
+        let events = state.events[known.unwrap_or(0)..].to_vec();
+        Ok(Some(Followed { events, cursor, is_current: true, has_lost, skipped: 0 }))
+    }
+}
+
+/// What a cursor says.
+struct Place {
+    losses: usize,
+    known: usize,
+}
+
+impl Place {
+    fn cursor(&self) -> Cursor {
+        Cursor::new(format!("{}-{}", self.losses, self.known))
+    }
+
+    fn parse(cursor: &Cursor) -> Result<Self, Error> {
+        let (losses, known) = cursor
+            .as_str()
+            .split_once('-')
+            .and_then(|(losses, known)| Some((losses.parse().ok()?, known.parse().ok()?)))
+            .ok_or_else(|| Error::log("the cursor is not one of this log's"))?;
+        Ok(Self { losses, known })
+    }
+}
+
+impl RevocationLog for MemoryLog {
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+        Box::pin(async move {
+            let after = after.as_ref().map(Place::parse).transpose()?;
+            let mut changes = self.changes.subscribe();
+            loop {
+                if let Some(followed) = self.step(after.as_ref())? {
+                    return Ok(followed);
+                }
+                // The sender is our own.
+                let _ = changes.changed().await;
+            }
+        })
+    }
+
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
+        let mut was_away = false;
+        self.change(|state| {
+            was_away = state.is_away;
+            if was_away { &mut state.held } else { &mut state.events }.extend(events);
+        });
+        if !was_away {
+            return Box::pin(std::future::ready(Ok(Kept::Durably)));
+        }
+        let (mut changes, state) = (self.changes.subscribe(), Arc::clone(&self.state));
+        let is_back = move || {
+            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            !state.is_away
+        };
+        let back = async move {
+            let _ = changes.wait_for(|_| is_back()).await;
+            Ok(())
+        };
+        Box::pin(std::future::ready(Ok(Kept::ForNow(Box::pin(back)))))
+    }
+
+    fn adopt_after(&self) -> Duration {
+        self.adopt_after
+    }
+}
+
+impl fmt::Debug for MemoryLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLog").field("len", &self.lock().events.len()).finish_non_exhaustive()
+    }
+}

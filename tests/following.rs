@@ -1,0 +1,451 @@
+//! Layers that follow one log, in simulated time: what one revokes all reject, whatever becomes of
+//! the log or of one of them.
+
+mod common;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use common::until;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::time::{Instant, advance, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::testing::MemoryLog;
+use tower_polar_logout::{
+    Builder, ClientCredentials, Cursor, Error, ErrorKind, Event, Followed, Kept, LogFuture,
+    LogoutHandle, LogoutOutcome, PolarClient, PolarLogoutLayer, PolarServer, Revocation,
+    RevocationLog, SealedToken, TokenHash, TokenLocation, WhenRevoked,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Polar, without a socket, so that time can be simulated.
+#[derive(Clone, Default)]
+struct Polar {
+    calls: Arc<Mutex<Vec<String>>>,
+    is_away: Arc<Mutex<bool>>,
+}
+
+impl Polar {
+    fn calls(&self) -> usize {
+        self.calls.lock().expect("the calls").len()
+    }
+
+    fn go_away(&self) {
+        *self.is_away.lock().expect("it") = true;
+    }
+
+    fn come_back(&self) {
+        *self.is_away.lock().expect("it") = false;
+    }
+
+    fn replica(&self, log: impl RevocationLog) -> Builder {
+        self.replica_with("secret", log)
+    }
+
+    fn replica_with(&self, secret: &str, log: impl RevocationLog) -> Builder {
+        let polar = self.clone();
+        let transport = service_fn(move |_: Request<Full<Bytes>>| {
+            let is_away = *polar.is_away.lock().expect("it");
+            polar.calls.lock().expect("the calls").push(String::new());
+            async move {
+                let status = if is_away { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+                let mut response = Response::new(Full::<Bytes>::default());
+                *response.status_mut() = status;
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let client = PolarClient::builder(ClientCredentials::new("id", secret))
+            .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+            .transport(transport);
+        PolarLogoutLayer::builder(client)
+            .logout_route(Method::POST, "/logout")
+            .access_token(TokenLocation::bearer())
+            .log(log)
+    }
+}
+
+async fn handle(builder: Builder) -> LogoutHandle {
+    builder.build().await.expect("a layer").handle()
+}
+
+fn access(token: &str) -> Revocation {
+    Revocation::access_token(token).expect("a token")
+}
+
+/// Hands one process what waits for it, without a step of the clock.
+async fn known(handle: &LogoutHandle, token: &str) {
+    until("the other replica knows", || handle.is_revoked(token)).await;
+}
+
+async fn status(layer: &PolarLogoutLayer, method: Method, path: &str, token: &str) -> StatusCode {
+    let app = layer.layer(service_fn(|request: Request<_>| async move {
+        let carries = request.headers().contains_key("authorization");
+        let status = if carries { StatusCode::OK } else { StatusCode::IM_A_TEAPOT };
+        Ok::<_, Infallible>(Response::builder().status(status).body(String::new()).expect("one"))
+    }));
+    let mut request = Request::builder().method(method).uri(path);
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let request = request.body(Full::<Bytes>::default()).expect("a request");
+    app.oneshot(request).await.expect("an answer").status()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_replica_revokes_the_others_reject() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(log.clone())).await;
+    let there = handle(polar.replica(log.clone())).await;
+    here.revoke([access("one"), Revocation::opaque("session").expect("one")]).await;
+    known(&there, "one").await;
+    known(&there, "session").await;
+    let late = handle(polar.replica(log)).await;
+    assert!(late.is_revoked("one") && late.is_revoked("session"), "before its first request");
+    sleep(SECOND * 120).await;
+    assert_eq!(polar.calls(), 1, "delivered once, by the one that accepted it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_replica_left_pending_another_delivers_after_half_a_minute() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    polar.go_away();
+    let dead = polar.replica(log.clone()).deadline(Duration::from_millis(1)).build().await;
+    let outcome = dead.as_ref().expect("a layer").handle().revoke([access("one")]).await;
+    assert_eq!(outcome, LogoutOutcome::Pending);
+    drop(dead);
+    polar.come_back();
+    let calls = polar.calls();
+    let alive = handle(polar.replica(log)).await;
+    assert!(alive.is_revoked("one"));
+    sleep(SECOND * 29).await;
+    assert_eq!((polar.calls(), alive.counts().adopted), (calls, 0), "it may live yet");
+    sleep(SECOND * 17).await;
+    assert_eq!((polar.calls(), alive.counts().adopted), (calls + 1, 1));
+    assert_eq!(alive.counts().confirmed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_absence_of_polar_costs_a_call_for_each_token_and_not_one_for_each_replica() {
+    const TOKENS: usize = 100;
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    polar.go_away();
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let builder = polar.replica(log.clone()).deadline(Duration::from_millis(1));
+        replicas.push(handle(builder).await);
+    }
+    for n in 0..TOKENS {
+        replicas[n % 3].revoke([access(&n.to_string())]).await;
+    }
+    sleep(SECOND * 600).await;
+    for replica in &replicas {
+        assert_eq!(replica.counts().pending, TOKENS, "each has adopted those of the others");
+    }
+    polar.come_back();
+    let before = polar.calls();
+    let all_done = || replicas.iter().all(|replica| replica.counts().pending == 0);
+    while !all_done() {
+        sleep(SECOND).await;
+    }
+    let calls = polar.calls() - before;
+    println!("{TOKENS} tokens, adopted by all of 3 replicas: {calls} calls");
+    assert!(calls < TOKENS * 2, "{calls} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = polar.replica(log.clone()).build().await.expect("a layer");
+    let strict = polar.replica(log.clone()).strict().build().await.expect("a layer");
+    log.go_away();
+    assert_eq!(status(&here, Method::POST, "/logout", "one").await, StatusCode::ACCEPTED);
+    let answer = status(&strict, Method::POST, "/logout", "two").await;
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(here.handle().is_revoked("one") && strict.handle().is_revoked("two"));
+    assert!(!here.handle().is_revoked("two"), "nobody can know yet");
+    assert!(here.handle().health().log_held > 0);
+    sleep(SECOND * 10).await;
+    let behind = here.handle().health().log_behind.expect("the link is down");
+    assert!((SECOND * 9..SECOND * 11).contains(&behind), "{behind:?}");
+    log.come_back();
+    // Both ask again within two seconds.
+    sleep(SECOND * 3).await;
+    assert!(here.handle().is_revoked("two") && strict.handle().is_revoked("one"));
+    let health = here.handle().health();
+    assert_eq!((health.log_behind, health.log_held), (None, 0));
+    assert_eq!(status(&here, Method::POST, "/logout", "three").await, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_what_the_log_is_yet_to_have() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(log.clone())).await;
+    log.go_away();
+    here.revoke([access("one")]).await;
+    let back = log.clone();
+    tokio::spawn(async move {
+        sleep(SECOND * 5).await;
+        back.come_back();
+    });
+    let started = Instant::now();
+    assert_eq!(here.shutdown(SECOND * 10).await, 0);
+    assert_eq!(started.elapsed().as_secs(), 5);
+    let late = handle(polar.replica(log)).await;
+    assert!(late.is_revoked("one"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_has_lost_every_replica_that_knew_it_appends_again() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(log.clone())).await;
+    let there = handle(polar.replica(log.clone())).await;
+    for n in 0..3000 {
+        here.revoke([access(&n.to_string())]).await;
+    }
+    polar.go_away();
+    let short = polar.replica(log.clone()).deadline(Duration::from_millis(1));
+    let dead = short.build().await.expect("a layer");
+    dead.handle().revoke([access("pending")]).await;
+    known(&there, "pending").await;
+    drop((dead, here));
+    log.lose_everything();
+    // Long enough to append, too short to adopt.
+    sleep(SECOND).await;
+    let late = handle(polar.replica(log.clone())).await;
+    assert!((0..3000).all(|n: u32| late.is_revoked(n.to_string())));
+    assert!(late.is_revoked("pending"));
+    drop(there);
+    polar.come_back();
+    sleep(SECOND * 60).await;
+    assert_eq!(late.counts().adopted, 1, "what was pending is pending still, and known sealed");
+    assert_eq!((late.counts().pending, late.counts().confirmed), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_append_again_at_once_do_not_all_append_all() {
+    const TOKENS: usize = 20_000;
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(handle(polar.replica(log.clone())).await);
+    }
+    let sessions = (0..TOKENS).map(|n| Revocation::opaque(n.to_string()).expect("one"));
+    replicas[0].revoke(sessions).await;
+    for replica in &replicas {
+        until("all know", || replica.counts().revoked == TOKENS).await;
+    }
+    log.lose_everything();
+    sleep(SECOND * 5).await;
+    let appended = log.events().len();
+    println!("3 replicas append {TOKENS} revocations again: {appended} events");
+    assert!((TOKENS..TOKENS * 3).contains(&appended), "{appended}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_limit_of_one_replica_nobody_who_was_accepted_elsewhere_is_let_in() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let small = handle(polar.replica(log.clone()).limit(5)).await;
+    let large = handle(polar.replica(log.clone())).await;
+    for n in 0..10 {
+        large.revoke([access(&n.to_string())]).await;
+    }
+    for n in 0..10 {
+        known(&small, &n.to_string()).await;
+    }
+    assert_eq!(small.revoke([access("more")]).await, LogoutOutcome::Full, "and it says so");
+    let error = polar.replica(log).limit(5).build().await.expect_err("too many");
+    assert!(error.to_string().contains("raise it with `.limit(20)`"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_may_choose_503_over_serving_on_what_it_knew_a_while_ago() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let choosy = polar
+        .replica(log.clone())
+        .reject_when_behind(SECOND * 10)
+        .when_revoked_at("/login", WhenRevoked::Anonymous)
+        .build()
+        .await
+        .expect("a layer");
+    let easy = polar.replica(log.clone()).build().await.expect("a layer");
+    let get = |layer, path, token| status(layer, Method::GET, path, token);
+    choosy.handle().revoke([access("dead")]).await;
+    log.go_away();
+    sleep(SECOND * 9).await;
+    assert_eq!(get(&choosy, "/", "alive").await, StatusCode::OK, "not yet");
+    sleep(SECOND * 2).await;
+    assert_eq!(get(&choosy, "/", "alive").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get(&choosy, "/", "dead").await, StatusCode::UNAUTHORIZED, "that is known");
+    assert_eq!(get(&choosy, "/", "").await, StatusCode::IM_A_TEAPOT, "there is nothing to know");
+    assert_eq!(get(&choosy, "/login", "alive").await, StatusCode::IM_A_TEAPOT, "anonymous");
+    assert_eq!(status(&choosy, Method::POST, "/logout", "alive").await, StatusCode::ACCEPTED);
+    assert_eq!(get(&easy, "/", "other").await, StatusCode::OK, "serves on what it knows");
+    let counts = choosy.handle().counts();
+    assert_eq!((counts.unsure, counts.rejected), (1, 1));
+    log.come_back();
+    sleep(SECOND * 3).await;
+    assert_eq!(get(&choosy, "/", "other").await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_away_ends_in_build_unless_the_app_starts_behind() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    handle(polar.replica(log.clone())).await.revoke([access("dead")]).await;
+    log.go_away();
+    let error = polar.replica(log.clone()).build().await.expect_err("no log");
+    assert_eq!(error.kind(), ErrorKind::Log);
+    let behind = polar.replica(log.clone()).start_behind().reject_when_behind(Duration::ZERO);
+    let behind = behind.build().await.expect("a layer");
+    assert!(!behind.handle().is_revoked("dead"));
+    assert!(behind.handle().health().log_behind.is_some());
+    sleep(SECOND).await;
+    let answer = status(&behind, Method::GET, "/", "dead").await;
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE, "and lets nobody in");
+    log.come_back();
+    sleep(SECOND * 3).await;
+    assert!(behind.handle().is_revoked("dead"), "it has caught up");
+    assert_eq!(behind.handle().health().log_behind, None);
+    assert_eq!(status(&behind, Method::GET, "/", "alive").await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_behind() {
+    /// Never comes to its end.
+    struct Endless;
+
+    impl RevocationLog for Endless {
+        fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+            Box::pin(async move {
+                sleep(SECOND).await;
+                let n = after.map_or(0, |cursor| cursor.as_str().parse().expect("a number"));
+                let (hash, expires_at) =
+                    (TokenHash::of(format!("{n}")), SystemTime::now() + SECOND * 3600);
+                Ok(Followed {
+                    events: vec![Event::Revoked { hash, expires_at, sealed: None }],
+                    cursor: Cursor::new((n + 1).to_string()),
+                    is_current: false,
+                    has_lost: false,
+                    skipped: 1,
+                })
+            })
+        }
+
+        fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
+            Box::pin(std::future::ready(Ok(Kept::Durably)))
+        }
+    }
+
+    let polar = Polar::default();
+    let started = Instant::now();
+    let error = polar.replica(Endless).build().await.expect_err("it never ends");
+    assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Log, 30));
+    assert!(error.to_string().contains("catch_up_within"), "{error}");
+    let behind = polar.replica(Endless).catch_up_within(SECOND * 5).start_behind();
+    let behind = handle(behind).await;
+    assert!(behind.is_revoked("0"), "it knows what it has read");
+    sleep(SECOND * 10).await;
+    assert!(behind.is_revoked("12"), "and reads on");
+    assert!(behind.health().log_behind.is_some());
+    assert!(behind.counts().skipped >= 12);
+}
+
+/// Sealed under a secret that only some replicas know yet: they deliver it, the others keep it.
+#[tokio::test(start_paused = true)]
+async fn while_a_secret_is_exchanged_who_can_read_a_token_delivers_it() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    polar.go_away();
+    let dead = polar.replica_with("new", log.clone()).deadline(Duration::from_millis(1));
+    let dead = dead.build().await.expect("a layer");
+    dead.handle().revoke([access("one")]).await;
+    drop(dead);
+    polar.come_back();
+    let old = handle(polar.replica_with("old", log.clone())).await;
+    sleep(SECOND * 60).await;
+    assert_eq!((old.counts().dead_letters, old.counts().pending), (1, 0));
+    let new = handle(polar.replica_with("new", log.clone())).await;
+    sleep(SECOND * 60).await;
+    assert_eq!((new.counts().adopted, new.counts().confirmed), (1, 1));
+    let delivered = Event::Delivered { hash: TokenHash::of("one") };
+    assert!(log.events().contains(&delivered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
+    #[derive(Clone, Default)]
+    struct Panicking(Arc<Mutex<u32>>);
+
+    impl RevocationLog for Panicking {
+        fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
+            let calls = {
+                let mut calls = self.0.lock().expect("it");
+                *calls += 1;
+                *calls
+            };
+            Box::pin(async move {
+                sleep(SECOND).await;
+                assert!(calls < 3, "the log has a bug");
+                let cursor = Cursor::new("");
+                Ok(Followed {
+                    events: vec![],
+                    cursor,
+                    is_current: true,
+                    has_lost: false,
+                    skipped: 0,
+                })
+            })
+        }
+
+        fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
+            Box::pin(std::future::ready(Ok(Kept::Durably)))
+        }
+    }
+
+    let layer = Polar::default().replica(Panicking::default()).reject_when_behind(SECOND * 5);
+    let layer = layer.build().await.expect("a layer");
+    assert_eq!(status(&layer, Method::GET, "/", "alive").await, StatusCode::OK);
+    sleep(SECOND * 20).await;
+    let answer = status(&layer, Method::GET, "/", "alive").await;
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(layer.handle().health().log_behind.is_some());
+    assert_eq!(status(&layer, Method::POST, "/logout", "one").await, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_behind_means_nothing_without_a_log() {
+    let client = || PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"));
+    for builder in [client().start_behind(), client().reject_when_behind(SECOND)] {
+        let builder = builder.logout_route(Method::POST, "/logout").opaque(TokenLocation::bearer());
+        let error: Error = builder.build().await.expect_err("no log");
+        assert!(error.is_configuration() && error.to_string().contains(".log("), "{error}");
+    }
+}
+
+/// A revocation of a token that another replica has confirmed is no work for anybody.
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_elsewhere_leaves_the_queue() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    polar.go_away();
+    let here = handle(polar.replica(log.clone()).deadline(Duration::from_millis(1))).await;
+    here.revoke([access("one")]).await;
+    assert_eq!(here.counts().pending, 1);
+    advance(SECOND).await;
+    let delivered = Event::Delivered { hash: TokenHash::of("one") };
+    log.append(vec![delivered]).await.expect("kept");
+    while here.counts().pending > 0 {
+        sleep(SECOND).await;
+    }
+    assert_eq!(here.counts().confirmed, 0, "by another");
+    // Junk that nobody can open is no reason to stop.
+    let hash = TokenHash::of("junk");
+    let sealed = Some(SealedToken::from_bytes(*b"junk"));
+    let junk = Event::Revoked { hash, expires_at: SystemTime::UNIX_EPOCH, sealed };
+    log.append(vec![junk]).await.expect("kept");
+    sleep(SECOND * 60).await;
+    assert_eq!(here.counts().dead_letters, 1);
+    here.revoke([Revocation::opaque("two").expect("one")]).await;
+    assert!(here.is_revoked("two"));
+}
