@@ -26,6 +26,8 @@ mod task;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(any(feature = "tls", feature = "redis"))]
+mod tls;
 mod token;
 
 pub use self::body::{RequestBody, ResponseBody};
@@ -39,6 +41,8 @@ pub use self::layer::{Builder, PolarLogoutLayer};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
 pub use self::log::Journal;
+#[cfg(feature = "redis")]
+pub use self::log::RedisLog;
 pub use self::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken};
 pub use self::logout::LogoutOutcome;
 pub use self::polar::{

@@ -6,6 +6,10 @@
 
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(any(feature = "journal", feature = "redis"))]
+mod millis;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,6 +18,8 @@ use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "journal")]
 pub use self::journal::Journal;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisLog;
 use crate::error::Error;
 use crate::token::TokenHash;
 

@@ -15,6 +15,15 @@ impl Folder {
         Self(folder)
     }
 
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn empty(&self) {
+        fs::remove_dir_all(&self.0).expect("it is removed");
+        fs::create_dir_all(&self.0).expect("a folder");
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -3,6 +3,9 @@
 
 pub mod demo;
 pub mod folder;
+pub mod log;
+pub mod proxy;
+pub mod redis;
 pub mod tls;
 
 use std::convert::Infallible;

@@ -1,15 +1,10 @@
 //! What the journal keeps of one hash, and how it is written.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use sha2::{Digest, Sha256};
 
+use crate::log::millis::{millis, time};
 use crate::log::{Event, SealedToken};
 use crate::token::TokenHash;
-
-/// The end of the year 9999, in milliseconds: what every platform's clock can say. Whatever
-/// expires later is held until then.
-const LATEST: u64 = 253_402_300_799_999;
 
 const CHECK: usize = 8;
 const EXPIRY: usize = 8;
@@ -83,15 +78,8 @@ impl Entry {
     }
 
     pub(super) fn into_event(self, hash: TokenHash) -> Event {
-        let since_epoch = Duration::from_millis(self.expires_at.min(LATEST));
-        Event::Revoked { hash, expires_at: UNIX_EPOCH + since_epoch, sealed: self.sealed }
+        Event::Revoked { hash, expires_at: time(self.expires_at), sealed: self.sealed }
     }
-}
-
-/// Milliseconds since 1970, rounded up: a revocation holds at least as long as it was asked to.
-pub(super) fn millis(time: SystemTime) -> u64 {
-    let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    u64::try_from(nanos.div_ceil(1_000_000)).map_or(LATEST, |millis| millis.min(LATEST))
 }
 
 fn check(hash: &[u8; 32], rest: &[u8]) -> [u8; CHECK] {

@@ -9,12 +9,13 @@ use redb::{Database, ReadableDatabase};
 
 use super::create::create;
 use super::database;
-use super::entry::millis;
+
 use super::newest;
 use super::preview::Preview;
 use super::refusal::Refusal;
 use super::tables::{self, Format, Tables};
 use crate::log::Event;
+use crate::log::millis::millis;
 
 /// How many spent entries a transaction removes, at most. More than it adds, or a backlog would
 /// never go; few enough to hold an append up for some milliseconds only.

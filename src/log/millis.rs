@@ -1,0 +1,17 @@
+//! A time as logs store it: milliseconds since 1970.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The end of the year 9999: what every platform's clock can say. Whatever expires later is held
+/// until then.
+pub(super) const LATEST: u64 = 253_402_300_799_999;
+
+/// Rounded up: a revocation holds at least as long as it was asked to.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    u64::try_from(nanos.div_ceil(1_000_000)).map_or(LATEST, |millis| millis.min(LATEST))
+}
+
+pub(super) fn time(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis.min(LATEST))
+}

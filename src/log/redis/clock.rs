@@ -1,0 +1,79 @@
+//! Redis's clock, as seen from here.
+
+use crate::log::millis::LATEST;
+
+/// By how many milliseconds Redis's clock is ahead of ours, between which two bounds.
+///
+/// Expiries are stored in Redis's clock, so that replicas whose clocks differ agree on them. Each
+/// way takes the bound that makes a revocation hold longer, by a round trip at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clock {
+    least: i64,
+    most: i64,
+}
+
+impl Clock {
+    /// Redis said that it is `redis`, some time between `asked` and `answered` of ours.
+    pub(super) fn measured(asked: u64, answered: u64, redis: u64) -> Self {
+        Self { least: signed(redis) - signed(answered), most: signed(redis) + 1 - signed(asked) }
+    }
+
+    pub(super) fn to_redis(self, ours: u64) -> u64 {
+        shifted(ours, self.most)
+    }
+
+    pub(super) fn to_ours(self, redis: u64) -> u64 {
+        shifted(redis, -self.least)
+    }
+}
+
+fn shifted(millis: u64, by: i64) -> u64 {
+    // For ever is for ever by anybody's clock.
+    if millis >= LATEST {
+        return LATEST;
+    }
+    u64::try_from(signed(millis) + by).unwrap_or(0).min(LATEST)
+}
+
+fn signed(millis: u64) -> i64 {
+    i64::try_from(millis.min(LATEST)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+    const NOW: u64 = 1_800_000_000_000;
+
+    #[test]
+    fn an_expiry_is_never_earlier_for_replicas_whose_clocks_differ_and_later_by_a_round_trip() {
+        // One is five minutes behind Redis, the other five ahead; calls take 40 ms.
+        let behind = Clock::measured(NOW - 5 * MINUTE, NOW - 5 * MINUTE + 40, NOW + 20);
+        let ahead = Clock::measured(NOW + 5 * MINUTE, NOW + 5 * MINUTE + 40, NOW + 20);
+        for (writer, shift) in [(behind, 10 * MINUTE), (ahead, 0)] {
+            let asked = NOW + 60 * MINUTE;
+            let stored = writer.to_redis(asked);
+            let told = ahead.to_ours(stored);
+            let late = told - (asked + shift);
+            assert!(late <= 41, "{late} ms late");
+        }
+    }
+
+    #[test]
+    fn it_stays_between_1970_and_the_year_9999() {
+        for clock in [
+            Clock::measured(NOW, NOW, NOW + MINUTE),
+            Clock::measured(NOW, NOW, NOW - MINUTE),
+            Clock::measured(0, 0, u64::MAX),
+            Clock::measured(u64::MAX, u64::MAX, 0),
+        ] {
+            for millis in [0, 1, NOW, LATEST - 1, LATEST, u64::MAX] {
+                assert!(clock.to_redis(millis) <= LATEST);
+                assert!(clock.to_ours(millis) <= LATEST);
+            }
+            assert_eq!(clock.to_redis(LATEST), LATEST);
+            assert_eq!(clock.to_ours(u64::MAX), LATEST);
+        }
+    }
+}

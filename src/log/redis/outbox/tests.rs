@@ -1,0 +1,128 @@
+use super::*;
+use crate::token::TokenHash;
+
+fn event(n: usize) -> Vec<Event> {
+    vec![Event::Delivered { hash: TokenHash::of(n.to_be_bytes()) }]
+}
+
+fn id(millis: u64) -> Id {
+    Id { millis, number: 0 }
+}
+
+fn take(outbox: &mut Outbox, count: usize) -> Vec<(u64, Parcel)> {
+    let mut left = count;
+    outbox.take(|_| {
+        let more = left > 0;
+        left = left.saturating_sub(1);
+        more
+    })
+}
+
+fn is_done(future: &mut LogFuture<'static, ()>) -> bool {
+    let waker = std::task::Waker::noop();
+    let mut context = std::task::Context::from_waker(waker);
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(done) => {
+            done.expect("kept");
+            true
+        }
+        std::task::Poll::Pending => false,
+    }
+}
+
+fn for_now(kept: &mut oneshot::Receiver<Kept>) -> LogFuture<'static, ()> {
+    match kept.try_recv() {
+        Ok(Kept::ForNow(written)) => written,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_append_is_kept_once_it_is_written() {
+    let mut outbox = Outbox::default();
+    let mut kept = outbox.append(event(1)).expect("room");
+    let (number, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
+    assert!(kept.try_recv().is_err());
+    outbox.written(number, parcel, id(1));
+    assert!(matches!(kept.try_recv(), Ok(Kept::Durably)));
+}
+
+#[test]
+fn they_are_taken_in_order_and_put_back_in_front_under_new_numbers() {
+    let mut outbox = Outbox::default();
+    for n in 0..4 {
+        let _ = outbox.append(event(n)).expect("room");
+    }
+    let taken = take(&mut outbox, 2);
+    let numbers: Vec<_> = taken.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1]);
+    outbox.put_back(taken);
+    for (n, (number, parcel)) in take(&mut outbox, 9).into_iter().enumerate() {
+        assert_eq!(*parcel.events, *event(n));
+        assert_eq!(number, n as u64 + 2);
+    }
+}
+
+#[test]
+fn while_redis_is_away_all_are_kept_for_now_until_everything_held_is_written() {
+    let mut outbox = Outbox::default();
+    let mut before = outbox.append(event(1)).expect("room");
+    let taken = take(&mut outbox, 1);
+    outbox.put_back(taken);
+    outbox.away();
+    let mut during = outbox.append(event(2)).expect("room");
+    let (mut before, mut during) = (for_now(&mut before), for_now(&mut during));
+
+    let (number, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
+    outbox.written(number, parcel, id(1));
+    assert!(is_done(&mut before));
+    assert!(!outbox.back());
+    assert!(!is_done(&mut during));
+    let _ = for_now(&mut outbox.append(event(3)).expect("room"));
+
+    for (number, parcel) in take(&mut outbox, 9) {
+        outbox.written(number, parcel, id(2));
+    }
+    assert!(is_done(&mut during));
+    assert!(outbox.back());
+    let mut after = outbox.append(event(4)).expect("room");
+    assert!(after.try_recv().is_err(), "it is not told before it is written");
+}
+
+#[test]
+fn past_the_limit_they_are_refused_those_in_flight_counted() {
+    let mut outbox = Outbox::default();
+    for n in 0..LIMIT {
+        let _ = outbox.append(event(n)).expect("room");
+    }
+    assert!(outbox.append(event(0)).is_err());
+    let mut taken = take(&mut outbox, 2);
+    assert!(outbox.append(event(0)).is_err());
+    let (number, parcel) = taken.pop().expect("a parcel");
+    outbox.written(number, parcel, id(1));
+    let _ = outbox.append(event(0)).expect("room for one");
+    assert!(outbox.append(event(0)).is_err());
+}
+
+#[test]
+fn what_redis_lost_is_written_again() {
+    let mut outbox = Outbox::default();
+    let _ = outbox.append(event(1)).expect("room");
+    let (number, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
+    outbox.written(number, parcel, id(1));
+    let read = outbox.unseen.read();
+    assert_eq!(outbox.found(read, [], Reached::End), 1);
+    let (again, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
+    assert_eq!(*parcel.events, *event(1));
+    assert_ne!(again, number);
+}
+
+#[test]
+fn what_is_held_when_it_ends_says_so() {
+    let mut outbox = Outbox::default();
+    outbox.away();
+    let mut held = for_now(&mut outbox.append(event(1)).expect("room"));
+    drop(outbox);
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(matches!(held.as_mut().poll(context), std::task::Poll::Ready(Err(_))));
+}

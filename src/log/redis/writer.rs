@@ -1,0 +1,213 @@
+//! The task that writes what was appended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Pipeline, Value};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::connection::Connection;
+use super::id::Id;
+use super::outbox::Parcel;
+use super::refusal::Refusal;
+use super::reply;
+use super::shared::Shared;
+use super::wire::{self, Origin};
+use crate::log::Event;
+
+/// So many appends share a round trip, of so many events in all unless one has more.
+const BATCH: usize = 1_000;
+const BATCH_EVENTS: usize = 2_000;
+
+/// So many events share an entry. An append of more is written by several, in a transaction.
+const ENTRY: usize = 1_000;
+
+/// How long Redis may take to acknowledge: a base, and as much again for each mebibyte.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MEBIBYTE: usize = 1 << 20;
+
+/// A connection that nobody uses for so long is tried, so that one that is dead is not found so by
+/// a logout.
+const IDLE: Duration = Duration::from_secs(10);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    connection: Option<Connection>,
+    outage: Option<Outage>,
+}
+
+struct Outage {
+    reason: String,
+    pause: Duration,
+    /// How many appends were written since Redis was back.
+    written: usize,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, connection: None, outage: None }
+    }
+
+    /// Works until it is aborted.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.step().await {
+                Ok(written) => self.back(written),
+                Err(refusal) => {
+                    let pause = self.away(&refusal);
+                    sleep(pause).await;
+                    continue;
+                }
+            }
+            if self.shared.outbox().is_empty() {
+                // Whether there is work, or none for long, is found out by the next step.
+                let _ = timeout(IDLE, self.shared.work.notified()).await;
+            }
+        }
+    }
+
+    /// Writes what there is to write, a batch at most; and says how many appends that were.
+    async fn step(&mut self) -> Result<usize, Refusal> {
+        let mut connection = match self.connection.take() {
+            Some(connection) if !connection.is_closed() => connection,
+            _ => Connection::open(&self.shared.target).await?,
+        };
+        let (mut appends, mut events) = (0, 0);
+        let mut parcels = self.shared.outbox().take(|next| {
+            appends += 1;
+            events += next.len();
+            appends == 1 || (appends <= BATCH && events <= BATCH_EVENTS)
+        });
+        let written = self.write(&mut connection, &mut parcels).await;
+        self.shared.outbox().put_back(parcels);
+        if written.is_ok() {
+            self.connection = Some(connection);
+        }
+        written
+    }
+
+    /// Leaves those `parcels` that could not be written.
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        parcels: &mut Vec<(u64, Parcel)>,
+    ) -> Result<usize, Refusal> {
+        let mut commands = Pipeline::new();
+        let mut bytes = 0;
+        for (number, parcel) in &*parcels {
+            bytes += self.add(&mut commands, *number, &parcel.events, connection);
+        }
+        let patience = PATIENCE.saturating_mul(1 + u32::try_from(bytes / MEBIBYTE).unwrap_or(1));
+        let mut answers = connection.query(commands, patience).await?.into_iter();
+
+        let mut outbox = self.shared.outbox();
+        let mut refusal = None;
+        let mut refused = Vec::new();
+        let count = parcels.len();
+        for (number, parcel) in parcels.drain(..) {
+            match self.acknowledged(&mut answers, parcel.events.len(), connection) {
+                Ok(id) => outbox.written(number, parcel, id),
+                Err(why) => {
+                    refusal = Some(why);
+                    refused.push((number, parcel));
+                }
+            }
+        }
+        drop(outbox);
+        *parcels = refused;
+        refusal.map_or(Ok(count), Err)
+    }
+
+    /// Adds what writes these events, all or none; and says how many bytes it has.
+    fn add(
+        &self,
+        commands: &mut Pipeline,
+        number: u64,
+        events: &[Event],
+        connection: &Connection,
+    ) -> usize {
+        let origin = Origin { replica: self.shared.replica, number };
+        let is_transaction = events.len() > ENTRY;
+        let mut bytes = 0;
+        if is_transaction {
+            commands.cmd("MULTI");
+        }
+        for events in events.chunks(ENTRY) {
+            let content = wire::encode(origin, events, connection.clock());
+            bytes += content.len();
+            commands
+                .cmd("XADD")
+                .arg(&self.shared.target.key)
+                .arg("*")
+                .arg(wire::FIELD)
+                .arg(content);
+        }
+        if is_transaction {
+            commands.cmd("EXEC");
+        }
+        bytes
+    }
+
+    /// What Redis answered to [`Self::add`]: the id of the last entry.
+    fn acknowledged(
+        &self,
+        answers: &mut impl Iterator<Item = Value>,
+        events: usize,
+        connection: &Connection,
+    ) -> Result<Id, Refusal> {
+        // Those of MULTI and of each XADD in it come before that of EXEC.
+        let before = if events > ENTRY { 1 + events.div_ceil(ENTRY) } else { 0 };
+        let refuse = |error| Refusal::server(&self.shared.target, &error);
+        let mut refusal = None;
+        for answer in answers.take(before) {
+            if let Value::ServerError(error) = answer {
+                refusal.get_or_insert(refuse(error));
+            }
+        }
+        let last = answers.next().ok_or_else(|| connection.foreign())?;
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let last = match last {
+            Value::Array(mut ids) => ids.pop().ok_or_else(|| connection.foreign())?,
+            id => id,
+        };
+        match last {
+            Value::ServerError(error) => Err(refuse(error)),
+            id => reply::id_added(&id).ok_or_else(|| connection.foreign()),
+        }
+    }
+
+    /// Says how long to wait before the next try.
+    fn away(&mut self, refusal: &Refusal) -> Duration {
+        self.shared.outbox().away();
+        let reason = refusal.to_string();
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            reason: String::new(),
+            pause: FIRST_PAUSE,
+            written: 0,
+        });
+        if outage.reason != reason {
+            warn!(%reason, "revocations cannot be written to Redis, and are held in memory");
+            outage.reason = reason;
+        }
+        let pause = outage.pause;
+        outage.pause = (pause * 2).min(LONGEST_PAUSE);
+        pause.mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+
+    fn back(&mut self, written: usize) {
+        let is_all_written = self.shared.outbox().back();
+        let Some(outage) = &mut self.outage else { return };
+        outage.written += written;
+        if is_all_written {
+            let written = outage.written;
+            info!(written, "Redis can be written to again, and has what was held");
+            self.outage = None;
+        }
+    }
+}
