@@ -10,6 +10,7 @@ mod connection;
 mod horizon;
 mod id;
 mod outbox;
+mod pace;
 mod reader;
 mod refusal;
 mod reply;
@@ -46,8 +47,8 @@ use crate::tls;
 /// # Where Redis is away
 ///
 /// The log neither fails nor waits for it: events are held in memory, 100,000 appends at most, and
-/// are written once Redis is back, in their order. Whoever appends them is told after a second at
-/// the latest, or at once where it is known already, that they are kept [for now](Kept::ForNow)
+/// are written once Redis is back, in their order. Whoever appends them is told after two seconds
+/// at the latest, or at once where it is known already, that they are kept [for now](Kept::ForNow)
 /// only. Those that are held when the process ends are lost. The log writes a `WARN` when Redis
 /// goes away, with the reason, and an `INFO` when it is back.
 ///

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, ServerError, Value};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::address::{Address, Place};
@@ -41,46 +43,33 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(target: &Arc<Target>) -> Result<Self, Refusal> {
-        let late = || {
-            let what = "cannot be reached in time: check host and port, and any firewall between";
-            Err(Refusal::new(target, what))
-        };
-        timeout(CONNECT, Self::connect(target)).await.unwrap_or_else(|_| late())
-    }
-
-    async fn connect(target: &Arc<Target>) -> Result<Self, Refusal> {
-        let address = &target.address;
-        let unreachable =
-            |error| Refusal::io(target, "cannot be reached: is it up? Check host and port", error);
-        match (&address.place, &target.tls) {
-            (Place::Tcp { host, port, .. }, tls) => {
-                let tcp = TcpStream::connect((&**host, *port)).await.map_err(unreachable)?;
-                tcp.set_nodelay(true).map_err(unreachable)?;
-                let Some(tls) = tls else { return Self::greet(target, tcp).await };
-                let untrusted = |error| {
-                    let what = "cannot be spoken to over TLS: does it want TLS, and is its \
-                                certificate for this host and from an authority known here?";
-                    Refusal::io(target, what, error)
-                };
-                let name = ServerName::try_from(host.clone())
-                    .map_err(|error| untrusted(io::Error::other(error)))?;
-                let connector = TlsConnector::from(Arc::clone(tls));
-                Self::greet(target, connector.connect(name, tcp).await.map_err(untrusted)?).await
+        let deadline = Instant::now() + CONNECT;
+        match &target.address.place {
+            Place::Tcp { host, port, .. } => {
+                let tcp = TcpStream::connect((&**host, *port));
+                let tcp = reached(target, timeout_at(deadline, tcp).await)?;
+                // Without it, it is slower, and no less right.
+                let _ = tcp.set_nodelay(true);
+                match &target.tls {
+                    None => Self::greet(target, tcp, deadline).await,
+                    Some(tls) => {
+                        let tls = timeout_at(deadline, secure(tls, host, tcp)).await;
+                        Self::greet(target, secured(target, tls)?, deadline).await
+                    }
+                }
             }
             #[cfg(unix)]
-            (Place::Unix(path), _) => {
-                let stream = tokio::net::UnixStream::connect(path).await.map_err(unreachable)?;
-                Self::greet(target, stream).await
+            Place::Unix(path) => {
+                let stream = timeout_at(deadline, tokio::net::UnixStream::connect(path)).await;
+                Self::greet(target, reached(target, stream)?, deadline).await
             }
         }
     }
 
-    /// Logs in by itself, since the crate's own errors may repeat what was sent.
-    async fn greet<S>(target: &Arc<Target>, stream: S) -> Result<Self, Refusal>
+    async fn greet<S>(target: &Arc<Target>, stream: S, deadline: Instant) -> Result<Self, Refusal>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let address = &target.address;
         // Time-outs are of our own: a blocking read takes longer than any of the crate's.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
@@ -91,27 +80,44 @@ impl Connection {
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
         let clock = Clock::measured(0, 0, 0);
         let mut connection = Self { target: Arc::clone(target), redis, driver, clock };
-
-        if let Some(password) = &address.password {
-            let mut login = Pipeline::new();
-            login.cmd("AUTH").arg(address.user.as_ref()).arg(password);
-            match &connection.send(&login).await?[..] {
-                [Value::Okay] => {}
-                [Value::ServerError(error)] => return Err(Refusal::login(target, error)),
-                _ => return Err(Refusal::foreign(target)),
-            }
-        }
-        if address.database != 0 {
-            let mut select = Pipeline::new();
-            select.cmd("SELECT").arg(address.database);
-            match &connection.send(&select).await?[..] {
-                [Value::Okay] => {}
-                [Value::ServerError(error)] => return Err(Refusal::database(target, error)),
-                _ => return Err(Refusal::foreign(target)),
-            }
-        }
-        connection.query(Pipeline::new(), CONNECT).await?;
+        let logged_in = timeout_at(deadline, connection.log_in()).await;
+        logged_in.unwrap_or_else(|_| Err(Refusal::late(target)))?;
         Ok(connection)
+    }
+
+    /// By our own commands: the errors of the crate's may repeat the password.
+    async fn log_in(&mut self) -> Result<(), Refusal> {
+        let target = Arc::clone(&self.target);
+        let Address { user, password, database, .. } = &target.address;
+        if let Some(password) = password {
+            let login = redis::cmd("AUTH").arg(user.as_ref()).arg(password).take();
+            self.command(login, Refusal::login).await?;
+        }
+        if *database != 0 {
+            let select = redis::cmd("SELECT").arg(*database).take();
+            self.command(select, Refusal::database).await?;
+        }
+        let asked = now();
+        let time = self.ask(&redis::cmd("TIME")).await?;
+        self.set_clock(asked, time)
+    }
+
+    async fn command(
+        &mut self,
+        command: Cmd,
+        refusal: fn(&Target, &ServerError) -> Refusal,
+    ) -> Result<(), Refusal> {
+        match self.ask(&command).await? {
+            Value::Okay => Ok(()),
+            Value::ServerError(error) => Err(refusal(&self.target, &error)),
+            _ => Err(self.foreign()),
+        }
+    }
+
+    /// Alone, since the crate does not say of several commands why they were not understood.
+    async fn ask(&mut self, command: &Cmd) -> Result<Value, Refusal> {
+        let answer = self.redis.send_packed_command(command).await;
+        answer.map_err(|error| Refusal::broken(&self.target, &error))
     }
 
     /// The answers to these commands, errors of Redis's among them, within `patience`. After an
@@ -123,27 +129,28 @@ impl Connection {
         patience: Duration,
     ) -> Result<Vec<Value>, Refusal> {
         commands.cmd("TIME");
-        // Rounded up, as `millis` does.
-        let asked = millis(SystemTime::now()).saturating_sub(1);
-        let mut answers = timeout(patience, self.send(&commands))
+        let count = commands.len();
+        let asked = now();
+        let mut answers = timeout(patience, self.redis.send_packed_commands(&commands, 0, count))
             .await
-            .map_err(|_| Refusal::late(&self.target))??;
-        let answered = millis(SystemTime::now());
+            .map_err(|_| Refusal::late(&self.target))?
+            .map_err(|error| Refusal::broken(&self.target, &error))?;
         match answers.pop() {
-            Some(Value::ServerError(error)) => Err(Refusal::server(&self.target, &error)),
-            Some(time) => {
-                let redis = reply::time(&time).ok_or_else(|| self.foreign())?;
-                self.clock = Clock::measured(asked, answered, redis);
+            Some(time) if answers.len() + 1 == count => {
+                self.set_clock(asked, time)?;
                 Ok(answers)
             }
-            None => Err(self.foreign()),
+            _ => Err(self.foreign()),
         }
     }
 
-    async fn send(&mut self, commands: &Pipeline) -> Result<Vec<Value>, Refusal> {
-        let sent = self.redis.send_packed_commands(commands, 0, commands.len()).await;
-        let answers = sent.map_err(|error| Refusal::broken(&self.target, &error))?;
-        if answers.len() == commands.len() { Ok(answers) } else { Err(self.foreign()) }
+    fn set_clock(&mut self, asked: u64, time: Value) -> Result<(), Refusal> {
+        if let Value::ServerError(error) = time {
+            return Err(Refusal::server(&self.target, &error));
+        }
+        let redis = reply::time(&time).ok_or_else(|| self.foreign())?;
+        self.clock = Clock::measured(asked.saturating_sub(1), now(), redis);
+        Ok(())
     }
 
     /// Redis's, as the last answer told it.
@@ -158,4 +165,33 @@ impl Connection {
     pub(super) fn foreign(&self) -> Refusal {
         Refusal::foreign(&self.target)
     }
+}
+
+/// Rounded up.
+fn now() -> u64 {
+    millis(SystemTime::now())
+}
+
+async fn secure(
+    tls: &Arc<ClientConfig>,
+    host: &str,
+    tcp: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await
+}
+
+fn reached<S>(target: &Target, stream: Result<io::Result<S>, Elapsed>) -> Result<S, Refusal> {
+    stream.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
+        let what = "cannot be reached: is it up? Check host and port, and any firewall between";
+        Refusal::io(target, what, error)
+    })
+}
+
+fn secured<S>(target: &Target, stream: Result<io::Result<S>, Elapsed>) -> Result<S, Refusal> {
+    stream.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
+        let what = "cannot be spoken to over TLS: does it want TLS, and is its certificate for \
+                    this host and from an authority known here?";
+        Refusal::io(target, what, error)
+    })
 }

@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::connection::Connection;
 use super::horizon::Horizon;
 use super::id::Id;
+use super::pace::Pace;
 use super::refusal::Refusal;
 use super::reply;
 use super::shared::Shared;
@@ -18,9 +19,6 @@ use super::unseen::{Reached, Read};
 use super::wire;
 use crate::log::millis::millis;
 use crate::log::{Cursor, Followed};
-
-/// How many entries are read at once.
-const COUNT: usize = 1_000;
 
 /// How long a read waits in Redis for an entry to come, and how much longer for its answer.
 const BLOCK_MILLIS: u64 = 1_000;
@@ -39,15 +37,28 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     /// All was read, and the next read may wait.
     is_current: bool,
+    pace: Pace,
     horizon: Horizon,
     /// `None` until all was read once.
     trim_at: Option<Instant>,
 }
 
+struct Asked {
+    after: Id,
+    count: usize,
+    read: Read,
+}
+
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let horizon = Horizon::after(Id::ZERO);
-        Self { shared, connection: None, is_current: false, horizon, trim_at: None }
+        Self {
+            shared,
+            connection: None,
+            is_current: false,
+            pace: Pace::new(),
+            horizon: Horizon::after(Id::ZERO),
+            trim_at: None,
+        }
     }
 
     pub(super) async fn follow(&mut self, mut after: Id) -> Result<Followed, Refusal> {
@@ -64,8 +75,9 @@ impl Reader {
                 self.begin_anew(after);
             }
             let read = self.shared.outbox().unseen.read();
+            let asked = Asked { after, count: self.pace.ask(), read };
             let trim_to = self.trim_to(connection.clock());
-            let commands = self.commands(after, trim_to);
+            let commands = self.commands(&asked, trim_to);
             let mut answers = connection.query(commands, PATIENCE).await?.into_iter();
             let mut next = || self.answer(answers.next().unwrap_or(Value::Nil));
 
@@ -77,7 +89,7 @@ impl Reader {
             if trim_to.is_some() {
                 self.trimmed(answers.next());
             }
-            let followed = self.told(&entries, after, read, &connection)?;
+            let followed = self.told(&entries, &asked, &connection)?;
             self.connection = Some(connection);
             return Ok(Followed { has_lost, ..followed });
         }
@@ -91,17 +103,17 @@ impl Reader {
 
     /// All in one round trip. Where the read waits, the others wait behind it, and so tell of the
     /// stream as it is after.
-    fn commands(&self, after: Id, trim_to: Option<Id>) -> Pipeline {
+    fn commands(&self, asked: &Asked, trim_to: Option<Id>) -> Pipeline {
         let key = &self.shared.target.key;
         let mut commands = Pipeline::new();
-        let read = commands.cmd("XREAD").arg("COUNT").arg(COUNT);
+        let read = commands.cmd("XREAD").arg("COUNT").arg(asked.count);
         if self.is_current {
             read.arg("BLOCK").arg(BLOCK_MILLIS);
         }
-        let after_text = after.to_string();
-        read.arg("STREAMS").arg(key).arg(&after_text);
-        if after != Id::ZERO {
-            commands.cmd("XRANGE").arg(key).arg(&after_text).arg(&after_text);
+        let after = asked.after.to_string();
+        read.arg("STREAMS").arg(key).arg(&after);
+        if asked.after != Id::ZERO {
+            commands.cmd("XRANGE").arg(key).arg(&after).arg(&after);
         }
         if let Some(id) = trim_to {
             commands.cmd("XTRIM").arg(key).arg("MINID").arg("~").arg(id.to_string());
@@ -119,15 +131,14 @@ impl Reader {
     fn told(
         &mut self,
         entries: &[Value],
-        after: Id,
-        read: Read,
+        asked: &Asked,
         connection: &Connection,
     ) -> Result<Followed, Refusal> {
         let clock = connection.clock();
         let mut events = Vec::with_capacity(entries.len());
         let mut own = Vec::new();
         let mut skipped = Skipped::default();
-        let mut last = after;
+        let mut last = asked.after;
         for value in entries {
             let (id, content) = reply::entry(value).ok_or_else(|| connection.foreign())?;
             last = id;
@@ -145,9 +156,10 @@ impl Reader {
                 }
             }
         }
-        let is_current = entries.len() < COUNT;
+        self.pace.answered(asked.count, events.len());
+        let is_current = entries.len() < asked.count;
         let reached = if is_current { Reached::End } else { Reached::Id(last) };
-        self.write_again(self.shared.outbox().found(read, own, reached));
+        self.write_again(self.shared.outbox().found(asked.read, own, reached));
         self.is_current = is_current;
         if is_current {
             self.trim_at.get_or_insert_with(Instant::now);
