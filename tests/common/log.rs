@@ -33,7 +33,7 @@ pub async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never came to pass")
 }
 
-pub async fn keep(log: &impl RevocationLog, events: Vec<Event>) {
+pub async fn keep(log: &dyn RevocationLog, events: Vec<Event>) {
     match soon(log.append(events)).await.expect("kept") {
         Kept::Durably => {}
         Kept::ForNow(_) => panic!("kept for now only"),
@@ -72,7 +72,7 @@ impl Told {
     }
 
     /// Everything that `log` has to tell at the moment after what was told.
-    pub async fn catch_up(&mut self, log: &impl RevocationLog) {
+    pub async fn catch_up(&mut self, log: &dyn RevocationLog) {
         loop {
             let followed = soon(log.follow(self.cursor.clone())).await.expect("an answer");
             let is_current = followed.is_current;
@@ -84,7 +84,7 @@ impl Told {
     }
 
     /// Follows `log` until all is as it should be, through its errors.
-    pub async fn until(&mut self, log: &impl RevocationLog, is_so: impl Fn(&Self) -> bool) {
+    pub async fn until(&mut self, log: &dyn RevocationLog, is_so: impl Fn(&Self) -> bool) {
         let follow = async {
             while !is_so(self) {
                 match log.follow(self.cursor.clone()).await {
@@ -99,10 +99,16 @@ impl Told {
     pub fn has(&self, n: usize) -> bool {
         self.expiries.contains_key(hash(n).as_bytes())
     }
+
+    /// Whether Polar is yet to be told.
+    pub fn is_pending(&self, n: usize) -> bool {
+        let hash = hash(n);
+        self.sealed.contains_key(hash.as_bytes()) && !self.delivered.contains(hash.as_bytes())
+    }
 }
 
 /// Everything that `log` says, from its beginning.
-pub async fn told(log: &impl RevocationLog) -> Told {
+pub async fn told(log: &dyn RevocationLog) -> Told {
     let mut told = Told::default();
     told.catch_up(log).await;
     told
