@@ -27,13 +27,13 @@ fn connect(url: &str) -> RedisLog {
 }
 
 fn all_texts(error: &Error) -> String {
-    let mut texts = format!("{error} {error:?}");
+    let mut texts = vec![format!("{error} {error:?}")];
     let mut source = error.source();
     while let Some(error) = source {
-        texts += &format!(" {error} {error:?}");
+        texts.push(format!("{error} {error:?}"));
         source = error.source();
     }
-    texts
+    texts.join(" ")
 }
 
 /// It can neither be followed nor appended to for good.
@@ -128,8 +128,10 @@ async fn what_is_no_redis_of_its_own_is_told_from_one_that_is() {
     refused(connect(&with_secret(&proxy.url())), "has closed the connection").await;
 }
 
-/// A server that answers as `answer` says to the bytes it is sent.
-async fn server(answer: fn(&[u8]) -> Vec<u8>) -> String {
+/// What to answer to these bytes.
+type Answer = fn(&[u8]) -> Vec<u8>;
+
+async fn server(answer: Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("redis://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
@@ -150,7 +152,7 @@ async fn server(answer: fn(&[u8]) -> Vec<u8>) -> String {
 
 #[tokio::test]
 async fn what_is_no_redis_at_all_is_told_so_and_may_repeat_the_password_without_our_doing_so() {
-    let answers: [fn(&[u8]) -> Vec<u8>; 6] = [
+    let answers: [Answer; 6] = [
         |_| b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_vec(),
         <[u8]>::to_vec,
         |_| b"$-7\r\n".to_vec(),
@@ -162,7 +164,7 @@ async fn what_is_no_redis_at_all_is_told_so_and_may_repeat_the_password_without_
         let url = server(answer).await;
         refused(connect(&with_secret(&url)), "answers, but not as Redis does").await;
     }
-    let repeats: [fn(&[u8]) -> Vec<u8>; 2] = [
+    let repeats: [Answer; 2] = [
         |_| b"-ERR unknown command 'AUTH', with args: 'a-secret-password'\r\n".to_vec(),
         |_| b"-a-secret-password a-secret-password\r\n".to_vec(),
     ];
