@@ -10,8 +10,14 @@
 //! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
 //! - `REVOCATION_JOURNAL`: a file that keeps what was revoked, and what Polar is yet to be told,
 //!   across restarts; default none
+//! - `REVOCATION_REDIS`: the URL of a Redis that does so for several demos at once, which are
+//!   replicas of one app then; default none
+//! - `REJECT_WHEN_BEHIND`: after how many seconds without Redis a request with a token is answered
+//!   503; default never
+//! - `ACCESS_TOKEN_RETENTION`: for how many seconds a revoked access token is rejected; default
+//!   864060
 
-use std::env;
+use std::env::{self, VarError};
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
@@ -29,7 +35,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
-    ClientCredentials, ErrorClass, Journal, LogoutHandle, PolarLogoutLayer, PolarServer,
+    ClientCredentials, ErrorClass, Journal, LogoutHandle, PolarLogoutLayer, PolarServer, RedisLog,
     TokenLocation, WhenRevoked,
 };
 
@@ -49,8 +55,19 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let polar = Polar::from_env().await?;
     let mut builder = PolarLogoutLayer::builder(polar.credentials()?).server(polar.server()?);
-    if let Some(path) = env::var_os("REVOCATION_JOURNAL") {
-        builder = builder.log(Journal::open(path)?);
+    builder = match (env::var_os("REVOCATION_JOURNAL"), text("REVOCATION_REDIS")?) {
+        (Some(_), Some(_)) => {
+            return Err("REVOCATION_JOURNAL and REVOCATION_REDIS are both set: choose one".into());
+        }
+        (Some(path), None) => builder.log(Journal::open(path)?),
+        (None, Some(url)) => builder.log(RedisLog::connect(&url)?),
+        (None, None) => builder,
+    };
+    if let Some(limit) = seconds("REJECT_WHEN_BEHIND")? {
+        builder = builder.reject_when_behind(limit);
+    }
+    if let Some(retention) = seconds("ACCESS_TOKEN_RETENTION")? {
+        builder = builder.access_token_retention(retention);
     }
     let logout = builder
         .logout_route(Method::POST, "/logout")
@@ -82,6 +99,22 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn text(name: &str) -> Result<Option<String>, String> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not text")),
+    }
+}
+
+fn seconds(name: &str) -> Result<Option<Duration>, String> {
+    let Some(value) = text(name)? else { return Ok(None) };
+    let seconds = value
+        .parse()
+        .map_err(|_| format!("{name} is `{value}`: give a whole number of seconds, 60 say"))?;
+    Ok(Some(Duration::from_secs(seconds)))
+}
+
 fn say(line: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -105,7 +138,8 @@ impl Polar {
                     .into(),
             );
         }
-        Ok(Self::StandIn(FakePolar::start().await?))
+        // Always for the same client, so that several demos on one Redis are replicas of one app.
+        Ok(Self::StandIn(FakePolar::start_for("polar_ci_demo", "polar_cs_demo").await?))
     }
 
     fn credentials(&self) -> Result<ClientCredentials, tower_polar_logout::Error> {
@@ -194,7 +228,12 @@ async fn health(State(app): State<App>) -> Json<serde_json::Value> {
         "attempts": counts.attempts,
         "confirmed": counts.confirmed,
         "dead_letters": counts.dead_letters,
+        "adopted": counts.adopted,
+        "skipped": counts.skipped,
+        "unsure": counts.unsure,
         "oldest_pending_seconds": health.oldest_age.map(|age| age.as_secs()),
+        "log_behind_seconds": health.log_behind.map(|time| time.as_secs()),
+        "log_held": health.log_held,
         "last_error": health.last_error.map(ErrorClass::as_str),
         "paused_seconds": health
             .paused_until

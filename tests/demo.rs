@@ -95,6 +95,13 @@ async fn bad_settings_end_in_one_clear_line() {
         (vec![("POLAR_SERVER", "sandbox")], "POLAR_SERVER is set, but"),
         (vec![id, secret, ("POLAR_SERVER", "staging")], "POLAR_SERVER: the server is none of"),
         (vec![id, secret, ("POLAR_SERVER", "http://polar.example")], "in the clear"),
+        (vec![("REVOCATION_REDIS", "localhost")], "redis://"),
+        (vec![("REVOCATION_REDIS", "http://polar_cs_hidden@localhost")], "redis://"),
+        (vec![("REVOCATION_REDIS", "redis://:polar_cs_hidden@127.0.0.1:1")], "127.0.0.1:1"),
+        (vec![("REVOCATION_REDIS", "redis://a"), ("REVOCATION_JOURNAL", "b")], "choose one"),
+        (vec![("REJECT_WHEN_BEHIND", "soon")], "a whole number of seconds"),
+        (vec![("REJECT_WHEN_BEHIND", "5")], "without a log nothing can be behind"),
+        (vec![("ACCESS_TOKEN_RETENTION", "0")], "an access token retention of zero"),
     ] {
         let output = demo::command(&environment).output().await.expect("it ends");
         let error = String::from_utf8(output.stderr).expect("text");

@@ -9,6 +9,7 @@ use common::folder::Folder;
 use common::log::{HOUR, Told, delivered, hash, keep, pending, revoked, soon, told};
 use common::redis::RedisServer;
 use futures_util::future::join_all;
+use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{Event, Journal, Kept, RedisLog, RevocationLog, SealedToken};
 
 /// Handles of one log.
@@ -41,6 +42,12 @@ async fn redis(name: &str) -> Log {
     Log { open: Box::new(open), is_shared: true, _keeper: Box::new(server) }
 }
 
+async fn memory(_: &str) -> Log {
+    let log = MemoryLog::new();
+    let open = move || Box::new(log.clone()) as Box<dyn RevocationLog>;
+    Log { open: Box::new(open), is_shared: true, _keeper: Box::new(()) }
+}
+
 macro_rules! contract {
     ($($kind:ident)*) => {
         $(mod $kind {
@@ -70,7 +77,7 @@ macro_rules! cases {
     };
 }
 
-contract!(journal redis);
+contract!(memory journal redis);
 
 async fn an_empty_log_is_current_at_once(log: Log) {
     let followed = soon(log.open().follow(None)).await.expect("an answer");

@@ -86,15 +86,15 @@ impl Builder {
             check_path(path)?;
         }
         for (name, duration) in [
-            ("deadline", self.deadline),
-            ("access token retention", self.retention.access_token),
-            ("refresh token retention", self.retention.refresh_token),
-            ("opaque retention", self.retention.opaque),
-            ("time to catch up", self.catch_up_within),
+            ("a deadline", self.deadline),
+            ("an access token retention", self.retention.access_token),
+            ("a refresh token retention", self.retention.refresh_token),
+            ("an opaque retention", self.retention.opaque),
+            ("a time to catch up", self.catch_up_within),
         ] {
             if duration.is_zero() {
                 return Err(Error::configuration(format!(
-                    "a {name} of zero does nothing; leave the default"
+                    "{name} of zero does nothing; leave the default"
                 )));
             }
         }

@@ -14,7 +14,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(super) fn of_its_own() -> Self {
         Self { id: issue("polar_ci_"), secret: issue("polar_cs_") }
     }
 

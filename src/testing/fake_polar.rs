@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::DropGuard;
 
+use super::client::Client;
 use super::fault::Fault;
 use super::seen::{ReceivedRevoke, Seen};
 use super::server;
@@ -46,9 +47,30 @@ impl FakePolar {
     ///
     /// Outside a tokio runtime whose I/O and time are enabled.
     pub async fn start() -> io::Result<Self> {
+        Self::start_with(Client::of_its_own()).await
+    }
+
+    /// Starts a server that knows this client: several stand-ins for one Polar, of replicas that
+    /// run beside one each.
+    ///
+    /// # Errors
+    ///
+    /// No loopback port can be had.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime whose I/O and time are enabled.
+    pub async fn start_for(
+        client_id: impl Into<String>,
+        client_secret: impl Into<String>,
+    ) -> io::Result<Self> {
+        Self::start_with(Client { id: client_id.into(), secret: client_secret.into() }).await
+    }
+
+    async fn start_with(client: Client) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State::new());
+        let state = Arc::new(State::new(client));
         state.spawn(server::listen(listener, Arc::clone(&state)));
         let closing = state.closing.clone().drop_guard();
         Ok(Self { address, state, _closing: closing })

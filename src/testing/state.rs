@@ -30,9 +30,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(client: Client) -> Self {
         Self {
-            client: Client::new(),
+            client,
             seen: watch::Sender::new(Seen::default()),
             closing: CancellationToken::new(),
             tokens: Mutex::new(Tokens::new()),

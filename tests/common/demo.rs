@@ -17,8 +17,16 @@ use tower_polar_logout::testing::FakePolar;
 use super::Answer;
 
 /// The demo's settings, which no test takes from its surroundings.
-const VARIABLES: [&str; 5] =
-    ["LISTEN_ADDR", "POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET", "POLAR_SERVER", "REVOCATION_JOURNAL"];
+const VARIABLES: [&str; 8] = [
+    "LISTEN_ADDR",
+    "POLAR_CLIENT_ID",
+    "POLAR_CLIENT_SECRET",
+    "POLAR_SERVER",
+    "REVOCATION_JOURNAL",
+    "REVOCATION_REDIS",
+    "REJECT_WHEN_BEHIND",
+    "ACCESS_TOKEN_RETENTION",
+];
 
 /// A demo that runs.
 pub struct Demo {

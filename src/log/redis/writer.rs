@@ -184,14 +184,19 @@ impl Writer {
 
     /// Says how long to wait before the next try.
     fn away(&mut self, refusal: &Refusal) -> Duration {
-        self.shared.outbox().away();
+        let holds_some = {
+            let mut outbox = self.shared.outbox();
+            outbox.away();
+            !outbox.is_empty()
+        };
         let reason = refusal.to_string();
         let outage = self.outage.get_or_insert_with(|| Outage {
             reason: String::new(),
             pause: FIRST_PAUSE,
             written: 0,
         });
-        if outage.reason != reason {
+        // While there is nothing to write, whoever reads says that Redis is away.
+        if holds_some && outage.reason != reason {
             warn!(%reason, "revocations cannot be written to Redis, and are held in memory");
             outage.reason = reason;
         }
