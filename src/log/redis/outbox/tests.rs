@@ -51,7 +51,7 @@ fn an_append_is_kept_once_it_is_written() {
 fn they_are_taken_in_order_and_put_back_in_front_under_new_numbers() {
     let mut outbox = Outbox::default();
     for n in 0..4 {
-        let _ = outbox.append(event(n)).expect("room");
+        drop(outbox.append(event(n)).expect("room"));
     }
     let taken = take(&mut outbox, 2);
     let numbers: Vec<_> = taken.iter().map(|(number, _)| *number).collect();
@@ -78,7 +78,7 @@ fn while_redis_is_away_all_are_kept_for_now_until_everything_held_is_written() {
     assert!(is_done(&mut before));
     assert!(!outbox.back());
     assert!(!is_done(&mut during));
-    let _ = for_now(&mut outbox.append(event(3)).expect("room"));
+    drop(for_now(&mut outbox.append(event(3)).expect("room")));
 
     for (number, parcel) in take(&mut outbox, 9) {
         outbox.written(number, parcel, id(2));
@@ -93,21 +93,21 @@ fn while_redis_is_away_all_are_kept_for_now_until_everything_held_is_written() {
 fn past_the_limit_they_are_refused_those_in_flight_counted() {
     let mut outbox = Outbox::default();
     for n in 0..LIMIT {
-        let _ = outbox.append(event(n)).expect("room");
+        drop(outbox.append(event(n)).expect("room"));
     }
     assert!(outbox.append(event(0)).is_err());
     let mut taken = take(&mut outbox, 2);
     assert!(outbox.append(event(0)).is_err());
     let (number, parcel) = taken.pop().expect("a parcel");
     outbox.written(number, parcel, id(1));
-    let _ = outbox.append(event(0)).expect("room for one");
+    drop(outbox.append(event(0)).expect("room for one"));
     assert!(outbox.append(event(0)).is_err());
 }
 
 #[test]
 fn what_redis_lost_is_written_again() {
     let mut outbox = Outbox::default();
-    let _ = outbox.append(event(1)).expect("room");
+    drop(outbox.append(event(1)).expect("room"));
     let (number, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
     outbox.written(number, parcel, id(1));
     let read = outbox.unseen.read();
