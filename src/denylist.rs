@@ -8,6 +8,7 @@ use moka::Expiry;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
+use crate::filter::Filter;
 use crate::token::TokenHash;
 
 /// No retention is longer than that, 100 years: it keeps every sum of times in range.
@@ -25,6 +26,8 @@ const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Denylist {
     cache: Cache<TokenHash, ExpiresAt, foldhash::fast::RandomState>,
+    /// Spares what is not revoked, nearly every request, the look into the cache.
+    filter: Filter,
     /// Entries in the cache, those included that have expired but are not cleaned up yet.
     len: Arc<AtomicUsize>,
     limit: usize,
@@ -48,7 +51,7 @@ impl Denylist {
                 left.fetch_sub(1, Ordering::AcqRel);
             })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { cache, len, limit }
+        Self { cache, filter: Filter::new(limit), len, limit }
     }
 
     /// When a lifetime that begins now is over.
@@ -60,7 +63,7 @@ impl Denylist {
     pub(crate) fn contains(&self, hash: &TokenHash) -> bool {
         // Not `get`: that records the use for an eviction policy we do not have, and may do
         // housekeeping.
-        self.cache.contains_key(hash)
+        self.filter.may_contain(hash.as_bytes()) && self.cache.contains_key(hash)
     }
 
     /// Revokes the hash until `expires_at` at least. Where it is revoked already, the later expiry
@@ -107,7 +110,13 @@ impl Denylist {
                 Op::Nop
             }
         });
-        if full { Err(Full) } else { Ok(()) }
+        if full {
+            return Err(Full);
+        }
+        // After the cache, and also where the cache knew it: whoever put it there may not have come
+        // to this line yet. See the filter's rule.
+        self.filter.insert(hash.as_bytes());
+        Ok(())
     }
 
     fn take_place(&self) -> bool {
@@ -135,6 +144,9 @@ impl Denylist {
     /// Frees what has expired. Can take long, so not on a request's path.
     pub(crate) fn clean_up(&self) {
         self.cache.run_pending_tasks();
+        if self.filter.is_silted() {
+            self.filter.renew(|| self.cache.iter().map(|(hash, _)| *hash.as_bytes()));
+        }
     }
 }
 
@@ -318,5 +330,36 @@ mod tests {
         assert!(*first + Duration::from_secs(60) >= DAY);
         assert!(*last > *first + SPREAD_AT_MOST * 9 / 10);
         assert!(*last <= DAY + SPREAD_AT_MOST);
+    }
+
+    /// The race: hashes expire and are revoked again for longer, while the filter is renewed over
+    /// and over from a cache that grows. Who has revoked a hash finds it revoked, at once and later.
+    #[test]
+    fn what_is_revoked_stays_so_while_others_expire_and_the_filter_is_renewed() {
+        const EACH: usize = 20_000;
+        // The filter is far too small on purpose, and so renewed all the time.
+        let denylist = Denylist { filter: Filter::new(1), ..Denylist::new(usize::MAX) };
+        let done = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for thread in 0..2 {
+                let (denylist, done) = (&denylist, &done);
+                scope.spawn(move || {
+                    for n in (0..EACH).map(|n| thread * EACH + n) {
+                        let soon = later(Duration::from_millis(u64::from(n % 3 == 0) + 1));
+                        denylist.insert(hash(n), soon).expect("room");
+                        denylist.insert(hash(n - n % 2), later(DAY)).expect("room");
+                        assert!(denylist.contains(&hash(n - n % 2)));
+                        assert!(
+                            denylist.contains(&hash(thread * EACH + (n - thread * EACH) / 4 * 2))
+                        );
+                    }
+                    done.fetch_add(1, Ordering::AcqRel);
+                });
+            }
+            while done.load(Ordering::Acquire) < 2 {
+                denylist.filter.renew(|| denylist.cache.iter().map(|(hash, _)| *hash.as_bytes()));
+            }
+        });
+        assert!((0..2 * EACH).step_by(2).all(|n| denylist.contains(&hash(n))));
     }
 }

@@ -6,6 +6,7 @@ mod csrf;
 mod delivery;
 mod denylist;
 mod error;
+mod filter;
 mod follower;
 mod freshness;
 mod future;
