@@ -12,7 +12,6 @@ use crate::handle::LogoutHandle;
 use crate::polar::PolarClientBuilder;
 use crate::policy::Policy;
 use crate::service::PolarLogout;
-use crate::tasks::Tasks;
 
 pub use self::builder::Builder;
 
@@ -43,7 +42,6 @@ pub use self::builder::Builder;
 #[derive(Clone, Debug)]
 pub struct PolarLogoutLayer {
     policy: Arc<Policy>,
-    tasks: Tasks,
 }
 
 impl PolarLogoutLayer {
@@ -53,14 +51,14 @@ impl PolarLogoutLayer {
         Builder::new(client.into())
     }
 
-    fn new(policy: Arc<Policy>, tasks: Tasks) -> Self {
-        Self { policy, tasks }
+    fn new(policy: Arc<Policy>) -> Self {
+        Self { policy }
     }
 
     /// The application's own hold on the layer: to revoke, to ask, to shut down.
     #[must_use]
     pub fn handle(&self) -> LogoutHandle {
-        LogoutHandle::new(Arc::clone(&self.policy.logout), self.tasks.clone())
+        LogoutHandle::new(Arc::clone(&self.policy.logout), self.policy.tasks.clone())
     }
 }
 
@@ -68,6 +66,6 @@ impl<S> Layer<S> for PolarLogoutLayer {
     type Service = PolarLogout<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PolarLogout::new(inner, Arc::clone(&self.policy), self.tasks.clone())
+        PolarLogout::new(inner, Arc::clone(&self.policy))
     }
 }

@@ -13,6 +13,7 @@ use crate::location::{Head, Locations};
 use crate::logout::Logout;
 use crate::response::{self, Answers};
 use crate::route::Route;
+use crate::tasks::Tasks;
 use crate::token::TokenHash;
 
 /// The configured whole: what every clone and every `.layer()` shares.
@@ -31,6 +32,8 @@ pub(crate) struct Policy {
     /// For how long requests with credentials are served without all knowledge of the log.
     pub(crate) reject_when_behind: Option<Duration>,
     pub(crate) logout: Arc<Logout>,
+    /// Where logouts run, and bodies are read.
+    pub(crate) tasks: Tasks,
 }
 
 /// What becomes of a request that carries a revoked credential.

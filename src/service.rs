@@ -12,7 +12,6 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
 use crate::policy::{Policy, Verdict};
 use crate::task::{self, Caller};
-use crate::tasks::Tasks;
 
 /// Catches logout and rejects revoked credentials in front of the service `S`.
 ///
@@ -23,12 +22,11 @@ use crate::tasks::Tasks;
 pub struct PolarLogout<S> {
     inner: S,
     policy: Arc<Policy>,
-    tasks: Tasks,
 }
 
 impl<S> PolarLogout<S> {
-    pub(crate) fn new(inner: S, policy: Arc<Policy>, tasks: Tasks) -> Self {
-        Self { inner, policy, tasks }
+    pub(crate) fn new(inner: S, policy: Arc<Policy>) -> Self {
+        Self { inner, policy }
     }
 }
 
@@ -92,7 +90,7 @@ impl<S> PolarLogout<S> {
         T: Future<Output = ()> + Send + 'static,
     {
         let (caller, next) = Caller::new();
-        self.tasks.spawn(task(Arc::clone(&self.policy), request, caller));
+        self.policy.tasks.spawn(task(Arc::clone(&self.policy), request, caller));
         // The service that was polled ready is the one to be called; its clone may not be ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);

@@ -77,8 +77,9 @@ impl Builder {
             reject_when_behind: self.reject_when_behind,
             // Last, since this starts something.
             logout: self.start(&tasks).await?,
+            tasks,
         };
-        Ok(PolarLogoutLayer::new(Arc::new(policy), tasks))
+        Ok(PolarLogoutLayer::new(Arc::new(policy)))
     }
 
     fn check(&self) -> Result<(), Error> {

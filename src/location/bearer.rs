@@ -19,7 +19,8 @@ pub(super) fn visit(
     }
     let untrimmed = rest.trim_ascii_start();
     let token = untrimmed.trim_ascii_end();
-    let is_joined = token.iter().any(|&byte| is_separator(byte));
+    // Looks at every byte, without a branch: many at a time, and hardly ever is there one.
+    let is_joined = token.iter().fold(false, |any, &byte| any | is_separator(byte));
     yield_to(Reading { value: token, is_likeliest: !is_joined })?;
     // Some parsers trim in front only, and HTTP/2 delivers white space at the end.
     if untrimmed.len() != token.len() {
@@ -46,7 +47,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn is_separator(byte: u8) -> bool {
-    is_space(byte) || byte == b','
+    matches!(byte, b' ' | b'\t' | b',')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use http::HeaderValue;
 
-use super::reading::{self, Reading, is_plain, readings};
+use super::reading::{self, Reading, are_plain, is_plain, readings};
 use crate::error::Error;
 
 /// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
@@ -171,13 +171,28 @@ fn is_attribute(text: &str) -> bool {
 
 /// One `name=value` of a `Cookie` header.
 pub(super) struct Pair<'a> {
-    name: &'a [u8],
-    value: &'a [u8],
+    text: &'a [u8],
+    /// Every parser reads the header as it is.
+    is_plain: bool,
+}
+
+/// What stands for a cookie's value.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a> {
+    text: &'a [u8],
+    is_plain: bool,
 }
 
 /// The pairs of a `Cookie` value, the same name as often as it occurs.
 pub(super) fn pairs(header: &[u8]) -> impl Iterator<Item = Pair<'_>> {
-    header.split(|&byte| byte == b';').filter_map(Pair::parse)
+    // One look at all of it is cheaper than one at each part, and most headers pass.
+    let is_plain = are_plain(header);
+    let ends = memchr::memchr_iter(b';', header).chain([header.len()]);
+    ends.scan(0, move |begin, end| {
+        let text = &header[*begin..end];
+        *begin = end + 1;
+        Some(Pair { text, is_plain })
+    })
 }
 
 /// The value without the pairs that `is_dead` says are; `None` where nothing is left.
@@ -186,14 +201,14 @@ pub(super) fn without(
     mut is_dead: impl FnMut(&Pair<'_>) -> bool,
 ) -> Option<HeaderValue> {
     let mut kept = Vec::with_capacity(value.len());
-    for raw in value.as_bytes().split(|&byte| byte == b';') {
-        if Pair::parse(raw).is_some_and(|pair| is_dead(&pair)) {
+    for pair in pairs(value.as_bytes()) {
+        if is_dead(&pair) {
             continue;
         }
         if !kept.is_empty() {
             kept.extend_from_slice(b"; ");
         }
-        kept.extend_from_slice(raw.trim_ascii());
+        kept.extend_from_slice(pair.text.trim_ascii());
     }
     if kept.is_empty() {
         return None;
@@ -205,26 +220,35 @@ pub(super) fn without(
 }
 
 impl<'a> Pair<'a> {
-    fn parse(raw: &'a [u8]) -> Option<Self> {
-        let equals = raw.iter().position(|&byte| byte == b'=')?;
-        Some(Self { name: raw[..equals].trim_ascii(), value: raw[equals + 1..].trim_ascii() })
+    /// The value, where the name, in any reading of it, is this one.
+    pub(super) fn value_of(&self, name: &str) -> Option<Value<'a>> {
+        let text = if self.is_plain {
+            // Most pairs are others, and differ from this in a letter or two: no need to take them
+            // apart. No name holds an equals sign.
+            let rest = self.text.trim_ascii_start().strip_prefix(name.as_bytes())?;
+            rest.trim_ascii_start().strip_prefix(b"=")?
+        } else {
+            let equals = memchr::memchr(b'=', self.text)?;
+            let (found, value) = (self.text[..equals].trim_ascii(), &self.text[equals + 1..]);
+            let is_named = found == name.as_bytes()
+                || (!is_plain(found)
+                    && readings(found).iter().any(|reading| reading == name.as_bytes()));
+            is_named.then_some(value)?
+        };
+        Some(Value { text: text.trim_ascii(), is_plain: self.is_plain })
     }
+}
 
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        self.name == name.as_bytes()
-            || (!is_plain(self.name)
-                && readings(self.name).iter().any(|reading| reading == name.as_bytes()))
-    }
-
+impl Value<'_> {
     /// Yields every reading of the value: as it is, trimmed, percent-decoded, without quotes.
     pub(super) fn visit(
-        &self,
+        self,
         yield_to: &mut impl FnMut(Reading<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if is_plain(self.value) {
-            return yield_to(Reading::likeliest(self.value));
+        if self.is_plain || is_plain(self.text) {
+            return yield_to(Reading::likeliest(self.text));
         }
-        reading::visit(&readings(self.value), yield_to)
+        reading::visit(&readings(self.text), yield_to)
     }
 }
 
@@ -235,8 +259,8 @@ mod tests {
     fn read(header: &[u8], name: &str) -> Vec<String> {
         let mut found = Vec::new();
         for pair in pairs(header) {
-            if pair.is_named(name) {
-                let _ = pair.visit(&mut |Reading { value, .. }| {
+            if let Some(value) = pair.value_of(name) {
+                let _ = value.visit(&mut |Reading { value, .. }| {
                     found.push(String::from_utf8_lossy(value).into_owned());
                     ControlFlow::Continue(())
                 });
@@ -273,7 +297,7 @@ mod tests {
     #[test]
     fn what_is_dead_is_cut_out_and_the_rest_stays() {
         let header = HeaderValue::from_static("a=1; t=dead;b=2; t=alive");
-        let dead = |pair: &Pair<'_>| pair.value == b"dead";
+        let dead = |pair: &Pair<'_>| pair.text.ends_with(b"dead");
         assert_eq!(without(&header, dead).expect("a header"), "a=1; b=2; t=alive");
         assert_eq!(without(&HeaderValue::from_static("t=dead"), dead), None);
     }

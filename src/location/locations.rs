@@ -109,9 +109,9 @@ impl Locations {
             for header in head.headers.get_all(COOKIE) {
                 for pair in cookie::pairs(header.as_bytes()) {
                     for cookie in &self.cookies {
-                        if pair.is_named(&cookie.name) {
+                        if let Some(value) = pair.value_of(&cookie.name) {
                             let removal = Some(&cookie.removal);
-                            pair.visit(&mut |reading| {
+                            value.visit(&mut |reading| {
                                 found(reading, cookie.kind, true, removal, &mut yield_to)
                             })?;
                         }
@@ -158,8 +158,8 @@ impl Locations {
         if !self.cookies.is_empty() {
             retain_values(&mut parts.headers, &COOKIE, |value| {
                 cookie::without(value, |pair| {
-                    self.cookies.iter().any(|cookie| pair.is_named(&cookie.name))
-                        && pair.visit(dead).is_break()
+                    let mut values = self.cookies.iter().filter_map(|it| pair.value_of(&it.name));
+                    values.any(|value| value.visit(dead).is_break())
                 })
             });
         }

@@ -24,7 +24,21 @@ impl<'a> Reading<'a> {
 
 /// Whether every parser reads the value as it is.
 pub(super) fn is_plain(value: &[u8]) -> bool {
-    value.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'"'))
+    all(value, |byte| byte != b' ' && is_plain_or_space(byte))
+}
+
+/// Whether every parser reads all the values in this as they are, once they are trimmed.
+pub(super) fn are_plain(values: &[u8]) -> bool {
+    all(values, is_plain_or_space)
+}
+
+fn is_plain_or_space(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'%' | b'"')
+}
+
+/// Looks at every byte also after the first that fails: without a branch, many at a time.
+fn all(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & holds(byte))
 }
 
 /// Every reading of a value by parsers that may or may not trim it, decode it, and take off its
