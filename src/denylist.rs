@@ -14,9 +14,12 @@ use crate::token::TokenHash;
 /// No retention is longer than that, 100 years: it keeps every sum of times in range.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// Expiries are spread over this share of what remains, and over at most this long, so that what
-/// was revoked together does not expire together: moka cleans up at 2 us an entry, in one piece.
+/// Expiries are spread over this share of what remains, or over this long for each entry there is,
+/// whichever is longer, and over at most this long; so that what was revoked together does not
+/// expire together. moka cleans up at 2 us an entry, in one piece, and who inserts meanwhile waits:
+/// this many entries a second are 50 ms apart no more than a millisecond's work.
 const SPREAD_SHARE: u32 = 10;
+const SPREAD_EACH: Duration = Duration::from_micros(100);
 const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// What is revoked.
@@ -45,7 +48,7 @@ impl Denylist {
         let len = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&len);
         let cache = Cache::builder()
-            .expire_after(PerEntry)
+            .expire_after(PerEntry { len: Arc::clone(&len) })
             // Called once for each value that leaves, replaced ones included: see `insert`.
             .eviction_listener(move |_, _, _| {
                 left.fetch_sub(1, Ordering::AcqRel);
@@ -151,7 +154,15 @@ impl Denylist {
 }
 
 /// moka keeps the old expiry on a re-insert unless told otherwise.
-struct PerEntry;
+struct PerEntry {
+    len: Arc<AtomicUsize>,
+}
+
+impl PerEntry {
+    fn remaining(&self, hash: &TokenHash, expires_at: ExpiresAt) -> Duration {
+        remaining(hash, expires_at, self.len.load(Ordering::Relaxed))
+    }
+}
 
 impl Expiry<TokenHash, ExpiresAt> for PerEntry {
     fn expire_after_create(
@@ -160,7 +171,7 @@ impl Expiry<TokenHash, ExpiresAt> for PerEntry {
         expires_at: &ExpiresAt,
         _now: Instant,
     ) -> Option<Duration> {
-        Some(remaining(hash, *expires_at))
+        Some(self.remaining(hash, *expires_at))
     }
 
     fn expire_after_update(
@@ -170,14 +181,15 @@ impl Expiry<TokenHash, ExpiresAt> for PerEntry {
         _now: Instant,
         _left: Option<Duration>,
     ) -> Option<Duration> {
-        Some(remaining(hash, *expires_at))
+        Some(self.remaining(hash, *expires_at))
     }
 }
 
-fn remaining(hash: &TokenHash, ExpiresAt(expires_at): ExpiresAt) -> Duration {
+fn remaining(hash: &TokenHash, ExpiresAt(expires_at): ExpiresAt, len: usize) -> Duration {
     let remaining = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
-    let spread = (remaining / SPREAD_SHARE).min(SPREAD_AT_MOST);
-    // Taken from the hash: the same at every insert and in every replica.
+    let for_all = SPREAD_EACH.saturating_mul(u32::try_from(len).unwrap_or(u32::MAX));
+    let spread = (remaining / SPREAD_SHARE).max(for_all).min(SPREAD_AT_MOST);
+    // Chance enough, and at hand.
     let [a, b, ..] = *hash.as_bytes();
     remaining + spread * u32::from(u16::from_be_bytes([a, b])) / u32::from(u16::MAX)
 }
@@ -323,13 +335,24 @@ mod tests {
     #[test]
     fn expiries_are_spread_and_only_to_the_later_side() {
         let expires_at = ExpiresAt(later(DAY));
-        let spread: Vec<_> = (0..1000).map(|n| remaining(&hash(n), expires_at)).collect();
+        let spread: Vec<_> = (0..1000).map(|n| remaining(&hash(n), expires_at, 0)).collect();
         let (first, last) =
             (spread.iter().min().expect("some"), spread.iter().max().expect("some"));
         // A minute for a test that is held up.
         assert!(*first + Duration::from_secs(60) >= DAY);
         assert!(*last > *first + SPREAD_AT_MOST * 9 / 10);
         assert!(*last <= DAY + SPREAD_AT_MOST);
+    }
+
+    #[test]
+    fn of_a_million_that_are_to_expire_at_once_a_few_do_in_any_twentieth_of_a_second() {
+        let expires_at = ExpiresAt(later(Duration::ZERO));
+        let mut at = vec![0_usize; 100 * 20 + 1];
+        for n in 0..1_000_000 {
+            at[remaining(&hash(n), expires_at, 1_000_000).as_millis() as usize / 50] += 1;
+        }
+        let most = at.into_iter().max().expect("some");
+        assert!((500..1000).contains(&most), "{most}");
     }
 
     /// The race: hashes expire and are revoked again for longer, while the filter is renewed over

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use tokio::sync::Mutex;
-use tokio::time::{Interval, MissedTickBehavior, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -27,7 +27,11 @@ use crate::route::{Route, check_path};
 use crate::seal::Sealer;
 use crate::tasks::Tasks;
 
+/// How often what has expired is cleaned up. It goes in one piece, and who revokes meanwhile waits:
+/// where there is much, often, so that a piece is small.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(1);
+const CLEAN_UP_MUCH_EVERY: Duration = Duration::from_millis(50);
+const MUCH: usize = 500;
 
 impl Builder {
     /// Checks everything, reads the log, and starts what the layer needs in the background, on the
@@ -171,7 +175,7 @@ impl Builder {
                 follow.await;
             });
         }
-        tasks.spawn_background(clean_up(Arc::downgrade(&logout.denylist), ticks()));
+        tasks.spawn_background(clean_up(Arc::downgrade(&logout.denylist)));
         Ok(logout)
     }
 }
@@ -195,19 +199,21 @@ async fn catch_up(follower: &mut Follower, limit: Duration, logout: &Logout) -> 
     Ok(())
 }
 
-fn ticks() -> Interval {
-    let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
 /// Cleans up for as long as somebody holds the denylist.
-async fn clean_up(denylist: Weak<Denylist>, mut ticks: Interval) {
-    loop {
-        ticks.tick().await;
-        let Some(denylist) = denylist.upgrade() else { return };
-        // Where many expire together this takes long: on a thread where it holds nobody up.
-        let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
+fn clean_up(denylist: Weak<Denylist>) -> impl Future<Output = ()> {
+    // Not in the task: a runtime without a timer is to be noticed at once.
+    let mut pause = sleep(CLEAN_UP_EVERY);
+    async move {
+        loop {
+            pause.await;
+            let Some(denylist) = denylist.upgrade() else { return };
+            pause = sleep(match denylist.len() {
+                ..MUCH => CLEAN_UP_EVERY,
+                MUCH.. => CLEAN_UP_MUCH_EVERY,
+            });
+            // On a thread where it holds nobody up.
+            let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
+        }
     }
 }
 
