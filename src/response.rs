@@ -24,6 +24,14 @@ const RETRY_FULL: HeaderValue = HeaderValue::from_static("60");
 /// Polar's hiccups, and ours, are over in seconds.
 const RETRY_PENDING: HeaderValue = HeaderValue::from_static("5");
 
+/// An error as RFC 6749, section 5.2, writes it, and as Polar does. The texts are our own, with
+/// nothing in them to escape.
+macro_rules! problem {
+    ($error:literal, $description:literal) => {
+        concat!(r#"{"error":""#, $error, r#"","error_description":""#, $description, r#""}"#)
+    };
+}
+
 /// What the browser is told to forget, with `Clear-Site-Data`.
 ///
 /// There is no `"cache"`: clearing it can take a browser minutes.
@@ -128,25 +136,26 @@ impl fmt::Debug for Answers {
 pub(crate) fn cross_site() -> Response<Bytes> {
     problem(
         StatusCode::FORBIDDEN,
-        "access_denied",
-        "This logout came from another site. Nothing was revoked.",
+        problem!("access_denied", "This logout came from another site. Nothing was revoked."),
     )
 }
 
 pub(crate) fn body_too_large() -> Response<Bytes> {
-    problem(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "The body is too large.")
+    problem(StatusCode::PAYLOAD_TOO_LARGE, problem!("invalid_request", "The body is too large."))
 }
 
 pub(crate) fn body_broken() -> Response<Bytes> {
-    problem(StatusCode::BAD_REQUEST, "invalid_request", "The body could not be read.")
+    problem(StatusCode::BAD_REQUEST, problem!("invalid_request", "The body could not be read."))
 }
 
 /// Nobody holds that many: it is a flood in one request.
 pub(crate) fn too_many_credentials() -> Response<Bytes> {
     problem(
         StatusCode::BAD_REQUEST,
-        "invalid_request",
-        "The request carries too many credentials. Nothing was revoked.",
+        problem!(
+            "invalid_request",
+            "The request carries too many credentials. Nothing was revoked."
+        ),
     )
 }
 
@@ -154,55 +163,75 @@ pub(crate) fn too_many_credentials() -> Response<Bytes> {
 pub(crate) fn body_encoded() -> Response<Bytes> {
     problem(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "invalid_request",
-        "The body must come without a Content-Encoding.",
+        problem!("invalid_request", "The body must come without a Content-Encoding."),
     )
 }
 
 /// The task that was to answer is gone: the runtime shuts down, or a body panicked.
 pub(crate) fn lost() -> Response<Bytes> {
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "The request could not be finished.")
+    problem(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        problem!("server_error", "The request could not be finished."),
+    )
 }
 
 fn invalid_token() -> Response<Bytes> {
-    let mut response = problem(StatusCode::UNAUTHORIZED, "invalid_token", "The token was revoked.");
+    let mut response =
+        problem(StatusCode::UNAUTHORIZED, problem!("invalid_token", "The token was revoked."));
     response.headers_mut().insert(WWW_AUTHENTICATE, INVALID_TOKEN);
     response
 }
 
 /// What other replicas have revoked is not known here for too long.
 pub(crate) fn unsure() -> Response<Bytes> {
-    try_again(RETRY_PENDING, "Whether the token was revoked is not known at the moment.")
+    try_again(
+        RETRY_PENDING,
+        problem!("temporarily_unavailable", "Whether the token was revoked is not known now."),
+    )
 }
 
 fn unavailable(outcome: LogoutOutcome) -> Response<Bytes> {
-    let (retry_after, description) = match outcome {
-        LogoutOutcome::Full => {
-            (RETRY_FULL, "There is no room for one more revocation. The token may be accepted.")
-        }
-        LogoutOutcome::Busy => {
-            (RETRY_FULL, "The token is rejected here, but too many wait to be revoked.")
-        }
-        LogoutOutcome::Unrecorded => {
-            (RETRY_PENDING, "The token is rejected here, but that could not be recorded.")
-        }
-        _ => (RETRY_PENDING, "The token is rejected here, but its revocation is not confirmed."),
+    let (retry_after, body) = match outcome {
+        LogoutOutcome::Full => (
+            RETRY_FULL,
+            problem!(
+                "temporarily_unavailable",
+                "There is no room for one more revocation. The token may be accepted."
+            ),
+        ),
+        LogoutOutcome::Busy => (
+            RETRY_FULL,
+            problem!(
+                "temporarily_unavailable",
+                "The token is rejected here, but too many wait to be revoked."
+            ),
+        ),
+        LogoutOutcome::Unrecorded => (
+            RETRY_PENDING,
+            problem!(
+                "temporarily_unavailable",
+                "The token is rejected here, but that could not be recorded."
+            ),
+        ),
+        _ => (
+            RETRY_PENDING,
+            problem!(
+                "temporarily_unavailable",
+                "The token is rejected here, but its revocation is not confirmed."
+            ),
+        ),
     };
-    try_again(retry_after, description)
+    try_again(retry_after, body)
 }
 
-fn try_again(retry_after: HeaderValue, description: &str) -> Response<Bytes> {
-    let mut response =
-        problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
+fn try_again(retry_after: HeaderValue, body: &'static str) -> Response<Bytes> {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, body);
     response.headers_mut().insert(RETRY_AFTER, retry_after);
     response
 }
 
-/// An error as RFC 6749, section 5.2, writes it, and as Polar does. The texts are our own, with
-/// nothing in them to escape.
-fn problem(status: StatusCode, error: &str, description: &str) -> Response<Bytes> {
-    let body = format!(r#"{{"error":"{error}","error_description":"{description}"}}"#);
-    let mut response = Response::new(Bytes::from(body));
+fn problem(status: StatusCode, body: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(body.as_bytes()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
