@@ -27,7 +27,8 @@ pub struct Counts {
     pub confirmed: u64,
     /// Tokens that will never reach Polar: see [`DeadLetter`](crate::DeadLetter).
     pub dead_letters: u64,
-    /// Tokens that another replica had accepted and not delivered, and that this one took over.
+    /// Tokens that another process had accepted and not delivered, and that this one took over:
+    /// another replica, or this one's predecessor.
     pub adopted: u64,
     /// Entries of the log that could not be read, and were passed over.
     pub skipped: u64,

@@ -140,7 +140,11 @@ impl Delivery {
     pub(crate) fn adopt(&self, hash: TokenHash, token: Token) -> bool {
         let is_new = self.shared.queue().adopt(Instant::now(), hash, token);
         self.shared.report_pending();
-        is_new
+        // Or the log would hold it open for ever.
+        is_new.unwrap_or_else(|_| {
+            self.shared.note_delivered(hash);
+            false
+        })
     }
 
     /// Another process has delivered it: there is nothing left to do here.

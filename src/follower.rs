@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -18,6 +19,8 @@ use crate::delivery::DeadLetter;
 use crate::error::Error;
 use crate::log::{Cursor, Event, Followed, RevocationLog};
 use crate::logout::Logout;
+use crate::recorder::Recorder;
+use crate::tasks::Tasks;
 use crate::token::TokenHash;
 
 /// How many revocations are taken in without leaving the runtime's own threads: at 2 us each, what
@@ -32,6 +35,9 @@ pub(crate) struct Follower {
     log: Arc<dyn RevocationLog>,
     /// Weak, so that whoever drops the last layer ends this too.
     logout: Weak<Logout>,
+    tasks: Tasks,
+    /// Told when another secret is known.
+    exchanged: Arc<Notify>,
     cursor: Option<Cursor>,
     orphans: Orphans,
     /// Until then nothing is missing.
@@ -43,13 +49,15 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(log: Arc<dyn RevocationLog>, logout: &Arc<Logout>) -> Self {
+    pub(crate) fn new(log: Arc<dyn RevocationLog>, logout: &Arc<Logout>, tasks: Tasks) -> Self {
         let current_at = Instant::now();
         logout.freshness.fell_behind(current_at);
         Self {
             orphans: Orphans::new(log.adopt_after()),
             log,
             logout: Arc::downgrade(logout),
+            tasks,
+            exchanged: logout.recorder.as_ref().map(Recorder::exchanged).unwrap_or_default(),
             cursor: None,
             current_at,
             failures: 0,
@@ -84,6 +92,8 @@ impl Follower {
     /// Follows the log until the layer is dropped.
     pub(crate) async fn run(mut self) {
         loop {
+            // A log that never waits must not keep others from their turn.
+            yield_now().await;
             let log = Arc::clone(&self.log);
             let mut following = pin!(log.follow(self.cursor.clone()));
             let followed = loop {
@@ -92,6 +102,9 @@ impl Follower {
                     biased;
                     followed = &mut following => break followed,
                     () = due(next_orphan) => self.adopt(),
+                    () = self.exchanged.notified() => {
+                        self.orphans.retry_unreadable(Instant::now());
+                    }
                 }
             };
             match followed {
@@ -125,7 +138,8 @@ impl Follower {
             warn!(
                 "the revocation log has lost what it held; appending again what this process knows"
             );
-            self.again = Some(AppendAgain::start(&self.log, &logout, self.orphans.sealed()));
+            let sealed = self.orphans.sealed();
+            self.again = Some(AppendAgain::start(&self.log, &logout, &self.tasks, sealed));
         }
         logout.counters.skipped.add(followed.skipped);
         self.cursor = Some(followed.cursor);
@@ -148,6 +162,7 @@ impl Follower {
                 }
             }
         }
+        self.again.take_if(|again| again.is_finished());
         if let Some(again) = &self.again {
             again.seen(&revoked);
         }

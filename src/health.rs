@@ -20,8 +20,9 @@ pub struct Health {
     /// Until when nothing is sent, where delivery is paused.
     pub paused_until: Option<SystemTime>,
     /// For how long the log has not been followed to its end: the link to it is down, or there is
-    /// much to read. What other replicas revoked meanwhile is not known here. `None` where all is
-    /// known, or there is no log.
+    /// much to read. What other replicas revoked meanwhile is not known here. `None` where all that
+    /// the log says is known (a log that was just emptied says little until other replicas have
+    /// appended again what they know), or there is no log.
     pub log_behind: Option<Duration>,
     /// What was accepted here while the log was away, and is on its way into it: so many appends.
     pub log_held: usize,

@@ -90,7 +90,7 @@ pub trait RevocationLog: Send + Sync + 'static {
 
     /// What the log says after this cursor, or from its beginning: each revocation that has not
     /// expired, and each that is not delivered, in as many steps as the log likes. Once all was
-    /// told it waits for what others append, if they can. One call at a time; a call may be dropped
+    /// told it stays pending until others append something, for ever if they cannot. One call at a time; a call may be dropped
     /// and made again with the same cursor.
     ///
     /// # Errors
@@ -123,8 +123,8 @@ pub struct Followed {
     /// There is nothing more to tell at the moment.
     pub is_current: bool,
     /// The log no longer holds what it held before the cursor: it was emptied, or replaced by an
-    /// older copy of itself. `events` begin anew, and whoever follows it appends again what he
-    /// knows.
+    /// older copy of itself; or what it holds expires too early. Whoever follows it appends again
+    /// what he knows.
     pub has_lost: bool,
     /// Entries that could not be read, and were passed over.
     pub skipped: u64,

@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, request};
 use tracing::debug;
 
 use crate::csrf::Csrf;
-use crate::location::{Head, Locations};
+use crate::location::{Found, Head, Locations};
 use crate::logout::Logout;
 use crate::response::{self, Answers};
 use crate::route::Route;
@@ -55,8 +55,16 @@ pub(crate) enum Verdict {
     Pass,
     /// Goes on without the credentials that stop it.
     PassAnonymous,
-    TurnAway,
+    TurnAway(Stop),
     Logout,
+}
+
+/// Why a request with a credential goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Revoked,
+    /// It may be revoked, and nobody here knows.
+    Unsure,
 }
 
 impl Policy {
@@ -65,24 +73,32 @@ impl Policy {
         if self.logout_routes.iter().any(|route| route.matches(head.method, head.uri)) {
             return Verdict::Logout;
         }
-        let found = self.locations.visit_head(head, |found| self.check(found.value));
-        match found {
-            ControlFlow::Continue(()) => Verdict::Pass,
-            ControlFlow::Break(()) => match self.when_revoked(head.uri.path()) {
-                WhenRevoked::Reject => Verdict::TurnAway,
-                WhenRevoked::Anonymous => Verdict::PassAnonymous,
-            },
+        let mut stop = None;
+        let _ = self.locations.visit_head(head, |found| self.check(found.value, &mut stop));
+        let Some(stop) = stop else { return Verdict::Pass };
+        match self.when_revoked(head.uri.path()) {
+            WhenRevoked::Reject => Verdict::TurnAway(stop),
+            WhenRevoked::Anonymous => Verdict::PassAnonymous,
         }
+    }
+
+    /// The same for a body.
+    pub(crate) fn stop_body(&self, head: Head<'_>, body: &[u8]) -> Option<Stop> {
+        let mut stop = None;
+        let check = |found: Found<'_>| self.check(found.value, &mut stop);
+        let _ = self.locations.visit_body(head, body, check);
+        stop
     }
 
     pub(crate) fn is_revoked(&self, value: &[u8]) -> bool {
         self.logout.denylist.contains(&TokenHash::of(value))
     }
 
-    /// Whether a request with this credential goes no further: it is revoked, or may be and nobody
-    /// here knows.
-    pub(crate) fn is_stopped(&self, value: &[u8]) -> bool {
-        self.is_revoked(value) || self.is_unsure()
+    pub(crate) fn stop(&self, value: &[u8]) -> Option<Stop> {
+        if self.is_revoked(value) {
+            return Some(Stop::Revoked);
+        }
+        self.is_unsure().then_some(Stop::Unsure)
     }
 
     fn is_unsure(&self) -> bool {
@@ -90,8 +106,9 @@ impl Policy {
         self.reject_when_behind.is_some_and(too_long)
     }
 
-    pub(crate) fn check(&self, value: &[u8]) -> ControlFlow<()> {
-        if self.is_stopped(value) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    fn check(&self, value: &[u8], stop: &mut Option<Stop>) -> ControlFlow<()> {
+        *stop = self.stop(value);
+        if stop.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     pub(crate) fn when_revoked(&self, path: &str) -> WhenRevoked {
@@ -103,24 +120,24 @@ impl Policy {
         self.body_routes.iter().any(|route| route.matches(head.method, head.uri))
     }
 
-    /// The 401, with the removal of every cookie that a revoked credential came in; or the 503,
-    /// where nobody here knows whether it is revoked.
-    pub(crate) fn turn_away(&self, request: &request::Parts) -> Response<Bytes> {
-        let mut is_revoked = false;
-        let mut removals: Vec<HeaderValue> = Vec::new();
-        let _ = self.locations.visit_head(request.into(), |found| {
-            if self.is_revoked(found.value) {
-                is_revoked = true;
-                removals.extend(found.cookie_removal.filter(|it| !removals.contains(it)).cloned());
-            }
-            ControlFlow::Continue(())
-        });
-        if !is_revoked && self.is_unsure() {
+    /// The 401, with the removal of every cookie that a revoked credential came in; or the 503.
+    pub(crate) fn turn_away(&self, request: &request::Parts, why: Stop) -> Response<Bytes> {
+        if why == Stop::Unsure {
             self.logout.counters.unsure.increment();
             return response::unsure();
         }
         self.logout.counters.rejected.increment();
         debug!("a request with a revoked credential was rejected");
+        let mut removals: Vec<HeaderValue> = Vec::new();
+        let _ = self.locations.visit_head(request.into(), |found| {
+            if let Some(removal) = found.cookie_removal
+                && !removals.contains(removal)
+                && self.is_revoked(found.value)
+            {
+                removals.push(removal.clone());
+            }
+            ControlFlow::Continue(())
+        });
         self.answers.rejected(request, removals)
     }
 }

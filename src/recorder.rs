@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
 use tracing::error;
 
 use crate::error::Error;
@@ -20,6 +21,8 @@ pub(crate) struct Recorder {
     tasks: Tasks,
     /// Cloned for every append that waits for the log.
     held: Arc<()>,
+    /// Told when there is a new sealer.
+    exchanged: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -59,7 +62,7 @@ pub(crate) enum Recorded {
 impl Recorder {
     pub(crate) fn new(log: Arc<dyn RevocationLog>, sealer: Sealer, tasks: Tasks) -> Self {
         let sealer = RwLock::new(CurrentSealer { sealer, exchanges: 0 });
-        Self { log, sealer, tasks, held: Arc::default() }
+        Self { log, sealer, tasks, held: Arc::default(), exchanged: Arc::default() }
     }
 
     /// Keeps these revocations, each with its token sealed where there is one to send.
@@ -88,7 +91,8 @@ impl Recorder {
             Kept::Durably => return Recorded::Durably,
             Kept::ForNow(later) => later,
         };
-        let held = Arc::clone(&self.held);
+        // The log too: it goes on for as long as somebody holds it.
+        let held = (Arc::clone(&self.held), Arc::clone(&self.log));
         // Not in the background: a shutdown waits for it.
         self.tasks.spawn(async move {
             if let Err(error) = later.await {
@@ -121,8 +125,16 @@ impl Recorder {
     /// Seals with this from now on.
     pub(crate) fn set_sealer(&self, sealer: Sealer) {
         let mut current = self.sealer.write().unwrap_or_else(PoisonError::into_inner);
-        current.sealer = sealer;
+        let former = std::mem::replace(&mut current.sealer, sealer);
+        current.sealer.opens_too(former);
         current.exchanges += 1;
+        drop(current);
+        self.exchanged.notify_one();
+    }
+
+    /// Tells one who waits that what could not be opened before may be by now.
+    pub(crate) fn exchanged(&self) -> Arc<Notify> {
+        Arc::clone(&self.exchanged)
     }
 }
 

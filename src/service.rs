@@ -10,7 +10,7 @@ use tower::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
-use crate::policy::{Policy, Verdict};
+use crate::policy::{Policy, Stop, Verdict};
 use crate::task::{self, Caller};
 
 /// Catches logout and rejects revoked credentials in front of the service `S`.
@@ -50,15 +50,10 @@ where
                 request = self.anonymous(request);
                 // Should anything have resisted: better a 401 than a way around.
                 if !matches!(self.policy.verdict((&request).into()), Verdict::Pass) {
-                    return ResponseFuture::answered(
-                        self.policy.turn_away(&request.into_parts().0),
-                    );
+                    return self.turned_away(request, Stop::Revoked);
                 }
             }
-            Verdict::TurnAway => {
-                let (parts, _) = request.into_parts();
-                return ResponseFuture::answered(self.policy.turn_away(&parts));
-            }
+            Verdict::TurnAway(why) => return self.turned_away(request, why),
             Verdict::Logout => {
                 let calls_app = self.policy.then_call_app;
                 return self.in_a_task(request, calls_app, task::log_out);
@@ -74,8 +69,16 @@ where
 impl<S> PolarLogout<S> {
     fn anonymous<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
-        self.policy.locations.strip_head(&mut parts, |value| self.policy.is_stopped(value));
+        self.policy.locations.strip_head(&mut parts, |value| self.policy.stop(value).is_some());
         Request::from_parts(parts, body)
+    }
+
+    fn turned_away<B>(&self, request: Request<B>, why: Stop) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let (parts, _) = request.into_parts();
+        ResponseFuture::answered(self.policy.turn_away(&parts, why))
     }
 
     /// Gives the request to a task, whose answer, or whose call of the inner service, is waited for.

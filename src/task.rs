@@ -75,17 +75,14 @@ where
         Ok(body) => body,
         Err(answer) => return caller.tell(Next::Answer(answer)),
     };
-    let is_stopped = |parts: &request::Parts, body: &ReadBody| {
-        let check = |found: Found<'_>| policy.check(found.value);
-        policy.locations.visit_body(parts.into(), &body.data, check).is_break()
-    };
-    if is_stopped(&parts, &body) && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
+    if policy.stop_body((&parts).into(), &body.data).is_some()
+        && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
     {
         make_anonymous(&policy, &mut parts, &mut body);
     }
     // Also what could not be taken out, because the body is no plain form or object.
-    if is_stopped(&parts, &body) {
-        return caller.tell(Next::Answer(policy.turn_away(&parts)));
+    if let Some(why) = policy.stop_body((&parts).into(), &body.data) {
+        return caller.tell(Next::Answer(policy.turn_away(&parts, why)));
     }
     caller.tell(Next::Call(Request::from_parts(parts, RequestBody::replayed(body))));
 }
@@ -198,8 +195,9 @@ where
 }
 
 fn make_anonymous(policy: &Policy, parts: &mut request::Parts, body: &mut ReadBody) {
-    policy.locations.strip_head(parts, |value| policy.is_stopped(value));
-    if let Some(kept) = policy.locations.strip_body(&body.data, |value| policy.is_stopped(value)) {
+    let is_dead = |value: &[u8]| policy.stop(value).is_some();
+    policy.locations.strip_head(parts, is_dead);
+    if let Some(kept) = policy.locations.strip_body(&body.data, is_dead) {
         body.data = kept;
         if parts.headers.contains_key(CONTENT_LENGTH) {
             parts.headers.insert(CONTENT_LENGTH, body.data.len().into());

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::{Error, ErrorKind};
 
@@ -30,6 +30,14 @@ impl Tasks {
     /// Runs to its end, whoever waits or does not: a shutdown waits for it.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn_on(work, &self.runtime);
+    }
+
+    /// The same, unless the handle is dropped before.
+    pub(crate) fn spawn_abortable(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(self.tracker.spawn_on(work, &self.runtime))
     }
 
     /// Runs until it ends by itself; a shutdown does not wait for it.

@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("task", &["body", "location", "policy", "response"]),
     ("policy", &["csrf", "location", "logout", "response", "route", "tasks"]),
     ("response", &["logout"]),
-    ("follower", &["delivery", "denylist", "log", "logout"]),
+    ("follower", &["delivery", "denylist", "log", "logout", "recorder", "tasks"]),
     ("logout", &["counts", "delivery", "denylist", "freshness", "polar", "recorder", "seal"]),
     ("csrf", &["location"]),
     ("recorder", &["log", "seal", "tasks"]),

@@ -219,13 +219,21 @@ impl Queue {
 
     /// Takes in what a log says that nobody has delivered, whatever the limit: it was accepted
     /// once. Says whether that was news.
-    pub(super) fn adopt(&mut self, now: Instant, hash: TokenHash, token: Token) -> bool {
-        if self.entries.contains_key(&hash) || self.confirmed.contains(&hash) {
-            return false;
+    pub(super) fn adopt(
+        &mut self,
+        now: Instant,
+        hash: TokenHash,
+        token: Token,
+    ) -> Result<bool, NotTaken> {
+        if self.entries.contains_key(&hash) {
+            return Ok(false);
+        }
+        if self.confirmed.contains(&hash) {
+            return Err(NotTaken::Confirmed);
         }
         self.insert(now, hash, token, None, Vec::new(), true);
         self.release(&hash);
-        true
+        Ok(true)
     }
 
     /// Lets go of a token that another process has delivered. One that is held goes on, since the

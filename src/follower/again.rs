@@ -1,6 +1,6 @@
 //! Appends again what a log has lost.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -11,18 +11,22 @@ use tracing::{error, info};
 use crate::denylist::Denylist;
 use crate::log::{Event, Kept, RevocationLog, SealedToken};
 use crate::logout::Logout;
+use crate::tasks::Tasks;
 use crate::token::TokenHash;
 
 /// How many events are appended together.
 const TOGETHER: usize = 1000;
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// What was appended by whomever since the loss, each with its latest expiry.
+type Seen = Arc<Mutex<HashMap<TokenHash, SystemTime>>>;
+
 /// Appends everything that this process knows, in a task that ends when this is dropped.
 ///
 /// Every replica does so at the same time, each in an order of its own, and leaves out what it has
 /// seen another append meanwhile.
 pub(super) struct AppendAgain {
-    seen: Arc<Mutex<HashSet<TokenHash>>>,
+    seen: Seen,
     task: AbortOnDropHandle<()>,
 }
 
@@ -30,7 +34,8 @@ impl AppendAgain {
     /// `sealed` is what others were to deliver; what this process delivers is added.
     pub(super) fn start(
         log: &Arc<dyn RevocationLog>,
-        logout: &Arc<Logout>,
+        logout: &Logout,
+        tasks: &Tasks,
         mut sealed: HashMap<TokenHash, SealedToken>,
     ) -> Self {
         if let Some(recorder) = &logout.recorder {
@@ -39,19 +44,24 @@ impl AppendAgain {
                 pending.filter_map(|(hash, token)| Some((hash, recorder.seal(&hash, &token)?))),
             );
         }
-        let seen = Arc::default();
+        let seen = Seen::default();
         let (log, denylist) = (Arc::clone(log), Arc::clone(&logout.denylist));
         let task = append_all(log, denylist, sealed, Arc::clone(&seen));
-        Self { seen, task: AbortOnDropHandle::new(tokio::spawn(task)) }
+        // A shutdown waits for it.
+        Self { seen, task: tasks.spawn_abortable(task) }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// What the log holds again.
     pub(super) fn seen(&self, revoked: &[(TokenHash, SystemTime)]) {
-        if self.task.is_finished() {
-            return;
-        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.extend(revoked.iter().map(|(hash, _)| *hash));
+        for (hash, expires_at) in revoked {
+            let known = seen.entry(*hash).or_insert(*expires_at);
+            *known = (*known).max(*expires_at);
+        }
     }
 }
 
@@ -59,7 +69,7 @@ async fn append_all(
     log: Arc<dyn RevocationLog>,
     denylist: Arc<Denylist>,
     sealed: HashMap<TokenHash, SealedToken>,
-    seen: Arc<Mutex<HashSet<TokenHash>>>,
+    seen: Seen,
 ) {
     // Walks through a million entries: not on a thread that serves requests.
     let Ok(events) = tokio::task::spawn_blocking(move || events(&denylist, sealed)).await else {
@@ -91,9 +101,11 @@ fn events(denylist: &Denylist, mut sealed: HashMap<TokenHash, SealedToken>) -> V
 }
 
 /// Who has appended a hash again may not have known its token.
-fn is_missing(event: &Event, seen: &HashSet<TokenHash>) -> bool {
+fn is_missing(event: &Event, seen: &HashMap<TokenHash, SystemTime>) -> bool {
     match event {
-        Event::Revoked { hash, sealed: None, .. } => !seen.contains(hash),
+        Event::Revoked { hash, expires_at, sealed: None } => {
+            seen.get(hash).is_none_or(|known| known < expires_at)
+        }
         _ => true,
     }
 }

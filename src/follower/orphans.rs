@@ -8,6 +8,9 @@ use tokio::time::Instant;
 use crate::log::SealedToken;
 use crate::token::TokenHash;
 
+/// Longer is for ever, and keeps every sum of times in range.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// What somebody has appended sealed, and nobody has delivered yet. Each waits for a while, and by
 /// chance for up to half as long again, so that of several processes one comes first.
 pub(super) struct Orphans {
@@ -28,6 +31,7 @@ struct Orphan {
 
 impl Orphans {
     pub(super) fn new(adopt_after: Duration) -> Self {
+        let adopt_after = adopt_after.min(LONGEST);
         Self { adopt_after, known: HashMap::new(), due: BTreeMap::new(), next: 0 }
     }
 
@@ -71,6 +75,18 @@ impl Orphans {
     /// Keeps one that was sealed under another secret: for whoever knows that secret.
     pub(super) fn keep_unreadable(&mut self, hash: TokenHash, sealed: SealedToken) {
         self.known.insert(hash, Orphan { sealed, due: None });
+    }
+
+    /// Another secret is known: what could not be read is due at once.
+    pub(super) fn retry_unreadable(&mut self, now: Instant) {
+        for (hash, orphan) in &mut self.known {
+            if orphan.due.is_none() {
+                let due = (now, self.next);
+                self.next += 1;
+                self.due.insert(due, *hash);
+                orphan.due = Some(due);
+            }
+        }
     }
 
     pub(super) fn sealed(&self) -> HashMap<TokenHash, SealedToken> {

@@ -163,7 +163,7 @@ impl Builder {
         });
         if let Some(log) = self.log {
             log.assign(&client_id)?;
-            let mut follower = Follower::new(log, &logout);
+            let mut follower = Follower::new(log, &logout, tasks.clone());
             if let Err(error) = catch_up(&mut follower, self.catch_up_within, &logout).await {
                 if !self.start_behind || error.is_configuration() {
                     return Err(error);

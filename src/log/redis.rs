@@ -42,7 +42,8 @@ use crate::tls;
 /// another delivers.
 ///
 /// Redis 6.2 or newer, or Valkey. Give the URL of the primary: neither Sentinel nor Redis Cluster
-/// is supported. A clone is another handle of the same log, and one log belongs to one layer.
+/// is supported. A clone is another handle of the same log, and one log belongs to one layer, also
+/// where building that layer failed: connect another to try again.
 ///
 /// # Where Redis is away
 ///

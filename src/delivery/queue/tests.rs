@@ -208,9 +208,9 @@ fn an_answer_nobody_asked_for_changes_nothing() {
 fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_limit() {
     let mut queue = Queue::new(1, 1, false);
     let token = Token::parse("t").expect("a token");
-    queue.adopt(Instant::now(), hash("a"), token.clone());
-    queue.adopt(Instant::now(), hash("a"), token.clone());
-    queue.adopt(Instant::now(), hash("b"), token.clone());
+    queue.adopt(Instant::now(), hash("a"), token.clone()).expect("room");
+    queue.adopt(Instant::now(), hash("a"), token.clone()).expect("room");
+    queue.adopt(Instant::now(), hash("b"), token.clone()).expect("room");
     assert_eq!(queue.len(), 2);
     let (waiter, _delivered) = oneshot::channel();
     let refused = queue.hold(Instant::now(), hash("c"), token.clone(), None, waiter);

@@ -9,7 +9,6 @@ use redb::{Database, ReadableDatabase};
 
 use super::create::create;
 use super::database;
-
 use super::newest;
 use super::preview::Preview;
 use super::refusal::Refusal;

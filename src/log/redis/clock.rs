@@ -2,6 +2,9 @@
 
 use crate::log::millis::LATEST;
 
+/// In milliseconds.
+const STEP: i64 = 1_000;
+
 /// By how many milliseconds Redis's clock is ahead of ours, between which two bounds.
 ///
 /// Expiries are stored in Redis's clock, so that replicas whose clocks differ agree on them. Each
@@ -16,6 +19,17 @@ impl Clock {
     /// Redis said that it is `redis`, some time between `asked` and `answered` of ours.
     pub(super) fn measured(asked: u64, answered: u64, redis: u64) -> Self {
         Self { least: signed(redis) - signed(answered), most: signed(redis) + 1 - signed(asked) }
+    }
+
+    /// Redis's clock was set forward since `earlier`, or ours back: what was stored by that expires
+    /// too early.
+    pub(super) fn is_ahead_of(self, earlier: Self) -> bool {
+        self.least > earlier.most
+    }
+
+    /// The same by more than clocks drift, or are slewed, between two reads.
+    pub(super) fn is_far_ahead_of(self, earlier: Self) -> bool {
+        self.least > earlier.most + STEP
     }
 
     pub(super) fn to_redis(self, ours: u64) -> u64 {

@@ -38,6 +38,7 @@ pub(super) struct Reader {
     /// All was read, and the next read may wait.
     is_current: bool,
     pace: Pace,
+    clock: Option<Clock>,
     horizon: Horizon,
     /// `None` until all was read once.
     trim_at: Option<Instant>,
@@ -56,6 +57,7 @@ impl Reader {
             connection: None,
             is_current: false,
             pace: Pace::new(),
+            clock: None,
             horizon: Horizon::after(Id::ZERO),
             trim_at: None,
         }
@@ -70,6 +72,7 @@ impl Reader {
             }
         };
         let mut has_lost = false;
+        let mut lost = Vec::new();
         loop {
             if self.horizon.is_elsewhere(after) {
                 self.begin_anew(after);
@@ -82,14 +85,21 @@ impl Reader {
             let mut next = || self.answer(answers.next().unwrap_or(Value::Nil));
 
             let entries = reply::entries_read(next()?).ok_or_else(|| connection.foreign())?;
-            if after != Id::ZERO && matches!(next()?, Value::Array(found) if found.is_empty()) {
-                (after, has_lost) = (Id::ZERO, true);
-                continue;
-            }
+            let checked = next()?;
             if trim_to.is_some() {
                 self.trimmed(answers.next());
             }
-            let followed = self.told(&entries, &asked, &connection)?;
+            let mut followed = self.told(&entries, &asked, &connection)?;
+            if after != Id::ZERO && matches!(checked, Value::Array(found) if found.is_empty()) {
+                // What was read before it was lost, nobody else may have.
+                lost.append(&mut followed.events);
+                (after, has_lost) = (Id::ZERO, true);
+                continue;
+            }
+            // By a clock that was set forward, what was stored before expires too early.
+            let clock = connection.clock();
+            has_lost |= self.clock.replace(clock).is_some_and(|known| clock.is_far_ahead_of(known));
+            followed.events.append(&mut lost);
             self.connection = Some(connection);
             return Ok(Followed { has_lost, ..followed });
         }
@@ -112,7 +122,10 @@ impl Reader {
         }
         let after = asked.after.to_string();
         read.arg("STREAMS").arg(key).arg(&after);
-        if asked.after != Id::ZERO {
+        if asked.after == Id::ZERO {
+            // Trims nothing: it is to be found out now whether this user, at this server, may write.
+            commands.cmd("XTRIM").arg(key).arg("MINID").arg("0-1");
+        } else {
             commands.cmd("XRANGE").arg(key).arg(&after).arg(&after);
         }
         if let Some(id) = trim_to {

@@ -31,6 +31,8 @@ const MEBIBYTE: usize = 1 << 20;
 /// a logout.
 const IDLE: Duration = Duration::from_secs(10);
 
+const MOST_PATIENCE: u32 = 32;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,8 @@ pub(super) struct Writer {
 struct Outage {
     reason: String,
     pause: Duration,
+    /// How many times as long as usual Redis may take.
+    patience: u32,
     /// How many appends were written since Redis was back.
     written: usize,
 }
@@ -63,10 +67,10 @@ impl Writer {
                     continue;
                 }
             }
-            if self.shared.outbox().is_empty() {
-                // Whether there is work, or none for long, is found out by the next step.
-                let _ = timeout(IDLE, self.shared.work.notified()).await;
-            }
+            // Told of work that the last step has done already, there is nothing to do.
+            while self.shared.outbox().is_empty()
+                && timeout(IDLE, self.shared.work.notified()).await.is_ok()
+            {}
         }
     }
 
@@ -101,8 +105,16 @@ impl Writer {
         for (number, parcel) in &*parcels {
             bytes += self.add(&mut commands, *number, &parcel.events, connection);
         }
-        let patience = PATIENCE.saturating_mul(1 + u32::try_from(bytes / MEBIBYTE).unwrap_or(1));
+        let by = connection.clock();
+        // Longer with each try in vain, or a slow line would never get a large batch through.
+        let tries = self.outage.as_ref().map_or(1, |outage| outage.patience);
+        let mebibytes = u32::try_from(bytes / MEBIBYTE).unwrap_or(u32::MAX);
+        let patience = PATIENCE.saturating_mul(mebibytes.saturating_add(1)).saturating_mul(tries);
         let mut answers = connection.query(commands, patience).await?.into_iter();
+        if !parcels.is_empty() && connection.clock().is_ahead_of(by) {
+            // Once more, by the clock as it is now.
+            return Ok(0);
+        }
 
         let mut outbox = self.shared.outbox();
         let mut refusal = None;
@@ -172,14 +184,18 @@ impl Writer {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let last = match last {
-            Value::Array(mut ids) => ids.pop().ok_or_else(|| connection.foreign())?,
-            id => id,
+        let added = match last {
+            Value::Array(all) => all,
+            one => vec![one],
         };
-        match last {
-            Value::ServerError(error) => Err(refuse(error)),
-            id => reply::id_added(&id).ok_or_else(|| connection.foreign()),
+        let mut last = None;
+        for answer in added {
+            match answer {
+                Value::ServerError(error) => return Err(refuse(error)),
+                id => last = Some(reply::id_added(&id).ok_or_else(|| connection.foreign())?),
+            }
         }
+        last.ok_or_else(|| connection.foreign())
     }
 
     /// Says how long to wait before the next try.
@@ -193,6 +209,7 @@ impl Writer {
         let outage = self.outage.get_or_insert_with(|| Outage {
             reason: String::new(),
             pause: FIRST_PAUSE,
+            patience: 1,
             written: 0,
         });
         // While there is nothing to write, whoever reads says that Redis is away.
@@ -200,6 +217,7 @@ impl Writer {
             warn!(%reason, "revocations cannot be written to Redis, and are held in memory");
             outage.reason = reason;
         }
+        outage.patience = (outage.patience * 2).min(MOST_PATIENCE);
         let pause = outage.pause;
         outage.pause = (pause * 2).min(LONGEST_PAUSE);
         pause.mul_f64(0.5 + 0.5 * fastrand::f64())
@@ -210,8 +228,11 @@ impl Writer {
         let Some(outage) = &mut self.outage else { return };
         outage.written += written;
         if is_all_written {
-            let written = outage.written;
-            info!(written, "Redis can be written to again, and has what was held");
+            // What nobody heard of needs no end.
+            if !outage.reason.is_empty() {
+                let written = outage.written;
+                info!(written, "Redis can be written to again, and has what was held");
+            }
             self.outage = None;
         }
     }
