@@ -1,0 +1,110 @@
+//! What a request costs the heap: nothing, unless it is turned away.
+//!
+//! Counted by thread, so that nothing else in this process is in the figures.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Empty;
+use tower::{Layer, Service, service_fn};
+use tower_polar_logout::{
+    ClientCredentials, PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
+};
+
+type Body = Empty<Bytes>;
+
+const REVOKED: &str = "polar_at_u_0000000000000000000000000000000000000000001";
+const LIVING: &str = "polar_at_u_0000000000000000000000000000000000000000002";
+
+#[tokio::test]
+async fn a_bearer_token_that_is_not_revoked_costs_no_allocation() {
+    assert_passes_for_free("authorization", &format!("Bearer {LIVING}")).await;
+}
+
+#[tokio::test]
+async fn a_cookie_among_four_costs_no_allocation() {
+    let cookies = format!("a=1; theme=dark; access_token={LIVING}; lang=en");
+    assert_passes_for_free("cookie", &cookies).await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_token_costs_no_allocation() {
+    assert_passes_for_free("accept", "text/html").await;
+}
+
+#[tokio::test]
+async fn a_401_costs_at_most_three_allocations() {
+    assert_turned_away_for(3, "authorization", &format!("Bearer {REVOKED}")).await;
+}
+
+/// One more: it removes the cookie.
+#[tokio::test]
+async fn a_401_to_a_cookie_costs_at_most_four_allocations() {
+    let cookies = format!("a=1; theme=dark; access_token={REVOKED}; lang=en");
+    assert_turned_away_for(4, "cookie", &cookies).await;
+}
+
+async fn assert_passes_for_free(name: &str, value: &str) {
+    let (_, without) = allocations(service_fn(app), name, value);
+    let (status, with) = allocations(layer().await.layer(service_fn(app)), name, value);
+    assert_eq!((status, with), (StatusCode::OK, without));
+}
+
+/// At most so many allocations more than the cheapest response one can build.
+async fn assert_turned_away_for(allowed: u64, name: &str, value: &str) {
+    let cheapest = measure(|| {
+        let mut response = Response::new(Bytes::from_static(b"revoked"));
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    });
+    let (status, rejected) = allocations(layer().await.layer(service_fn(app)), name, value);
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    println!("a 401 by {name}: {rejected} allocations; cheapest: {}", cheapest.count_total);
+    assert!(rejected <= cheapest.count_total + allowed, "{rejected} allocations");
+    assert!(rejected > 0, "nothing was counted");
+}
+
+/// Allocations from the call to the response, and its drop.
+fn allocations<S, R>(mut service: S, name: &str, value: &str) -> (StatusCode, u64)
+where
+    S: Service<Request<Body>, Response = Response<R>, Error = Infallible>,
+{
+    let mut answer = || {
+        let request = Request::builder().uri("/me").header(name, value).body(Body::new());
+        let request = request.expect("a request");
+        let mut status = None;
+        let measured = measure(|| {
+            let future = pin!(service.call(request));
+            let Poll::Ready(Ok(response)) = future.poll(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("the app is ready at once")
+            };
+            status = Some(response.status());
+        });
+        (status.expect("a response"), measured.count_total)
+    };
+    // The first request of a thread may set things up that stay.
+    answer();
+    answer()
+}
+
+fn app<B>(_: Request<B>) -> Ready<Result<Response<Body>, Infallible>> {
+    ready(Ok(Response::new(Body::new())))
+}
+
+async fn layer() -> PolarLogoutLayer {
+    let layer = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
+        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+        .access_token(TokenLocation::cookie("access_token"))
+        .build()
+        .await
+        .expect("a layer");
+    layer.handle().revoke([Revocation::opaque(REVOKED).expect("a token")]).await;
+    layer
+}
