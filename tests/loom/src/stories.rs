@@ -1,0 +1,195 @@
+//! What must never happen, told so that it would; and that it does, once a line is broken.
+
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+use crate::BROKEN;
+use crate::filter::Filter;
+
+/// One is enough: what becomes of a hash does not hang on others.
+const HASH: [u8; 32] = *b"well spread, as a digest is, bit";
+
+/// A reader chooses a half, is held up, and two renewals pass: the second clears that half.
+#[test]
+fn a_slow_reader_across_two_renewals() {
+    model(|| {
+        let filter = Arc::new(Filter::new(1));
+        filter.insert(&HASH);
+        let reader = spawn(&filter, |filter| {
+            assert_maybe(filter);
+            assert_maybe(filter);
+        });
+        filter.renew(|| [HASH]);
+        filter.renew(|| [HASH]);
+        reader.join().expect("a reader");
+    });
+}
+
+/// A writer comes to the record and then to the filter while renewals pass, and finds its own hash.
+#[test]
+fn a_writer_across_two_renewals() {
+    model(|| {
+        let shared = Shared::new();
+        let writer = spawn(&shared, |Shared { filter, record }| {
+            record.put();
+            filter.insert(&HASH);
+            assert_maybe(filter);
+        });
+        shared.renew();
+        shared.renew();
+        writer.join().expect("a writer");
+        assert_maybe(&shared.filter);
+    });
+}
+
+/// The same, and somebody else hears from the writer that it is done.
+#[test]
+fn a_writer_a_renewal_and_a_reader_who_heard() {
+    model(|| {
+        let shared = Arc::new((Shared::new(), AtomicBool::new(false)));
+        let writer = spawn(&shared, |(shared, done)| {
+            shared.record.put();
+            shared.filter.insert(&HASH);
+            done.store(true, Ordering::Release);
+        });
+        let reader = spawn(&shared, |(shared, done)| {
+            if done.load(Ordering::Acquire) {
+                assert_maybe(&shared.filter);
+            }
+        });
+        shared.0.renew();
+        writer.join().expect("a writer");
+        reader.join().expect("a reader");
+        assert_maybe(&shared.0.filter);
+    });
+}
+
+/// Two threads ask for a renewal at once, with a writer between them.
+#[test]
+fn two_who_renew_and_a_writer() {
+    model(|| {
+        let shared = Shared::new();
+        let other = spawn(&shared, Shared::renew);
+        let writer = spawn(&shared, |Shared { filter, record }| {
+            record.put();
+            filter.insert(&HASH);
+            assert_maybe(filter);
+        });
+        shared.renew();
+        other.join().expect("another");
+        writer.join().expect("a writer");
+        assert_maybe(&shared.filter);
+    });
+}
+
+/// What the filter's rule for callers forbids.
+#[test]
+#[should_panic(expected = "a false no")]
+fn filter_first_and_record_later_is_wrong() {
+    model(|| {
+        let shared = Shared::new();
+        let writer = spawn(&shared, |Shared { filter, record }| {
+            filter.insert(&HASH);
+            record.put();
+        });
+        shared.renew();
+        writer.join().expect("a writer");
+        assert_maybe(&shared.filter);
+    });
+}
+
+/// Each of them is there for one of the stories: without it, the model finds a false "no".
+mod broken {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a false no")]
+    fn second_look() {
+        without("second look", a_slow_reader_across_two_renewals);
+    }
+
+    #[test]
+    #[should_panic(expected = "a false no")]
+    fn fence_before_the_second_look() {
+        without("fence before the second look", a_slow_reader_across_two_renewals);
+    }
+
+    #[test]
+    #[should_panic(expected = "a false no")]
+    fn fence_before_clearing() {
+        without("fence before clearing", a_slow_reader_across_two_renewals);
+    }
+
+    #[test]
+    #[should_panic(expected = "a false no")]
+    fn generation_acquired() {
+        without("generation acquired", a_slow_reader_across_two_renewals);
+    }
+
+    #[test]
+    #[should_panic(expected = "a false no")]
+    fn generation_released() {
+        without("generation released", a_slow_reader_across_two_renewals);
+    }
+
+    #[test]
+    #[should_panic(expected = "a false no")]
+    fn both_halves_written() {
+        without("both halves written", a_writer_across_two_renewals);
+    }
+
+    fn without(name: &'static str, story: fn()) {
+        BROKEN.set(name);
+        story();
+    }
+}
+
+fn model(story: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    // With four it takes half a minute, and finds nothing more. `LOOM_MAX_PREEMPTIONS` sets another bound.
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(story);
+}
+
+fn spawn<T>(shared: &Arc<T>, run: fn(&T)) -> thread::JoinHandle<()>
+where
+    T: Send + Sync + 'static,
+{
+    let shared = Arc::clone(shared);
+    thread::spawn(move || run(&shared))
+}
+
+fn assert_maybe(filter: &Filter) {
+    assert!(filter.may_contain(&HASH), "a false no");
+}
+
+/// A filter and the record behind it.
+struct Shared {
+    filter: Filter,
+    record: Record,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { filter: Filter::new(1), record: Record(AtomicBool::new(false)) })
+    }
+
+    fn renew(&self) {
+        self.filter.renew(|| self.record.live());
+    }
+}
+
+/// Stands in for moka, which knows one hash only.
+struct Record(AtomicBool);
+
+impl Record {
+    fn put(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn live(&self) -> Option<[u8; 32]> {
+        self.0.load(Ordering::Acquire).then_some(HASH)
+    }
+}
