@@ -1,0 +1,146 @@
+//! The server: hello-world behind a layer, in a process of its own.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::{env, fs, process, thread};
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tower::layer::util::Identity;
+use tower::{Layer, Service, service_fn};
+use tower_polar_logout::{
+    ClientCredentials, PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
+};
+
+pub(crate) const SERVERS: [&str; 2] = ["hyper", "axum"];
+
+/// One that does nothing, and ours. The first is tower's `Identity`: in hyper it is as if there was
+/// none; in axum it costs what every `Router::layer` costs, whatever it does.
+pub(crate) const LAYERS: [&str; 2] = ["a layer that does nothing", "the layer"];
+
+pub(crate) const HELLO: &str = "Hello, world!";
+
+const REVOKED: u32 = 1_000_000;
+
+/// Tokens that are not revoked.
+pub(crate) fn living() -> impl Iterator<Item = String> {
+    (REVOKED..).map(token)
+}
+
+fn token(n: u32) -> String {
+    format!("polar_at_u_{n:043}")
+}
+
+/// A server that runs.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    process: Child,
+}
+
+impl Server {
+    pub(crate) fn start(server: &str, layer: &str) -> Self {
+        let mut process = Command::new(env::current_exe().expect("this program"))
+            .args(["serve", server, layer])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a server");
+        let mut port = String::new();
+        let said = process.stdout.as_mut().expect("piped");
+        BufReader::new(said).read_line(&mut port).expect("a port");
+        Self { port: port.trim().parse().expect("a port"), process }
+    }
+
+    /// The CPU that all its threads took so far, in user space and in the kernel, in seconds.
+    pub(crate) fn cpu(&self) -> f64 {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = fs::read_to_string(path).expect("Linux");
+        // The second of proc(5)'s fields is a name, and may contain anything.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name");
+        let ticks = fields.split(' ').skip(11).take(2).map(|it| it.parse::<u32>().expect("ticks"));
+        // 100 a second, on every Linux.
+        f64::from(ticks.sum::<u32>()) / 100.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The server's process.
+pub(crate) async fn serve(server: &str, layer: &str) {
+    // The standard input ends with the process that wanted the server.
+    thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        process::exit(0);
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let ours = LAYERS.iter().position(|known| *known == layer) == Some(1);
+    let router = Router::new().route("/", get(async || HELLO));
+    match (server, ours) {
+        ("hyper", false) => hyper(listener, Identity::new().layer(service_fn(app))).await,
+        ("hyper", true) => hyper(listener, logout().await.layer(service_fn(app))).await,
+        (_, false) => axum(listener, router.layer(Identity::new())).await,
+        (_, true) => axum(listener, router.layer(logout().await)).await,
+    }
+}
+
+async fn hyper<S, R>(listener: TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    R: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    say_port(&listener);
+    let service = TowerToHyperService::new(service);
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
+        tokio::spawn(connection);
+    }
+}
+
+async fn axum(listener: TcpListener, router: Router) {
+    say_port(&listener);
+    axum::serve(listener, router).await.expect("axum serves");
+}
+
+/// Once it is ready.
+fn say_port(listener: &TcpListener) {
+    println!("{}", listener.local_addr().expect("an address").port());
+}
+
+fn app<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    ready(Ok(Response::new(Full::from(HELLO))))
+}
+
+async fn logout() -> PolarLogoutLayer {
+    let layer = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
+        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+        .access_token(TokenLocation::cookie("access_token"))
+        .limit(REVOKED as usize)
+        .build()
+        .await
+        .expect("a layer");
+    let revoked = (0..REVOKED).map(|n| Revocation::opaque(token(n)).expect("a token"));
+    layer.handle().revoke(revoked).await;
+    layer
+}
