@@ -7,8 +7,8 @@
 //! that is not among the million revoked ones. The server is a process of its own, so that its CPU
 //! can be told from the load's, and has one thread, as the load has: on two cores neither waits for
 //! the other's. The load sends what it has prepared and looks for a status and a length, so that it
-//! is the server that is busy. The two layers take turns; a ratio is between the two of a round, and
-//! the figure is the median of the rounds.
+//! is the server that is busy. The two layers take turns, many and short, so that what else the machine
+//! does meets both; a ratio is between the two of a round, and the figure is the median of the rounds.
 
 mod load;
 mod server;
@@ -20,8 +20,8 @@ use load::Load;
 use server::{LAYERS, SERVERS, Server};
 use tokio::runtime;
 
-const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 61;
+const TURN: Duration = Duration::from_millis(250);
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
@@ -84,13 +84,13 @@ impl Side {
     async fn start(server: &'static str, layer: &'static str) -> Self {
         let server = Server::start(server, layer);
         let mut load = Load::connect(server.port).await;
-        load.run(ROUND / 4).await;
+        load.run(TURN * 2).await;
         Self { layer, server, load, rounds: Vec::new() }
     }
 
     async fn measure(&mut self) {
         let before = self.server.cpu();
-        let (requests, time) = self.load.run(ROUND).await;
+        let (requests, time) = self.load.run(TURN).await;
         let cpu = self.server.cpu() - before;
         self.rounds.push(Round {
             rate: f64::from(requests) / time.as_secs_f64(),
