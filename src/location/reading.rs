@@ -37,7 +37,7 @@ fn is_plain_or_space(byte: u8) -> bool {
 }
 
 /// Looks at every byte also after the first that fails: without a branch, many at a time.
-fn all(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
+pub(super) fn all(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, &byte| all & holds(byte))
 }
 
