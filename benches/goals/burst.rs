@@ -1,0 +1,103 @@
+//! Ten thousand logouts at once, and a Polar that takes its time. The layer has a process of its
+//! own, and so has the stand-in for Polar.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::{Method, Request};
+use tokio::runtime::Runtime;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::{ClientCredentials, PolarServer};
+
+use crate::process::{Process, cpu, most_resident, resident};
+use crate::subject::{self, RUNTIME, app};
+use crate::table::{Goal, row};
+
+const LOGOUTS: u32 = 10_000;
+const POLAR_TAKES: Duration = Duration::from_millis(12);
+/// The layer's default of two seconds, and a twentieth for the clocks and the queue to a processor.
+const DEADLINE: f64 = 2.1;
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+const MIB: f64 = 1024.0 * 1024.0;
+
+pub(crate) fn measure() {
+    let mut polar = Process::start(&["stand-in"]);
+    let (url, id, secret) = (polar.line(), polar.line(), polar.line());
+    let mut app = Process::start(&["burst", &url, &id, &secret]);
+    let [longest, confirmed, cpu_answered, cpu, before, peak] = [(); 6].map(|()| app.number());
+    polar.close();
+    let [calls, most_at_once] = [(); 2].map(|()| polar.number());
+
+    let what = "10,000 concurrent logouts, Polar answering after 12 ms";
+    row(
+        &format!("{what}: the longest wait, with a deadline of 2 s"),
+        Goal::AtMost(DEADLINE),
+        longest,
+        " s",
+        &format!("{confirmed} confirmed within it; {calls} calls, at most {most_at_once} at once"),
+    );
+    row(
+        &format!("{what}: CPU for each, delivery included"),
+        Goal::AtMost(50.0),
+        cpu,
+        " µs",
+        &format!("{cpu_answered:.0} µs until the last was answered"),
+    );
+    row(
+        &format!("{what}: peak memory of the process"),
+        Goal::None,
+        peak / MIB,
+        " MiB",
+        &format!("{:.0} MiB before", before / MIB),
+    );
+}
+
+pub(crate) fn stand_in() {
+    let runtime = Runtime::new().expect("a runtime");
+    let polar = runtime.block_on(FakePolar::start()).expect("a port");
+    polar.behave(Fault::Delay(POLAR_TAKES));
+    println!("{}\n{}\n{}", polar.url(), polar.client_id(), polar.client_secret());
+    io::copy(&mut io::stdin(), &mut io::sink()).expect("the end of it");
+    println!("{}\n{}", polar.seen().revoke_calls, polar.seen().most_in_flight);
+}
+
+pub(crate) fn child(url: &str, id: &str, secret: &str) {
+    let credentials = ClientCredentials::new(id, secret);
+    let builder = subject::builder(PolarServer::Url(url.to_owned()), credentials);
+    let layer = RUNTIME.block_on(builder.build()).expect("a layer");
+    let service = layer.layer(service_fn(app));
+    let requests: Vec<_> = (0..LOGOUTS).map(|n| logout(&subject::token(n))).collect();
+    let (before, cpu_before) = (resident(), cpu());
+
+    let answers = requests.into_iter().map(|request| async {
+        let begun = Instant::now();
+        let answer = service.clone().oneshot(request).await;
+        assert!(answer.expect("an answer").status().is_success());
+        begun.elapsed()
+    });
+    let waits = RUNTIME.block_on(join_all(answers));
+    let confirmed = layer.handle().counts().confirmed;
+    let answered = each(cpu() - cpu_before);
+    let left = RUNTIME.block_on(layer.handle().shutdown(DRAINED_WITHIN));
+    assert_eq!(left, 0, "all are delivered in the end");
+    let longest = waits.iter().max().expect("some").as_secs_f64();
+    println!(
+        "{longest}\n{confirmed}\n{answered}\n{}\n{before}\n{}",
+        each(cpu() - cpu_before),
+        most_resident()
+    );
+}
+
+/// Microseconds of so many seconds.
+fn each(cpu: f64) -> f64 {
+    cpu * 1e6 / f64::from(LOGOUTS)
+}
+
+fn logout(token: &str) -> Request<axum::body::Body> {
+    let mut request = subject::bearer(token);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = "/logout".parse().expect("a path");
+    request
+}

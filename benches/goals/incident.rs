@@ -1,0 +1,157 @@
+//! A million revoked in one incident, all of which later expire together and are cleaned up, while
+//! requests and logouts go on.
+//!
+//! A processor that is taken away for a moment looks like a wait too. So the same requests and
+//! logouts go on for as long again with nothing to revoke or to clean, but with a thread that
+//! computes in its place: what they wait then is the machine's.
+
+use std::array;
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tower::{Layer, service_fn};
+use tower_polar_logout::{LogoutHandle, LogoutOutcome, PolarLogoutLayer};
+
+use crate::race::answer;
+use crate::subject::{self, RUNTIME, app, living_tokens};
+use crate::table::{Goal, row};
+
+const REVOKED: u32 = 1_000_000;
+/// When all of them expire, counted from the first. Revoking takes less.
+const EXPIRE_AFTER: Duration = Duration::from_secs(10);
+const LOGOUT_EVERY: Duration = Duration::from_millis(1);
+/// What is left is cleaned up, and the filter renewed, within a few rounds of one second.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+pub(crate) fn measure() {
+    // Room for the logouts meanwhile.
+    let layer = subject::layer(REVOKED + 100_000);
+    let incident = Incident::default();
+    thread::scope(|scope| {
+        scope.spawn(|| incident.requests(&layer));
+        scope.spawn(|| incident.logouts(&layer.handle()));
+        incident.happens(&layer.handle());
+    });
+    incident.report();
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Revoking,
+    /// All is revoked and nothing has expired.
+    Between,
+    Cleaning,
+    Without,
+    Over,
+}
+
+#[derive(Default)]
+struct Incident {
+    phase: AtomicUsize,
+    logouts_made: AtomicUsize,
+    requests: Waits,
+    logouts: Waits,
+}
+
+/// The longest of each phase, in nanoseconds.
+#[derive(Default)]
+struct Waits([AtomicU64; Phase::Over as usize + 1]);
+
+impl Incident {
+    fn happens(&self, handle: &LogoutHandle) {
+        self.turn_to(Phase::Revoking);
+        let begun = Instant::now();
+        subject::revoke(handle, REVOKED, |order| {
+            order.expires_in(EXPIRE_AFTER.saturating_sub(begun.elapsed()))
+        });
+        let revoking = begun.elapsed();
+        self.turn_to(Phase::Between);
+        assert!(handle.is_revoked(subject::token(0)), "revoked, and not expired yet");
+        thread::sleep(EXPIRE_AFTER.saturating_sub(begun.elapsed()));
+        self.turn_to(Phase::Cleaning);
+        let expired = Instant::now();
+        while handle.counts().revoked > self.logouts_made.load(Ordering::Relaxed) + 1 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        thread::sleep(SETTLED_AFTER);
+        let cleaning = expired.elapsed();
+        self.turn_to(Phase::Without);
+        let without = Instant::now();
+        while without.elapsed() < revoking + cleaning {
+            spin_loop();
+        }
+        self.turn_to(Phase::Over);
+    }
+
+    fn requests(&self, layer: &PolarLogoutLayer) {
+        let mut service = layer.layer(service_fn(app));
+        let mut tokens = living_tokens();
+        while self.phase() != Phase::Over as usize {
+            let request = subject::bearer(&tokens());
+            let (phase, begun) = (self.phase(), Instant::now());
+            answer(&mut service, request);
+            self.requests.note(phase, begun.elapsed());
+        }
+    }
+
+    fn logouts(&self, handle: &LogoutHandle) {
+        let mut sessions = REVOKED..;
+        while self.phase() != Phase::Over as usize {
+            let order = subject::opaque(&subject::token(sessions.next().expect("no end")));
+            let (phase, begun) = (self.phase(), Instant::now());
+            assert_eq!(RUNTIME.block_on(handle.revoke([order])), LogoutOutcome::Confirmed);
+            self.logouts.note(phase, begun.elapsed());
+            self.logouts_made.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(LOGOUT_EVERY);
+        }
+    }
+
+    fn phase(&self) -> usize {
+        self.phase.load(Ordering::Relaxed)
+    }
+
+    fn turn_to(&self, phase: Phase) {
+        self.phase.store(phase as usize, Ordering::Relaxed);
+    }
+
+    fn report(&self) {
+        let what = "a million revoked in one incident, expiring together, cleaned up";
+        let [revoking, _, cleaning, without, _] = self.requests.milliseconds();
+        row(
+            &format!("{what}: longest wait of a request, beyond that without it"),
+            Goal::AtMost(1.0),
+            revoking.max(cleaning) - without,
+            " ms",
+            &format!(
+                "{revoking:.2} ms while revoking, {cleaning:.2} ms while expiring and cleaned up, \
+                 {without:.2} ms without"
+            ),
+        );
+        let [revoking, _, cleaning, without, _] = self.logouts.milliseconds();
+        row(
+            &format!("{what}: longest logout"),
+            Goal::AtMost(10.0),
+            revoking.max(cleaning),
+            " ms",
+            &format!(
+                "{revoking:.2} ms while revoking, {cleaning:.2} ms while expiring and cleaned up, \
+                 {without:.2} ms without"
+            ),
+        );
+    }
+}
+
+impl Waits {
+    fn note(&self, phase: usize, wait: Duration) {
+        let wait = u64::try_from(wait.as_nanos()).expect("no century");
+        self.0[phase].fetch_max(wait, Ordering::Relaxed);
+    }
+
+    fn milliseconds(&self) -> [f64; 5] {
+        array::from_fn(|phase| {
+            Duration::from_nanos(self.0[phase].load(Ordering::Relaxed)).as_secs_f64() * 1e3
+        })
+    }
+}

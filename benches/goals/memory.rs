@@ -1,0 +1,25 @@
+//! Memory for each revoked token, in a process that holds nothing else.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::process::{Process, resident};
+use crate::subject;
+use crate::table::{Goal, row};
+
+const REVOKED: u32 = 1_000_000;
+
+pub(crate) fn measure() {
+    let bytes = Process::start(&["memory"]).number();
+    row("memory for each of a million revoked tokens", Goal::AtMost(400.0), bytes, " B", "");
+}
+
+pub(crate) fn child() {
+    // What the process has anyway: its runtime, and what the first revocations bring with them.
+    let _ = subject::layer_of(1_000);
+    let before = resident();
+    let _layer = subject::layer_of(REVOKED);
+    // Until what moka had queued is through.
+    thread::sleep(Duration::from_secs(3));
+    println!("{}", (resident() - before) / f64::from(REVOKED));
+}

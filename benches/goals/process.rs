@@ -1,0 +1,74 @@
+//! This program once more, in a process of its own, and what the kernel says about a process.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// This program with other arguments. It ends, with its standard input, when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().expect("a line").expect("text")
+    }
+
+    /// The next line, where that is a number.
+    pub(crate) fn number(&mut self) -> f64 {
+        self.line().parse().expect("a number")
+    }
+
+    /// Ends the standard input: the process may have waited for that.
+    pub(crate) fn close(&mut self) {
+        drop(self.child.stdin.take());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.close();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes of this process in memory now.
+pub(crate) fn resident() -> f64 {
+    status("VmRSS:")
+}
+
+/// And at most so far.
+pub(crate) fn most_resident() -> f64 {
+    status("VmHWM:")
+}
+
+fn status(name: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024.0
+}
+
+/// Seconds of the processors that this process has used: by itself, and in the kernel.
+pub(crate) fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
+    // The name in parentheses may hold anything. User and system time are fields 14 and 15 of all,
+    // in hundredths of a second.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().expect("a number") / 100.0).sum()
+}
