@@ -23,9 +23,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) fn measure() {
-    let mut polar = Process::start(&["stand-in"]);
+    let mut polar = Process::start(&["child", "polar"]);
     let (url, id, secret) = (polar.line(), polar.line(), polar.line());
-    let mut app = Process::start(&["burst", &url, &id, &secret]);
+    let mut app = Process::start(&["child", "burst", &url, &id, &secret]);
     let [longest, confirmed, cpu_answered, cpu, before, peak] = [(); 6].map(|()| app.number());
     polar.close();
     let [calls, most_at_once] = [(); 2].map(|()| polar.number());
@@ -54,7 +54,7 @@ pub(crate) fn measure() {
     );
 }
 
-pub(crate) fn stand_in() {
+pub(crate) fn polar() {
     let runtime = Runtime::new().expect("a runtime");
     let polar = runtime.block_on(FakePolar::start()).expect("a port");
     polar.behave(Fault::Delay(POLAR_TAKES));

@@ -1,7 +1,8 @@
 //! The goals of performance, each beside the figure that this machine gives: one Markdown table.
 //!
 //! `cargo bench --bench goals`, or with the plot of cost against the number of revoked tokens:
-//! `cargo bench --bench goals -- --plot cost.svg`. Linux, some three minutes, 6 GB of memory.
+//! `cargo bench --bench goals -- --plot cost.svg`; or some rows alone, those of `cost`, `readers`,
+//! `incident`, `full`, `memory` or `burst`: `cargo bench --bench goals -- readers`. Linux, some three minutes, 6 GB of memory.
 //!
 //! What is compared is measured in one run, in interleaved rounds; a figure is the median of the
 //! rounds. "Net" is minus the same request to the same application without a layer in front; the
@@ -25,30 +26,41 @@ mod readers;
 mod subject;
 mod table;
 
+const PARTS: [(&str, fn()); 5] = [
+    ("readers", readers::measure),
+    ("incident", incident::measure),
+    ("full", full::measure),
+    ("memory", memory::measure),
+    ("burst", burst::measure),
+];
+
 fn main() {
     // `cargo bench` adds an argument of its own.
     let arguments: Vec<_> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        [] => goals(None),
-        ["--plot", path] => goals(Some(path)),
-        // In a process of their own: what that process costs is what they cost.
-        ["memory"] => memory::child(),
-        ["stand-in"] => burst::stand_in(),
-        ["burst", url, id, secret] => burst::child(url, id, secret),
-        _ => panic!("goals [--plot FILE]"),
+        // In a process of its own: what that process costs is what this costs.
+        ["child", "memory"] => memory::child(),
+        ["child", "polar"] => burst::polar(),
+        ["child", "burst", url, id, secret] => burst::child(url, id, secret),
+        [] => table(None, ""),
+        ["--plot", path] => table(Some(path), ""),
+        [part] => table(None, part),
+        _ => panic!("goals [--plot FILE | PART]"),
     }
 }
 
-fn goals(plot: Option<&str>) {
+/// All rows, or those of one part.
+fn table(plot: Option<&str>, only: &str) {
     table::head();
-    let curves = cost::measure();
-    if let Some(path) = plot {
-        std::fs::write(path, curves.svg()).expect("the plot");
+    let is_wanted = |part: &str| only.is_empty() || only == part;
+    if is_wanted("cost") {
+        let curves = cost::measure();
+        if let Some(path) = plot {
+            std::fs::write(path, curves.svg()).expect("the plot");
+        }
     }
-    readers::measure();
-    incident::measure();
-    full::measure();
-    memory::measure();
-    burst::measure();
+    for (_, measure) in PARTS.iter().filter(|(part, _)| is_wanted(part)) {
+        measure();
+    }
 }

@@ -13,8 +13,8 @@ use tower::Service;
 const ROUNDS: usize = 21;
 /// Batches of each contestant in a round, and before them such that do not count: whoever had the
 /// turn before has left its own data in the caches.
-const BATCHES: u32 = 500;
-const WARM_UP: u32 = 500;
+const BATCHES: usize = 500;
+const WARM_UP: usize = 500;
 /// Few enough to stay in the first cache: a server has just read the request that it serves.
 const BATCH: u32 = 64;
 
@@ -83,12 +83,12 @@ impl Times {
     }
 }
 
+/// The median batch, so that one from which the processor was taken away does not count.
 fn turn(contestant: &mut Contestant) -> f64 {
     for _ in 0..WARM_UP {
         contestant();
     }
-    let took: Duration = (0..BATCHES).map(|_| contestant()).sum();
-    nanoseconds(took) / f64::from(BATCHES * BATCH)
+    median((0..BATCHES).map(|_| each(contestant())).collect())
 }
 
 /// Calls the service for one batch of requests. Measured is the call, up to the answer, and the end
@@ -108,9 +108,9 @@ where
     begun.elapsed()
 }
 
-/// The same for each request, where a batch takes so long.
+/// Nanoseconds of each, where a batch takes so long.
 pub(crate) fn each(batch: Duration) -> f64 {
-    nanoseconds(batch) / f64::from(BATCH)
+    batch.as_secs_f64() * 1e9 / f64::from(BATCH)
 }
 
 /// The answer of a service that has it at once.
@@ -128,8 +128,4 @@ where
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     figures[figures.len() / 2]
-}
-
-fn nanoseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e9
 }
