@@ -5,7 +5,6 @@
 //! logouts go on for as long again with nothing to revoke or to clean, but with a thread that
 //! computes in its place: what they wait then is the machine's.
 
-use std::array;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -24,7 +23,7 @@ const EXPIRE_AFTER: Duration = Duration::from_secs(20);
 const LOGOUT_EVERY: Duration = Duration::from_millis(1);
 /// The layer spreads what expires together over a hundred seconds, most of it early. This much of
 /// it is watched.
-const WATCHED: Duration = Duration::from_secs(40);
+const WATCHED: Duration = Duration::from_secs(30);
 
 pub(crate) fn measure() {
     // Room for the logouts meanwhile.
@@ -38,8 +37,10 @@ pub(crate) fn measure() {
     incident.report(cleaned);
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Phase {
+    /// Requests and logouts have not begun.
+    Before,
     Revoking,
     /// All is revoked and nothing has expired.
     Between,
@@ -56,13 +57,20 @@ struct Incident {
     logouts: Waits,
 }
 
-/// The longest of each phase, in nanoseconds.
+/// Of each phase.
 #[derive(Default)]
-struct Waits([AtomicU64; Phase::Over as usize + 1]);
+struct Waits {
+    /// Nanoseconds.
+    longest: [AtomicU64; Phase::Over as usize + 1],
+    count: [AtomicU64; Phase::Over as usize + 1],
+}
 
 impl Incident {
     /// Says how many were cleaned up while it was watched.
     fn happens(&self, handle: &LogoutHandle) -> usize {
+        while self.requests.count(Phase::Before) == 0 || self.logouts.count(Phase::Before) == 0 {
+            spin_loop();
+        }
         self.turn_to(Phase::Revoking);
         let begun = Instant::now();
         subject::revoke(handle, REVOKED, |order| {
@@ -121,7 +129,8 @@ impl Incident {
 
     fn report(&self, cleaned: usize) {
         let what = "a million revoked in one incident, expiring together, cleaned up";
-        let [revoking, _, cleaning, without, _] = self.requests.milliseconds();
+        let phases = [Phase::Revoking, Phase::Cleaning, Phase::Without];
+        let [revoking, cleaning, without] = phases.map(|phase| self.requests.longest(phase));
         row(
             &format!("{what}: longest wait of a request, beyond that without it"),
             Goal::AtMost(1.0),
@@ -132,7 +141,7 @@ impl Incident {
                  cleaned up, {without:.2} ms without"
             ),
         );
-        let [revoking, _, cleaning, without, _] = self.logouts.milliseconds();
+        let [revoking, cleaning, without] = phases.map(|phase| self.logouts.longest(phase));
         row(
             &format!("{what}: longest logout"),
             Goal::AtMost(10.0),
@@ -149,12 +158,18 @@ impl Incident {
 impl Waits {
     fn note(&self, phase: usize, wait: Duration) {
         let wait = u64::try_from(wait.as_nanos()).expect("no century");
-        self.0[phase].fetch_max(wait, Ordering::Relaxed);
+        self.longest[phase].fetch_max(wait, Ordering::Relaxed);
+        self.count[phase].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn milliseconds(&self) -> [f64; 5] {
-        array::from_fn(|phase| {
-            Duration::from_nanos(self.0[phase].load(Ordering::Relaxed)).as_secs_f64() * 1e3
-        })
+    fn count(&self, phase: Phase) -> u64 {
+        self.count[phase as usize].load(Ordering::Relaxed)
+    }
+
+    /// The longest in milliseconds.
+    fn longest(&self, phase: Phase) -> f64 {
+        assert_ne!(self.count(phase), 0, "nobody waited");
+        let longest = self.longest[phase as usize].load(Ordering::Relaxed);
+        Duration::from_nanos(longest).as_secs_f64() * 1e3
     }
 }
