@@ -10,12 +10,14 @@ pub(crate) struct Plot {
 }
 
 const COLOURS: [&str; 3] = ["#2f81f7", "#d0661b", "#8b6fd0"];
+/// Where a curve's name stands: clear of its curve, the lowest below it.
+const NAME_BELOW: [f64; 3] = [22.0, -24.0, -10.0];
 const GREY: &str = "#7a828c";
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 80.0;
-const RIGHT: f64 = WIDTH - 30.0;
+const RIGHT: f64 = WIDTH - 40.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = HEIGHT - 60.0;
 
@@ -45,9 +47,13 @@ impl Plot {
              net of the same request without a layer</text>",
             f64::midpoint(TOP, BOTTOM)
         );
-        for (at, label) in
-            [(1e3, "1,000"), (1e4, "10,000"), (1e5, "100,000"), (1e6, "1 million"), (MOST, "5")]
-        {
+        for (at, label) in [
+            (1e3, "1,000"),
+            (1e4, "10,000"),
+            (1e5, "100,000"),
+            (1e6, "1 million"),
+            (MOST, "5 million"),
+        ] {
             line(&mut svg, (x(at), TOP), (x(at), BOTTOM));
             text(&mut svg, x(at), BOTTOM + 20.0, label);
         }
@@ -60,14 +66,14 @@ impl Plot {
                 y(at) + 4.0
             );
         }
-        for ((name, points), colour) in self.curves.iter().zip(COLOURS) {
-            curve(&mut svg, name, points, colour);
+        for (n, (name, points)) in self.curves.iter().enumerate() {
+            curve(&mut svg, (name, NAME_BELOW[n]), points, COLOURS[n]);
         }
         svg + "</svg>\n"
     }
 }
 
-fn curve(svg: &mut String, name: &str, points: &[(f64, f64)], colour: &str) {
+fn curve(svg: &mut String, (name, below): (&str, f64), points: &[(f64, f64)], colour: &str) {
     let path: Vec<_> =
         points.iter().map(|&(revoked, ns)| format!("{:.1},{:.1}", x(revoked), y(ns))).collect();
     let _ = writeln!(
@@ -84,7 +90,7 @@ fn curve(svg: &mut String, name: &str, points: &[(f64, f64)], colour: &str) {
         svg,
         "<text x=\"{}\" y=\"{:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>",
         LEFT + 10.0,
-        y(first) - 10.0
+        y(first) + below
     );
 }
 

@@ -7,6 +7,8 @@ use std::fmt;
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// The machine by itself is beyond the limit: that the figure is not, says nothing.
+    Unclear(f64),
     /// For comparison.
     None,
 }
@@ -16,6 +18,8 @@ impl Goal {
         let is_met = match self {
             Self::AtMost(limit) => figure <= limit,
             Self::AtLeast(limit) => figure >= limit,
+            Self::Unclear(limit) if figure <= limit => return "too noisy to tell",
+            Self::Unclear(_) => false,
             Self::None => return "",
         };
         if is_met { "met" } else { "falls short" }
@@ -31,7 +35,7 @@ pub(crate) fn head() {
 pub(crate) fn row(what: &str, goal: Goal, figure: f64, unit: &str, remark: &str) {
     let goal_text = match goal {
         Goal::AtMost(0.0) => "0".to_owned(),
-        Goal::AtMost(limit) => format!("at most {limit}{unit}"),
+        Goal::AtMost(limit) | Goal::Unclear(limit) => format!("at most {limit}{unit}"),
         Goal::AtLeast(limit) => format!("at least {limit}{unit}"),
         Goal::None => String::new(),
     };
