@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use moka::Expiry;
 use moka::ops::compute::Op;
-use moka::sync::Cache;
+use moka::sync::SegmentedCache;
 
 use crate::filter::Filter;
 use crate::token::TokenHash;
@@ -15,12 +15,15 @@ use crate::token::TokenHash;
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Expiries are spread over this share of what remains, or over this long for each entry there is,
-/// whichever is longer, and over at most this long; so that what was revoked together does not
-/// expire together. moka cleans up at 2 us an entry, in one piece, and who inserts meanwhile waits:
-/// this many entries a second are 50 ms apart no more than a millisecond's work.
+/// whichever is longer, and over at most this long, so that what was revoked together does not
+/// expire together: moka cleans up at 2 us an entry.
 const SPREAD_SHARE: u32 = 10;
 const SPREAD_EACH: Duration = Duration::from_micros(100);
 const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
+
+/// moka cleans up a second's worth of expiries in one piece, and who inserts into that segment
+/// meanwhile waits: so many segments make the piece, and the wait, as many times smaller.
+const SEGMENTS: usize = 64;
 
 /// What is revoked.
 ///
@@ -28,7 +31,7 @@ const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
 /// lets a revoked token in again. The limit is our own, and being full is an answer.
 #[derive(Debug)]
 pub(crate) struct Denylist {
-    cache: Cache<TokenHash, ExpiresAt, foldhash::fast::RandomState>,
+    cache: SegmentedCache<TokenHash, ExpiresAt, foldhash::fast::RandomState>,
     /// Spares what is not revoked, nearly every request, the look into the cache.
     filter: Filter,
     /// Entries in the cache, those included that have expired but are not cleaned up yet.
@@ -47,7 +50,7 @@ impl Denylist {
     pub(crate) fn new(limit: usize) -> Self {
         let len = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&len);
-        let cache = Cache::builder()
+        let cache = SegmentedCache::builder(SEGMENTS)
             .expire_after(PerEntry { len: Arc::clone(&len) })
             // Called once for each value that leaves, replaced ones included: see `insert`.
             .eviction_listener(move |_, _, _| {
