@@ -4,13 +4,15 @@
 mod common;
 
 use std::convert::Infallible;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use common::until;
+use common::{Answer, echo, until};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_polar_logout::testing::MemoryLog;
@@ -95,6 +97,34 @@ async fn status(layer: &PolarLogoutLayer, method: Method, path: &str, token: &st
     app.oneshot(request).await.expect("an answer").status()
 }
 
+async fn post_form(layer: &PolarLogoutLayer, path: &str, form: &'static str) -> Answer {
+    let calls = AtomicUsize::new(0);
+    let app = layer.layer(service_fn(|request: Request<_>| async {
+        Ok::<_, Infallible>(echo(request, &calls).await)
+    }));
+    let request = Request::post(path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Full::new(Bytes::from(form)))
+        .expect("a request");
+    Answer::read(app.oneshot(request).await.expect("an answer")).await
+}
+
+/// Revokes a token at a replica that dies before Polar is told.
+async fn revoke_and_die(polar: &Polar, secret: &str, log: &MemoryLog, token: &str) {
+    polar.go_away();
+    let dead = polar.replica_with(secret, log.clone()).deadline(Duration::from_millis(1));
+    let dead = dead.build().await.expect("a layer");
+    assert_eq!(dead.handle().revoke([access(token)]).await, LogoutOutcome::Pending);
+    drop(dead);
+    polar.come_back();
+}
+
+/// A step of a log in which nothing has happened.
+fn nothing(is_current: bool) -> Followed {
+    let cursor = Cursor::new("");
+    Followed { events: vec![], cursor, is_current, has_lost: false, skipped: 0 }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_one_replica_revokes_the_others_reject() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
@@ -112,12 +142,7 @@ async fn what_one_replica_revokes_the_others_reject() {
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_replica_left_pending_another_delivers_after_half_a_minute() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
-    polar.go_away();
-    let dead = polar.replica(log.clone()).deadline(Duration::from_millis(1)).build().await;
-    let outcome = dead.as_ref().expect("a layer").handle().revoke([access("one")]).await;
-    assert_eq!(outcome, LogoutOutcome::Pending);
-    drop(dead);
-    polar.come_back();
+    revoke_and_die(&polar, "secret", &log, "one").await;
     let calls = polar.calls();
     let alive = handle(polar.replica(log)).await;
     assert!(alive.is_revoked("one"));
@@ -243,6 +268,60 @@ async fn replicas_that_append_again_at_once_do_not_all_append_all() {
     assert!((TOKENS..TOKENS * 3).contains(&appended), "{appended}");
 }
 
+/// The race: another replica, which knew of an earlier revocation only, appends again first.
+#[tokio::test(start_paused = true)]
+async fn what_the_log_shows_with_an_earlier_expiry_is_appended_again_with_the_later_one() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(log.clone())).await;
+    here.revoke([Revocation::opaque("session").expect("one")]).await;
+    sleep(SECOND).await;
+    log.lose_everything();
+    let hash = TokenHash::of("session");
+    let earlier = SystemTime::now() + SECOND * 10;
+    let by_another = Event::Revoked { hash, expires_at: earlier, sealed: None };
+    log.append(vec![by_another]).await.expect("kept");
+    sleep(SECOND * 10).await;
+    let expiries = log.events().into_iter().filter_map(|event| match event {
+        Event::Revoked { expires_at, .. } => Some(expires_at),
+        Event::Delivered { .. } => None,
+    });
+    // Or it would be let in again by whoever starts after the earlier one.
+    let latest = expiries.max().expect("a revocation");
+    assert!(latest > earlier + SECOND * 60, "{latest:?} is no later than {earlier:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_what_is_appended_again() {
+    /// Takes a second for each append.
+    struct Slow(MemoryLog);
+
+    impl RevocationLog for Slow {
+        fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+            self.0.follow(after)
+        }
+
+        fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
+            Box::pin(async move {
+                sleep(SECOND).await;
+                self.0.append(events).await
+            })
+        }
+    }
+
+    const SESSIONS: usize = 3_000;
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(Slow(log.clone()))).await;
+    let sessions = (0..SESSIONS).map(|n| Revocation::opaque(n.to_string()).expect("one"));
+    here.revoke(sessions).await;
+    log.lose_everything();
+    // Long enough to notice, too short to append.
+    sleep(SECOND / 2).await;
+    assert!(log.events().is_empty());
+    here.shutdown(SECOND * 60).await;
+    drop(here);
+    assert_eq!(log.events().len(), SESSIONS);
+}
+
 #[tokio::test(start_paused = true)]
 async fn past_the_limit_of_one_replica_nobody_who_was_accepted_elsewhere_is_let_in() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
@@ -287,6 +366,129 @@ async fn an_app_may_choose_503_over_serving_on_what_it_knew_a_while_ago() {
     log.come_back();
     sleep(SECOND * 3).await;
     assert_eq!(get(&choosy, "/", "other").await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_a_body_is_turned_away_too_where_nobody_knows_whether_it_lives() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let layer = polar
+        .replica(log.clone())
+        .access_token(TokenLocation::form("token"))
+        .body_route(Method::POST, "/form")
+        .body_route(Method::POST, "/login")
+        .when_revoked_at("/login", WhenRevoked::Anonymous)
+        .reject_when_behind(SECOND * 10)
+        .build()
+        .await
+        .expect("a layer");
+    layer.handle().revoke([access("dead")]).await;
+    let answer = post_form(&layer, "/form", "token=alive&page=1").await;
+    assert_eq!(answer.seen()["body"], "token=alive&page=1", "all is well");
+    log.go_away();
+    sleep(SECOND * 11).await;
+    let answer = post_form(&layer, "/form", "token=alive&page=1").await;
+    assert_eq!((answer.status, answer.is_from_app()), (StatusCode::SERVICE_UNAVAILABLE, false));
+    let answer = post_form(&layer, "/form", "token=dead&page=1").await;
+    assert_eq!((answer.status, answer.is_from_app()), (StatusCode::UNAUTHORIZED, false));
+    let answer = post_form(&layer, "/form", "page=1").await;
+    assert_eq!(answer.seen()["body"], "page=1", "there is nothing to know");
+    for form in ["token=alive&page=1", "token=dead&page=1"] {
+        let answer = post_form(&layer, "/login", form).await;
+        assert_eq!(answer.seen()["body"], "page=1", "anonymous");
+    }
+    let counts = layer.handle().counts();
+    assert_eq!((counts.unsure, counts.rejected), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before() {
+    /// Says of each step whether it is current, as a test tells it.
+    struct Steps(tokio::sync::Mutex<mpsc::UnboundedReceiver<bool>>);
+
+    impl RevocationLog for Steps {
+        fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
+            Box::pin(async {
+                let step = self.0.lock().await.recv().await;
+                Ok(nothing(step.expect("the test goes on")))
+            })
+        }
+
+        fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
+            Box::pin(std::future::ready(Ok(Kept::Durably)))
+        }
+    }
+
+    let (steps, told) = mpsc::unbounded_channel();
+    let step = |is_current| {
+        steps.send(is_current).expect("it is followed");
+        sleep(SECOND * 6)
+    };
+    step(false).await;
+    step(true).await;
+    let layer = Polar::default().replica(Steps(told.into())).reject_when_behind(SECOND * 5);
+    let layer = layer.build().await.expect("a layer");
+    for _ in 0..2 {
+        assert_eq!(layer.handle().health().log_behind, None);
+        assert_eq!(status(&layer, Method::GET, "/", "alive").await, StatusCode::OK);
+        for _ in 0..2 {
+            step(false).await;
+            assert!(layer.handle().health().log_behind.is_some());
+            let answer = status(&layer, Method::GET, "/", "alive").await;
+            assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        step(true).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_allowed() {
+    let (polar, log) = (Polar::default(), MemoryLog::new().adopt_after(Duration::MAX));
+    revoke_and_die(&polar, "secret", &log, "one").await;
+    let here = polar
+        .replica(log.clone())
+        .catch_up_within(Duration::MAX)
+        .reject_when_behind(Duration::MAX)
+        .build()
+        .await
+        .expect("a layer");
+    revoke_and_die(&polar, "secret", &log, "two").await;
+    sleep(SECOND * 600).await;
+    assert!(here.handle().is_revoked("one") && here.handle().is_revoked("two"));
+    assert_eq!(here.handle().health().log_behind, None, "it is followed still");
+    assert_eq!(here.handle().counts().adopted, 0, "never");
+    log.go_away();
+    sleep(SECOND * 600).await;
+    assert_eq!(status(&here, Method::GET, "/", "alive").await, StatusCode::OK);
+}
+
+/// Were it not so, the test itself would never end: hence the thread.
+#[test]
+fn a_log_that_never_waits_keeps_nobody_else_from_his_turn() {
+    struct Hasty;
+
+    impl RevocationLog for Hasty {
+        fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
+            Box::pin(std::future::ready(Ok(nothing(true))))
+        }
+
+        fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
+            Box::pin(std::future::ready(Ok(Kept::Durably)))
+        }
+    }
+
+    let (answered, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let layer = Polar::default().replica(Hasty).build().await.expect("a layer");
+            // The follower has its turn first.
+            tokio::task::yield_now().await;
+            let outcome = layer.handle().revoke([access("one")]).await;
+            answered.send(outcome).expect("the test waits");
+        });
+    });
+    let outcome = answer.recv_timeout(SECOND * 60).expect("an answer");
+    assert_eq!(outcome, LogoutOutcome::Confirmed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,12 +557,7 @@ async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_b
 #[tokio::test(start_paused = true)]
 async fn while_a_secret_is_exchanged_who_can_read_a_token_delivers_it() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
-    polar.go_away();
-    let dead = polar.replica_with("new", log.clone()).deadline(Duration::from_millis(1));
-    let dead = dead.build().await.expect("a layer");
-    dead.handle().revoke([access("one")]).await;
-    drop(dead);
-    polar.come_back();
+    revoke_and_die(&polar, "new", &log, "one").await;
     let old = handle(polar.replica_with("old", log.clone())).await;
     sleep(SECOND * 60).await;
     assert_eq!((old.counts().dead_letters, old.counts().pending), (1, 0));
@@ -369,6 +566,51 @@ async fn while_a_secret_is_exchanged_who_can_read_a_token_delivers_it() {
     assert_eq!((new.counts().adopted, new.counts().confirmed), (1, 1));
     let delivered = Event::Delivered { hash: TokenHash::of("one") };
     assert!(log.events().contains(&delivered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_could_read_is_delivered_once_its_secret_is_set() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    revoke_and_die(&polar, "new", &log, "one").await;
+    let here = handle(polar.replica_with("old", log.clone())).await;
+    sleep(SECOND * 60).await;
+    assert_eq!((here.counts().dead_letters, here.counts().adopted), (1, 0));
+    here.set_credentials(ClientCredentials::new("id", "new")).await.expect("set");
+    sleep(SECOND).await;
+    assert_eq!((here.counts().adopted, here.counts().confirmed), (1, 1), "at once");
+    assert!(log.events().contains(&Event::Delivered { hash: TokenHash::of("one") }));
+}
+
+/// The race: a replica that has not exchanged the secret yet dies, and one that has is to deliver
+/// what it left.
+#[tokio::test(start_paused = true)]
+async fn what_was_sealed_under_the_former_secret_is_delivered_after_an_exchange_too() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica_with("first", log.clone())).await;
+    for secret in ["second", "third"] {
+        here.set_credentials(ClientCredentials::new("id", secret)).await.expect("set");
+    }
+    for secret in ["first", "second", "third"] {
+        revoke_and_die(&polar, secret, &log, secret).await;
+    }
+    sleep(SECOND * 60).await;
+    assert_eq!((here.counts().adopted, here.counts().confirmed), (3, 3));
+    assert_eq!(here.counts().dead_letters, 0);
+}
+
+/// An append whose acknowledgement is lost is made twice: the second may come after the delivery.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_again_after_its_delivery_is_closed_again_and_not_sent_again() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(log.clone())).await;
+    here.revoke([access("one")]).await;
+    sleep(SECOND).await;
+    let [revoked, delivered] = &log.events()[..] else { panic!("revoked, and delivered") };
+    assert_eq!(*delivered, Event::Delivered { hash: TokenHash::of("one") });
+    log.append(vec![revoked.clone()]).await.expect("kept");
+    sleep(SECOND * 60).await;
+    assert_eq!(log.events().last(), Some(delivered), "or it would be pending for ever");
+    assert_eq!((polar.calls(), here.counts().adopted), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,14 +628,7 @@ async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
             Box::pin(async move {
                 sleep(SECOND).await;
                 assert!(calls < 3, "the log has a bug");
-                let cursor = Cursor::new("");
-                Ok(Followed {
-                    events: vec![],
-                    cursor,
-                    is_current: true,
-                    has_lost: false,
-                    skipped: 0,
-                })
+                Ok(nothing(true))
             })
         }
 

@@ -19,11 +19,20 @@ impl Desk {
     }
 
     fn take_in(&mut self, name: &str) -> oneshot::Receiver<Delivered> {
+        let delivered = self.hold(name);
+        assert!(self.queue.release(&hash(name)));
+        delivered
+    }
+
+    fn hold(&mut self, name: &str) -> oneshot::Receiver<Delivered> {
         let (waiter, delivered) = oneshot::channel();
         let token = Token::parse(name).expect("a token");
         self.queue.hold(self.now, hash(name), token, None, waiter).expect("room");
-        assert!(self.queue.release(&hash(name)));
         delivered
+    }
+
+    fn adopt(&mut self, name: &str) -> Result<bool, NotTaken> {
+        self.queue.adopt(self.now, hash(name), Token::parse(name).expect("a token"))
     }
 
     /// The tokens that are called now, as many as there may be.
@@ -225,9 +234,7 @@ fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_
 #[test]
 fn a_token_is_held_until_it_is_released() {
     let mut desk = Desk::new(2);
-    let (waiter, _delivered) = oneshot::channel();
-    let token = Token::parse("a").expect("a token");
-    desk.queue.hold(desk.now, hash("a"), token, None, waiter).expect("room");
+    let _waiter = desk.hold("a");
     assert!(desk.called().is_empty());
     assert_eq!(desk.queue.len(), 1, "but it has its place");
     assert!(desk.queue.release(&hash("a")));
@@ -236,6 +243,81 @@ fn a_token_is_held_until_it_is_released() {
     assert!(desk.called().is_empty());
     desk.answer("a", Answer::Confirmed);
     assert!(!desk.queue.release(&hash("a")), "it has ended");
+}
+
+#[test]
+fn what_is_delivered_elsewhere_is_no_work_any_more_be_it_ready_waiting_or_a_suspect() {
+    let mut desk = Desk::new(1);
+    let mut waiters: Vec<_> = ["suspect", "a"].map(|name| desk.take_in(name)).into();
+    // It fails, the other succeeds, and it fails again.
+    for (name, answer) in [("suspect", AGAIN), ("a", Answer::Confirmed), ("suspect", AGAIN)] {
+        assert_eq!(desk.called(), [name]);
+        desk.answer(name, answer);
+        desk.pass(MINUTE);
+    }
+    assert_eq!(desk.called(), ["suspect"]);
+    desk.answer("suspect", AGAIN);
+    waiters.extend(["in_flight", "ready"].map(|name| desk.take_in(name)));
+    desk.pass(MINUTE);
+    assert_eq!(desk.called(), ["in_flight"]);
+    assert_eq!((desk.queue.ready.len(), desk.queue.ready_suspects.len()), (1, 1));
+    desk.answer("in_flight", AGAIN);
+    assert_eq!(desk.queue.waiting.len(), 1);
+    for name in ["suspect", "ready", "in_flight", "unknown"] {
+        desk.queue.delivered_elsewhere(&hash(name));
+    }
+    assert_eq!(desk.queue.len(), 0);
+    desk.pass(MINUTE * 60);
+    assert!(matches!(desk.queue.next(desk.now), Next::Wait(None)), "and nothing to wake up for");
+}
+
+/// The race: another process delivers what the log is yet to have from here. Its note comes before
+/// ours, and would not close what we are about to append.
+#[test]
+fn a_token_that_is_held_goes_on_though_it_is_delivered_elsewhere() {
+    let mut desk = Desk::new(1);
+    let _waiter = desk.hold("a");
+    desk.queue.delivered_elsewhere(&hash("a"));
+    assert_eq!(desk.queue.len(), 1);
+    assert!(desk.queue.release(&hash("a")), "it is on its way still");
+    assert_eq!(desk.called(), ["a"]);
+}
+
+#[test]
+fn one_in_flight_that_is_delivered_elsewhere_ends_with_its_call_whatever_comes_of_it() {
+    for answer in [AGAIN, Answer::Misconfigured, Answer::Refused, Answer::Confirmed] {
+        let mut desk = Desk::new(1);
+        let _waiter = desk.take_in("a");
+        assert_eq!(desk.called(), ["a"]);
+        desk.queue.delivered_elsewhere(&hash("a"));
+        assert_eq!(desk.queue.len(), 1, "until it is answered");
+        desk.answer("a", answer);
+        assert_eq!((desk.queue.len(), desk.queue.in_flight), (0, 0), "{answer:?}");
+        desk.pass(MINUTE * 60);
+        assert!(desk.called().is_empty(), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_was_adopted_comes_after_our_own_since_others_may_be_sending_it() {
+    let mut desk = Desk::new(1);
+    assert_eq!([desk.adopt("adopted"), desk.adopt("adopted_too")], [Ok(true), Ok(true)]);
+    let _waiters = [desk.take_in("own"), desk.take_in("own_too")];
+    for name in ["own", "own_too", "adopted", "adopted_too"] {
+        assert_eq!(desk.called(), [name]);
+        desk.answer(name, Answer::Confirmed);
+    }
+}
+
+#[test]
+fn adopting_says_whether_it_was_news_and_that_polar_has_confirmed_it_already() {
+    let mut desk = Desk::new(1);
+    assert_eq!(desk.adopt("a"), Ok(true));
+    assert_eq!(desk.adopt("a"), Ok(false), "it is on its way");
+    assert_eq!(desk.called(), ["a"]);
+    desk.answer("a", Answer::Confirmed);
+    assert_eq!(desk.adopt("a"), Err(NotTaken::Confirmed));
+    assert_eq!(desk.queue.len(), 0);
 }
 
 /// The race: the server asks for a pause, then the queue makes a longer one of its own, and then
