@@ -9,7 +9,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::log::{delivered, pending, revoked};
-use common::redis::RedisServer;
+use common::redis::{RedisServer, layer};
 use futures_util::future::join_all;
 use http::Method;
 use redis::cmd;
@@ -55,17 +55,7 @@ fn open(redis: &RedisServer, stream: &str) -> RedisLog {
 }
 
 async fn replica(redis: &RedisServer, stream: &str) -> LogoutHandle {
-    PolarLogoutLayer::builder(ClientCredentials::new("client", "secret"))
-        // Nobody is there; nothing is sent before the half minute is over.
-        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
-        .logout_route(Method::POST, "/logout")
-        .opaque(TokenLocation::bearer())
-        .limit(ENTRIES)
-        .log(open(redis, stream))
-        .build()
-        .await
-        .expect("a layer")
-        .handle()
+    layer(open(redis, stream)).limit(ENTRIES).build().await.expect("a layer").handle()
 }
 
 async fn write(redis: &RedisServer, stream: &str, event: fn(usize) -> Event) -> Duration {

@@ -2,22 +2,13 @@
 
 mod common;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::log::{HOUR, delivered, hash, keep, pending, revoked, soon, told};
-use common::redis::RedisServer;
+use common::redis::{RedisServer, STREAM, layer, open};
 use futures_util::future::join_all;
 use redis::cmd;
 use tower_polar_logout::{ErrorKind, Event, Kept, RedisLog, RevocationLog};
-
-const STREAM: &str = "polar-logout:client";
-
-/// A replica's.
-fn open(url: &str) -> RedisLog {
-    let log = RedisLog::connect(url).expect("a URL");
-    log.assign("client").expect("assigned");
-    log
-}
 
 /// How many entries the stream has.
 async fn length(redis: &RedisServer) -> usize {
@@ -147,6 +138,17 @@ async fn a_log_belongs_to_one_layer_and_so_do_its_clones() {
     }
     keep(&clone, vec![revoked(1)]).await;
     assert!(told(&log).await.has(1));
+}
+
+#[tokio::test]
+async fn times_without_end_are_allowed() {
+    let redis = RedisServer::start("redis-for-ever").await;
+    keep(&open(&redis.url()), vec![pending(1)]).await;
+    let log = RedisLog::connect(&redis.url()).expect("a URL").adopt_after(Duration::MAX);
+    let layer = layer(log).catch_up_within(Duration::MAX).reject_when_behind(Duration::MAX);
+    let handle = layer.build().await.expect("a layer").handle();
+    assert_eq!((handle.counts().revoked, handle.counts().adopted), (1, 0));
+    assert_eq!(handle.health().log_behind, None);
 }
 
 #[test]

@@ -5,15 +5,17 @@ mod common;
 use std::error::Error as _;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::log::{keep, revoked, soon, told};
 use common::proxy::Proxy;
-use common::redis::{Persistence, RedisServer};
+use common::redis::{Persistence, RedisServer, STREAM, layer};
 use common::tls::{Authority, terminate_tls};
 use redis::cmd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower_polar_logout::{Error, Kept, RedisLog, RevocationLog};
+use tracing::subscriber::DefaultGuard;
 
 const SECRET: &str = "a-secret-password";
 
@@ -102,9 +104,20 @@ async fn a_user_needs_the_rights_that_are_documented_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_replica_of_a_redis_takes_no_writes_and_is_refused_before_the_first_request() {
+    let redis = RedisServer::start("redis-replica").await;
+    redis.ask::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg("1")).await;
+    let hint = "is a replica, which takes no writes: give the URL of the primary";
+    refused(connect(&redis.url()), hint).await;
+    let layer = layer(RedisLog::connect(&redis.url()).expect("a URL"));
+    let error = soon(layer.build()).await.expect_err("it takes no writes");
+    assert!(error.to_string().contains(hint), "{error}");
+}
+
+#[tokio::test]
 async fn what_is_no_redis_of_its_own_is_told_from_one_that_is() {
     let redis = RedisServer::start("redis-wrong-type").await;
-    redis.ask::<()>(cmd("SET").arg("polar-logout:client").arg("x")).await;
+    redis.ask::<()>(cmd("SET").arg(STREAM).arg("x")).await;
     refused(connect(&redis.url()), "not a stream: choose another with `stream()`").await;
 
     let cluster =
@@ -236,19 +249,27 @@ impl io::Write for Logged {
 }
 
 impl Logged {
+    /// From now on, and until the guard is dropped.
+    fn start() -> (Self, DefaultGuard) {
+        let logged = Self::default();
+        let writer = logged.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (logged, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("text")).into_owned()
+    }
+
     fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().expect("text")).matches(text).count()
+        self.text().matches(text).count()
     }
 }
 
 #[tokio::test]
 async fn an_outage_is_logged_once_with_its_reason_and_its_end_with_what_was_written() {
-    let logged = Logged::default();
-    let writer = logged.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let (logged, _guard) = Logged::start();
     let mut redis =
         RedisServer::start_with("redis-logged", Persistence::Always, &["--requirepass", SECRET])
             .await;
@@ -267,9 +288,58 @@ async fn an_outage_is_logged_once_with_its_reason_and_its_end_with_what_was_writ
         soon(written).await.expect("written");
     }
     keep(&log, vec![revoked(4)]).await;
-    let text = String::from_utf8_lossy(&logged.0.lock().expect("text")).into_owned();
+    let text = logged.text();
     assert_eq!(logged.count("INFO"), 1, "{text}");
     assert!(logged.count("written=3") == 1 && logged.count("held in memory") >= 1, "{text}");
     assert!(logged.count("cannot be reached") <= 2, "{text}");
     assert_eq!(logged.count(SECRET), 0, "{text}");
+}
+
+#[tokio::test]
+async fn an_outage_of_one_reason_is_one_warning_however_often_it_is_tried() {
+    let (logged, _guard) = Logged::start();
+    let redis = RedisServer::start("redis-logged-once").await;
+    let proxy = Proxy::start(redis.port()).await;
+    let log = connect(&proxy.url());
+    keep(&log, vec![revoked(0)]).await;
+    proxy.freeze();
+    let Kept::ForNow(written) = soon(log.append(vec![revoked(1)])).await.expect("kept") else {
+        panic!("nothing gets through");
+    };
+    // Of a try, nothing tells. A second for each, and a short pause between them.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    proxy.mend();
+    soon(written).await.expect("written");
+    keep(&log, vec![revoked(2)]).await;
+    let text = logged.text();
+    assert_eq!((logged.count("WARN"), logged.count("INFO")), (1, 1), "{text}");
+    assert!(text.contains("does not answer in time") && text.contains("written=1"), "{text}");
+}
+
+#[tokio::test]
+async fn an_outage_that_concerned_nobody_is_not_logged_and_neither_is_its_end() {
+    let (logged, _guard) = Logged::start();
+    let mut redis = RedisServer::start("redis-not-logged").await;
+    redis.kill().await;
+    let log = connect(&redis.url());
+    // Once it has been tried by those who read, so it has by those who write.
+    refused_to_read(&log, "cannot be reached").await;
+    redis.start_again().await;
+    let connected = async {
+        let mut connection = redis.connection().await;
+        let mut info = String::new();
+        while !info.contains("connected_clients:2\r") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            info =
+                cmd("INFO").arg("clients").query_async(&mut connection).await.expect("an answer");
+        }
+    };
+    soon(connected).await;
+    match soon(log.append(vec![revoked(1)])).await.expect("kept") {
+        Kept::Durably => {}
+        // It is just about to find out.
+        Kept::ForNow(written) => soon(written).await.expect("written"),
+    }
+    let text = logged.text();
+    assert_eq!((logged.count("WARN"), logged.count("INFO")), (0, 0), "{text}");
 }

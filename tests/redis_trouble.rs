@@ -4,18 +4,11 @@ mod common;
 
 use common::log::{Told, keep, pending, revoked, soon, told};
 use common::proxy::Proxy;
-use common::redis::{Persistence, RedisServer};
+use common::redis::{Persistence, RedisServer, STREAM, layer, open};
 use redis::{Cmd, Value, cmd};
-use tower_polar_logout::{Kept, LogFuture, RedisLog, RevocationLog};
-
-const STREAM: &str = "polar-logout:client";
-
-/// A replica's.
-fn open(url: &str) -> RedisLog {
-    let log = RedisLog::connect(url).expect("a URL");
-    log.assign("client").expect("assigned");
-    log
-}
+use tower_polar_logout::{
+    Kept, LogFuture, LogoutOutcome, RedisLog, Revocation, RevocationLog, TokenHash,
+};
 
 async fn kept_for_now(log: &RedisLog, n: usize) -> LogFuture<'static, ()> {
     match soon(log.append(vec![revoked(n)])).await.expect("kept") {
@@ -79,6 +72,41 @@ async fn a_line_that_is_cut_or_frozen_is_told_of_and_mends_itself() {
         soon(held).await.expect("written");
     }
     assert_eq!(seen.losses, 0);
+}
+
+#[tokio::test]
+async fn a_slow_line_gets_a_large_append_through_in_the_end_and_writes_it_a_few_times_at_most() {
+    let redis = RedisServer::start("redis-slow").await;
+    let proxy = Proxy::start(redis.port()).await;
+    let log = open(&proxy.url());
+    keep(&log, vec![revoked(0)]).await;
+    // About three seconds for what is given one at first.
+    proxy.slow_down(50_000);
+    match soon(log.append((1..=1_000).map(pending).collect())).await.expect("kept") {
+        Kept::ForNow(written) => soon(written).await.expect("written"),
+        Kept::Durably => panic!("it cannot be so fast"),
+    }
+    keep_durably(&log, 2_000).await;
+    let entries: usize = redis.ask(cmd("XLEN").arg(STREAM)).await;
+    // What was given up arrives all the same; but each time there is twice as long for it.
+    assert!((3..9).contains(&entries), "{entries} entries");
+    let seen = told(&open(&redis.url())).await;
+    assert_eq!((seen.expiries.len(), seen.sealed.len()), (1_002, 1_000));
+}
+
+#[tokio::test]
+async fn what_is_held_for_a_layer_that_is_dropped_is_written_all_the_same() {
+    let mut redis = RedisServer::start("redis-dropped-layer").await;
+    let log = RedisLog::connect(&redis.url()).expect("a URL");
+    let layer = layer(log).build().await.expect("a layer");
+    redis.kill().await;
+    let session = Revocation::opaque("session").expect("one");
+    assert_eq!(soon(layer.handle().revoke([session])).await, LogoutOutcome::Pending);
+    drop(layer);
+    redis.start_again().await;
+    let hash = TokenHash::of("session");
+    let log = open(&redis.url());
+    Told::default().until(&log, |seen| seen.expiries.contains_key(hash.as_bytes())).await;
 }
 
 #[tokio::test]

@@ -1,15 +1,39 @@
-//! A Redis of a test's own, and a line to it that can be cut.
+//! A Redis of a test's own, and who uses it.
 
 use std::path::Path;
 use std::process::Stdio;
 
+use http::Method;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use tower_polar_logout::{
+    Builder, ClientCredentials, PolarLogoutLayer, PolarServer, RedisLog, RevocationLog,
+    TokenLocation,
+};
 
 use super::folder::Folder;
+
+/// The key of what [`open`] and [`layer`] use.
+pub const STREAM: &str = "polar-logout:client";
+
+/// A replica's log.
+pub fn open(url: &str) -> RedisLog {
+    let log = RedisLog::connect(url).expect("a URL");
+    log.assign("client").expect("assigned");
+    log
+}
+
+/// A replica's layer. Nobody is there where it looks for Polar.
+pub fn layer(log: RedisLog) -> Builder {
+    PolarLogoutLayer::builder(ClientCredentials::new("client", "secret"))
+        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+        .logout_route(Method::POST, "/logout")
+        .opaque(TokenLocation::bearer())
+        .log(log)
+}
 
 /// What Redis keeps on disk.
 #[derive(Clone, Copy, Debug)]

@@ -75,6 +75,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_forward_is_told_from_one_that_answers_late_or_is_slewed() {
+        let by = |ahead| Clock::measured(NOW - 1, NOW + 40, NOW + ahead);
+        let earlier = by(0);
+        // The whole second of a read that waited may have passed before Redis told the time.
+        let waited = Clock::measured(NOW - 1, NOW + 1_000, NOW + 1_000);
+        for same in [earlier, waited, by(42), by(0)] {
+            assert!(!same.is_ahead_of(earlier) && !same.is_far_ahead_of(earlier));
+        }
+        assert!(by(43).is_ahead_of(earlier) && !by(43).is_far_ahead_of(earlier));
+        assert!(!by(1_042).is_far_ahead_of(earlier) && by(1_043).is_far_ahead_of(earlier));
+        // Set back, nothing expires early.
+        assert!(!earlier.is_ahead_of(by(10_000)) && !earlier.is_far_ahead_of(by(10_000)));
+    }
+
+    #[test]
     fn it_stays_between_1970_and_the_year_9999() {
         for clock in [
             Clock::measured(NOW, NOW, NOW + MINUTE),
