@@ -253,6 +253,36 @@ async fn while_it_waits(
     followed.map(|followed| seen.apply(followed))
 }
 
+/// The race: an entry comes, is read, and is lost before the reader looks whether the stream is the
+/// one it knew. Nobody else may have read it.
+#[tokio::test]
+async fn what_was_read_just_before_all_was_lost_is_told_all_the_same() {
+    let redis = RedisServer::start("redis-read-and-lost").await;
+    let log = open(&redis.url());
+    keep(&log, vec![revoked(1)]).await;
+    let mut seen = told(&log).await;
+    let elsewhere = RedisLog::connect(&redis.url()).expect("a URL").stream("elsewhere");
+    elsewhere.assign("client").expect("assigned");
+    keep(&elsewhere, vec![revoked(2)]).await;
+    let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
+        redis.ask(cmd("XRANGE").arg("elsewhere").arg("-").arg("+")).await;
+    let (name, entry) = &entries[0].1[0];
+
+    let come_and_go = async {
+        until_blocked(&redis).await;
+        let mut connection = redis.connection().await;
+        let mut commands = redis::pipe();
+        // Sent together, they are done before anything that the reader has sent.
+        commands.cmd("XADD").arg(STREAM).arg("*").arg(name).arg(entry).ignore();
+        commands.cmd("FLUSHALL").ignore();
+        commands.exec_async(&mut connection).await.expect("done");
+    };
+    let follow = log.follow(seen.cursor.clone());
+    let (followed, ()) = soon(async { tokio::join!(follow, come_and_go) }).await;
+    seen.apply(followed.expect("an answer"));
+    assert_eq!((seen.losses, seen.has(2)), (1, true));
+}
+
 fn stream_command(name: &str, arguments: &[&str]) -> Cmd {
     let mut command = cmd(name);
     command.arg(STREAM).arg(arguments);
