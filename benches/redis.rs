@@ -11,12 +11,8 @@ use std::time::{Duration, Instant};
 use common::log::{delivered, pending, revoked};
 use common::redis::{RedisServer, layer};
 use futures_util::future::join_all;
-use http::Method;
 use redis::cmd;
-use tower_polar_logout::{
-    ClientCredentials, Event, LogoutHandle, PolarLogoutLayer, PolarServer, RedisLog, Revocation,
-    RevocationLog, TokenLocation,
-};
+use tower_polar_logout::{Event, LogoutHandle, RedisLog, Revocation, RevocationLog};
 
 const ENTRIES: usize = 1_000_000;
 const AT_ONCE: usize = 50_000;

@@ -10,6 +10,8 @@ mod journal;
 mod millis;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "journal", feature = "redis"))]
+mod refusal;
 
 use std::fmt;
 use std::pin::Pin;

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::log::{HOUR, delivered, hash, keep, pending, revoked, soon, told};
-use common::redis::{RedisServer, STREAM, layer, open};
+use common::redis::{RedisServer, STREAM, entries, layer, open};
 use futures_util::future::join_all;
 use redis::cmd;
 use tower_polar_logout::{ErrorKind, Event, Kept, RedisLog, RevocationLog};
@@ -197,21 +197,6 @@ async fn its_connections_end_with_its_last_handle() {
         }
     };
     soon(alone).await;
-}
-
-type Fields = Vec<(String, Vec<u8>)>;
-
-/// The entries that these events make, one each.
-async fn entries(redis: &RedisServer, events: impl Iterator<Item = Event>) -> Vec<Vec<u8>> {
-    let log = RedisLog::connect(&redis.url()).expect("a URL").stream("scratch");
-    log.assign("client").expect("assigned");
-    for kept in join_all(events.map(|event| log.append(vec![event]))).await {
-        kept.expect("kept");
-    }
-    let entries: Vec<(String, Fields)> =
-        redis.ask(cmd("XRANGE").arg("scratch").arg("-").arg("+")).await;
-    redis.ask::<()>(cmd("DEL").arg("scratch")).await;
-    entries.into_iter().map(|(_, mut fields)| fields.remove(0).1).collect()
 }
 
 /// Adds them as Redis would have some hours ago.

@@ -4,7 +4,7 @@ mod common;
 
 use common::log::{Told, keep, pending, revoked, soon, told};
 use common::proxy::Proxy;
-use common::redis::{Persistence, RedisServer, STREAM, layer, open};
+use common::redis::{Persistence, RedisServer, STREAM, entries, layer, open};
 use redis::{Cmd, Value, cmd};
 use tower_polar_logout::{
     Kept, LogFuture, LogoutOutcome, RedisLog, Revocation, RevocationLog, TokenHash,
@@ -87,9 +87,9 @@ async fn a_slow_line_gets_a_large_append_through_in_the_end_and_writes_it_a_few_
         Kept::Durably => panic!("it cannot be so fast"),
     }
     keep_durably(&log, 2_000).await;
-    let entries: usize = redis.ask(cmd("XLEN").arg(STREAM)).await;
+    let count: usize = redis.ask(cmd("XLEN").arg(STREAM)).await;
     // What was given up arrives all the same; but each time there is twice as long for it.
-    assert!((3..9).contains(&entries), "{entries} entries");
+    assert!((3..9).contains(&count), "{count} entries");
     let seen = told(&open(&redis.url())).await;
     assert_eq!((seen.expiries.len(), seen.sealed.len()), (1_002, 1_000));
 }
@@ -118,7 +118,7 @@ async fn a_connection_that_redis_closes_for_being_idle_is_no_outage() {
     for n in 2..10 {
         redis.ask::<Value>(cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal")).await;
         // The writer learns of it as it is told: by then, so has the rest of this runtime.
-        while log.follow(seen.cursor.clone()).await.is_err() {}
+        soon(async { while log.follow(seen.cursor.clone()).await.is_err() {} }).await;
         keep(&log, vec![revoked(n)]).await;
         seen.until(&log, |seen| seen.has(n)).await;
     }
@@ -261,19 +261,14 @@ async fn what_was_read_just_before_all_was_lost_is_told_all_the_same() {
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
     let mut seen = told(&log).await;
-    let elsewhere = RedisLog::connect(&redis.url()).expect("a URL").stream("elsewhere");
-    elsewhere.assign("client").expect("assigned");
-    keep(&elsewhere, vec![revoked(2)]).await;
-    let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
-        redis.ask(cmd("XRANGE").arg("elsewhere").arg("-").arg("+")).await;
-    let (name, entry) = &entries[0].1[0];
+    let entry = entries(&redis, [revoked(2)].into_iter()).await.remove(0);
 
     let come_and_go = async {
         until_blocked(&redis).await;
         let mut connection = redis.connection().await;
         let mut commands = redis::pipe();
         // Sent together, they are done before anything that the reader has sent.
-        commands.cmd("XADD").arg(STREAM).arg("*").arg(name).arg(entry).ignore();
+        commands.cmd("XADD").arg(STREAM).arg("*").arg("e").arg(entry).ignore();
         commands.cmd("FLUSHALL").ignore();
         commands.exec_async(&mut connection).await.expect("done");
     };

@@ -109,7 +109,7 @@ impl Journal {
         let thread = thread::Builder::new()
             .name("polar-logout-journal".to_owned())
             .spawn(move || writer.run())
-            .map_err(|error| Refusal::new(&path, "has no thread to write it", error))?;
+            .map_err(|error| refusal::new(&path, "has no thread to write it", error))?;
         Ok(Self(Arc::new(Inner { path, jobs: Some(jobs), thread: Some(thread) })))
     }
 

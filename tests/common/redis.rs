@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use futures_util::future::join_all;
 use http::Method;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue};
@@ -10,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tower_polar_logout::{
-    Builder, ClientCredentials, PolarLogoutLayer, PolarServer, RedisLog, RevocationLog,
+    Builder, ClientCredentials, Event, PolarLogoutLayer, PolarServer, RedisLog, RevocationLog,
     TokenLocation,
 };
 
@@ -33,6 +34,21 @@ pub fn layer(log: RedisLog) -> Builder {
         .logout_route(Method::POST, "/logout")
         .opaque(TokenLocation::bearer())
         .log(log)
+}
+
+type Fields = Vec<(String, Vec<u8>)>;
+
+/// What these events are in a stream, an entry each: its field `e`.
+pub async fn entries(redis: &RedisServer, events: impl Iterator<Item = Event>) -> Vec<Vec<u8>> {
+    let log = RedisLog::connect(&redis.url()).expect("a URL").stream("scratch");
+    log.assign("client").expect("assigned");
+    for kept in join_all(events.map(|event| log.append(vec![event]))).await {
+        kept.expect("kept");
+    }
+    let entries: Vec<(String, Fields)> =
+        redis.ask(redis::cmd("XRANGE").arg("scratch").arg("-").arg("+")).await;
+    redis.ask::<()>(redis::cmd("DEL").arg("scratch")).await;
+    entries.into_iter().map(|(_, mut fields)| fields.remove(0).1).collect()
 }
 
 /// What Redis keeps on disk.

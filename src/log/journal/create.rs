@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::backends::FileBackend;
 
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::{database, tables};
 
 /// Puts an empty journal at `path`. Where somebody else was faster, theirs stays.
@@ -19,7 +19,7 @@ use super::{database, tables};
 pub(super) fn create(path: &Path) -> Result<(), Refusal> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     if !directory.is_dir() {
-        return Err(Refusal::plain(
+        return Err(refusal::plain(
             path,
             &format!("cannot be created: there is no directory {}: create it", directory.display()),
         ));
@@ -37,9 +37,9 @@ fn write(path: &Path, draft: &Path) -> Result<(), Refusal> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(draft).map_err(|error| {
-        Refusal::io(path, "cannot be created: let this process write to its directory", error)
+        refusal::io(path, "cannot be created: let this process write to its directory", error)
     })?;
-    let backend = FileBackend::new(file).map_err(|error| Refusal::redb(path, error.into()))?;
+    let backend = FileBackend::new(file).map_err(|error| refusal::redb(path, error.into()))?;
     let create = || -> Result<(), redb::Error> {
         let database = database::builder().create_with_backend(backend)?;
         let transaction = database.begin_write()?;
@@ -47,7 +47,7 @@ fn write(path: &Path, draft: &Path) -> Result<(), Refusal> {
         transaction.commit()?;
         Ok(database.close()?)
     };
-    create().map_err(|error| Refusal::redb(path, error))
+    create().map_err(|error| refusal::redb(path, error))
 }
 
 fn publish(path: &Path, draft: &Path) -> Result<(), Refusal> {
@@ -57,14 +57,14 @@ fn publish(path: &Path, draft: &Path) -> Result<(), Refusal> {
         // A file system without links. To rename would replace a file that appeared since `path`
         // was looked at; only two processes that create the same journal at once can do that.
         Err(_) => fs::rename(draft, path)
-            .map_err(|error| Refusal::io(path, "cannot be created: check its disk", error))?,
+            .map_err(|error| refusal::io(path, "cannot be created: check its disk", error))?,
     }
     // The name has to survive a power cut as well. Where a directory cannot be opened as a file,
     // there is no more to be done for it.
     if let Some(directory) = path.parent().and_then(|directory| File::open(directory).ok()) {
         directory
             .sync_all()
-            .map_err(|error| Refusal::io(path, "cannot be created: check its disk", error))?;
+            .map_err(|error| refusal::io(path, "cannot be created: check its disk", error))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::create::create;
 use super::database;
 use super::newest;
 use super::preview::Preview;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::tables::{self, Format, Tables};
 use crate::log::Event;
 use crate::log::millis::millis;
@@ -34,14 +34,14 @@ impl Store {
 
     /// Opens what is there already: a journal that vanished while in use is not begun anew.
     pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
-        Refusal::instead_of_panic(path, || {
+        refusal::instead_of_panic(path, || {
             inspect(path)?;
-            if newest::prefer(path).map_err(|error| Refusal::redb(path, error))? {
+            if newest::prefer(path).map_err(|error| refusal::redb(path, error))? {
                 inspect(path)?;
             }
             let database = database::builder()
                 .open(path)
-                .map_err(|error| Refusal::redb(path, error.into()))?;
+                .map_err(|error| refusal::redb(path, error.into()))?;
             Ok(Self(database))
         })
     }
@@ -83,8 +83,8 @@ impl Store {
     pub(super) fn close(self, path: &Path) {
         // A file that was not closed well is as whole as one after a crash: the next to open it
         // repairs it.
-        let _ = Refusal::instead_of_panic(path, || {
-            self.0.close().map_err(|error| Refusal::redb(path, error.into()))
+        let _ = refusal::instead_of_panic(path, || {
+            self.0.close().map_err(|error| refusal::redb(path, error.into()))
         });
     }
 }
@@ -92,15 +92,15 @@ impl Store {
 /// Whether there is a journal at `path`, whole and one that we can read. Changes no byte of it.
 fn inspect(path: &Path) -> Result<(), Refusal> {
     const OPEN: &str = "cannot be opened: let this process read and write it";
-    let metadata = fs::metadata(path).map_err(|error| Refusal::io(path, OPEN, error))?;
+    let metadata = fs::metadata(path).map_err(|error| refusal::io(path, OPEN, error))?;
     if metadata.is_dir() {
-        return Err(Refusal::plain(path, "is a directory: give the path of a file in it"));
+        return Err(refusal::plain(path, "is a directory: give the path of a file in it"));
     }
     if !metadata.is_file() {
-        return Err(Refusal::plain(path, "is not a regular file: give the path of one"));
+        return Err(refusal::plain(path, "is not a regular file: give the path of one"));
     }
     if metadata.len() == 0 {
-        return Err(Refusal::plain(
+        return Err(refusal::plain(
             path,
             "is empty, which a journal never is: restore it from a backup, or remove it to begin \
              a new one",
@@ -110,11 +110,11 @@ fn inspect(path: &Path) -> Result<(), Refusal> {
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|error| Refusal::io(path, OPEN, error))?;
-    match read_all(file).map_err(|error| Refusal::redb(path, error))? {
+        .map_err(|error| refusal::io(path, OPEN, error))?;
+    match read_all(file).map_err(|error| refusal::redb(path, error))? {
         Format::Ours => Ok(()),
-        Format::NotOurs => Err(Refusal::not_ours(path)),
-        Format::Newer(format) => Err(Refusal::plain(
+        Format::NotOurs => Err(refusal::not_ours(path)),
+        Format::Newer(format) => Err(refusal::plain(
             path,
             &format!("has format {format}, of a newer tower-polar-logout: use that"),
         )),

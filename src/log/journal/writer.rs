@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::store::Store;
 use crate::log::Event;
 
@@ -130,8 +130,8 @@ impl Writer {
             Some(store) => store,
             None => Store::open(&self.path)?,
         };
-        let done = Refusal::instead_of_panic(&self.path, || {
-            work(&store).map_err(|error| Refusal::redb(&self.path, error))
+        let done = refusal::instead_of_panic(&self.path, || {
+            work(&store).map_err(|error| refusal::redb(&self.path, error))
         });
         match done {
             Ok(done) => {

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::address::{Address, Place};
 use super::clock::Clock;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::reply;
 use crate::log::millis::millis;
 
@@ -76,12 +76,12 @@ impl Connection {
         let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
         let (redis, driver) = MultiplexedConnection::new_with_config(&nobody, stream, config)
             .await
-            .map_err(|error| Refusal::broken(target, &error))?;
+            .map_err(|error| refusal::broken(target, &error))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
         let clock = Clock::measured(0, 0, 0);
         let mut connection = Self { target: Arc::clone(target), redis, driver, clock };
         let logged_in = timeout_at(deadline, connection.log_in()).await;
-        logged_in.unwrap_or_else(|_| Err(Refusal::late(target)))?;
+        logged_in.unwrap_or_else(|_| Err(refusal::late(target)))?;
         Ok(connection)
     }
 
@@ -91,11 +91,11 @@ impl Connection {
         let Address { user, password, database, .. } = &target.address;
         if let Some(password) = password {
             let login = redis::cmd("AUTH").arg(user.as_ref()).arg(password).take();
-            self.command(login, Refusal::login).await?;
+            self.command(login, refusal::login).await?;
         }
         if *database != 0 {
             let select = redis::cmd("SELECT").arg(*database).take();
-            self.command(select, Refusal::database).await?;
+            self.command(select, refusal::database).await?;
         }
         let asked = now();
         let time = self.ask(&redis::cmd("TIME")).await?;
@@ -117,7 +117,7 @@ impl Connection {
     /// Alone, since the crate does not say of several commands why they were not understood.
     async fn ask(&mut self, command: &Cmd) -> Result<Value, Refusal> {
         let answer = self.redis.send_packed_command(command).await;
-        answer.map_err(|error| Refusal::broken(&self.target, &error))
+        answer.map_err(|error| refusal::broken(&self.target, &error))
     }
 
     /// The answers to these commands, errors of Redis's among them, within `patience`. After an
@@ -133,8 +133,8 @@ impl Connection {
         let asked = now();
         let mut answers = timeout(patience, self.redis.send_packed_commands(&commands, 0, count))
             .await
-            .map_err(|_| Refusal::late(&self.target))?
-            .map_err(|error| Refusal::broken(&self.target, &error))?;
+            .map_err(|_| refusal::late(&self.target))?
+            .map_err(|error| refusal::broken(&self.target, &error))?;
         match answers.pop() {
             Some(time) if answers.len() + 1 == count => {
                 self.set_clock(asked, time)?;
@@ -146,7 +146,7 @@ impl Connection {
 
     fn set_clock(&mut self, asked: u64, time: Value) -> Result<(), Refusal> {
         if let Value::ServerError(error) = time {
-            return Err(Refusal::server(&self.target, &error));
+            return Err(refusal::server(&self.target, &error));
         }
         let redis = reply::time(&time).ok_or_else(|| self.foreign())?;
         self.clock = Clock::measured(asked.saturating_sub(1), now(), redis);
@@ -163,7 +163,7 @@ impl Connection {
     }
 
     pub(super) fn foreign(&self) -> Refusal {
-        Refusal::foreign(&self.target)
+        refusal::foreign(&self.target)
     }
 }
 
@@ -184,7 +184,7 @@ async fn secure(
 fn reached<S>(target: &Target, stream: Result<io::Result<S>, Elapsed>) -> Result<S, Refusal> {
     stream.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
         let what = "cannot be reached: is it up? Check host and port, and any firewall between";
-        Refusal::io(target, what, error)
+        refusal::io(target, what, error)
     })
 }
 
@@ -192,6 +192,6 @@ fn secured<S>(target: &Target, stream: Result<io::Result<S>, Elapsed>) -> Result
     stream.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
         let what = "cannot be spoken to over TLS: does it want TLS, and is its certificate for \
                     this host and from an authority known here?";
-        Refusal::io(target, what, error)
+        refusal::io(target, what, error)
     })
 }

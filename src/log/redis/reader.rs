@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::horizon::Horizon;
 use super::id::Id;
 use super::pace::Pace;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::reply;
 use super::shared::Shared;
 use super::unseen::{Reached, Read};
@@ -136,7 +136,7 @@ impl Reader {
 
     fn answer(&self, answer: Value) -> Result<Value, Refusal> {
         match answer {
-            Value::ServerError(error) => Err(Refusal::server(&self.shared.target, &error)),
+            Value::ServerError(error) => Err(refusal::server(&self.shared.target, &error)),
             answer => Ok(answer),
         }
     }
@@ -198,7 +198,7 @@ impl Reader {
         let pause = match answer {
             Some(Value::Int(entries)) if entries > 0 => TRIM_MORE,
             Some(Value::ServerError(error)) => {
-                let reason = Refusal::server(&self.shared.target, &error);
+                let reason = refusal::server(&self.shared.target, &error);
                 warn!(%reason, "the revocation stream cannot be trimmed, and grows");
                 TRIM
             }

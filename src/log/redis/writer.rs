@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::connection::Connection;
 use super::id::Id;
 use super::outbox::Parcel;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::reply;
 use super::shared::Shared;
 use super::wire::{self, Origin};
@@ -173,7 +173,7 @@ impl Writer {
     ) -> Result<Id, Refusal> {
         // Those of MULTI and of each XADD in it come before that of EXEC.
         let before = if events > ENTRY { 1 + events.div_ceil(ENTRY) } else { 0 };
-        let refuse = |error| Refusal::server(&self.shared.target, &error);
+        let refuse = |error| refusal::server(&self.shared.target, &error);
         let mut refusal = None;
         for answer in answers.take(before) {
             if let Value::ServerError(error) = answer {
