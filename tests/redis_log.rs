@@ -5,6 +5,7 @@ mod common;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::log::{HOUR, delivered, hash, keep, pending, revoked, soon, told};
+use common::proxy::Proxy;
 use common::redis::{RedisServer, STREAM, entries, layer, open};
 use futures_util::future::join_all;
 use redis::cmd;
@@ -219,8 +220,8 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
         expires_at: SystemTime::now() - 10 * HOUR,
         sealed: None,
     };
-    let old = entries(&redis, (0..2_000).map(expired)).await;
-    let undelivered = entries(&redis, [pending(5_000)].into_iter()).await;
+    let old = entries(&redis, &redis.url(), (0..2_000).map(expired)).await;
+    let undelivered = entries(&redis, &redis.url(), [pending(5_000)].into_iter()).await;
     add_long_ago(&redis, 9, &old[..1_000]).await;
     // It holds for nine hours from then on: so long nothing is trimmed.
     add_long_ago(&redis, 8, &undelivered).await;
@@ -238,7 +239,7 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
         expires_at: UNIX_EPOCH,
         sealed: Some(common::log::sealed(5_000)),
     };
-    let undelivered = entries(&redis, [long_expired].into_iter()).await;
+    let undelivered = entries(&redis, &redis.url(), [long_expired].into_iter()).await;
     add_long_ago(&redis, 9, &old[..1_000]).await;
     add_long_ago(&redis, 8, &undelivered).await;
     add_long_ago(&redis, 7, &old[1_000..]).await;
@@ -261,4 +262,22 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
     assert!(told(&open(&redis.url())).await.has(6_000));
     seen.catch_up(&log).await;
     assert_eq!(seen.losses, 0);
+}
+
+/// The race: a replica whose clock is ahead of Redis's trims the stream. By its own it would forget
+/// what holds still.
+#[tokio::test]
+async fn the_stream_is_trimmed_by_the_clock_of_redis_and_not_by_a_replicas_own() {
+    let redis = RedisServer::start("redis-trim-clock").await;
+    let proxy = Proxy::start(redis.port()).await;
+    proxy.set_clock(-24 * 3600);
+    let living = entries(&redis, &proxy.url(), (0..1_000).map(revoked)).await;
+    // As a Redis does that is a day behind.
+    add_long_ago(&redis, 24, &living).await;
+    let log = open(&proxy.url());
+    let mut seen = told(&log).await;
+    seen.catch_up(&log).await;
+    let calls: String = redis.ask(cmd("INFO").arg("commandstats")).await;
+    assert!(calls.contains("cmdstat_xtrim:calls=2,"), "one to see whether it may: {calls}");
+    assert_eq!(length(&redis).await, 1_000, "they hold for an hour yet");
 }

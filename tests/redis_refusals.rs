@@ -317,6 +317,18 @@ async fn an_outage_of_one_reason_is_one_warning_however_often_it_is_tried() {
 }
 
 #[tokio::test]
+async fn an_append_of_several_entries_that_is_refused_is_logged_with_the_reason_of_redis() {
+    let (logged, _guard) = Logged::start();
+    let redis = RedisServer::start("redis-logged-transaction").await;
+    redis.ask::<()>(cmd("SET").arg(STREAM).arg("x")).await;
+    let log = connect(&redis.url());
+    let kept = soon(log.append((0..2_500).map(revoked).collect())).await.expect("kept");
+    assert!(matches!(kept, Kept::ForNow(_)));
+    let text = logged.text();
+    assert!(text.contains("that is not a stream"), "{text}");
+}
+
+#[tokio::test]
 async fn an_outage_that_concerned_nobody_is_not_logged_and_neither_is_its_end() {
     let (logged, _guard) = Logged::start();
     let mut redis = RedisServer::start("redis-not-logged").await;

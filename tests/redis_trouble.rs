@@ -261,7 +261,7 @@ async fn what_was_read_just_before_all_was_lost_is_told_all_the_same() {
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
     let mut seen = told(&log).await;
-    let entry = entries(&redis, [revoked(2)].into_iter()).await.remove(0);
+    let entry = entries(&redis, &redis.url(), [revoked(2)].into_iter()).await.remove(0);
 
     let come_and_go = async {
         until_blocked(&redis).await;

@@ -154,4 +154,19 @@ mod tests {
         assert_eq!(orphans.take_due(now), [(hash(2), sealed(3))]);
         assert!(orphans.sealed().is_empty());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_read_is_due_at_once_where_it_may_be_by_now_and_nothing_else_is() {
+        let mut orphans = Orphans::new(AFTER);
+        let now = Instant::now();
+        orphans.keep_unreadable(hash(1), sealed(1));
+        orphans.revoked(now, hash(2), sealed(2));
+        orphans.retry_unreadable(now);
+        orphans.retry_unreadable(now);
+        assert_eq!(orphans.take_due(now), [(hash(1), sealed(1))]);
+        // Whoever appended it may be delivering it.
+        assert!(orphans.next_due() >= Some(now + AFTER));
+        assert_eq!(orphans.take_due(now + AFTER * 2), [(hash(2), sealed(2))]);
+        assert_eq!(orphans.next_due(), None);
+    }
 }

@@ -38,9 +38,13 @@ pub fn layer(log: RedisLog) -> Builder {
 
 type Fields = Vec<(String, Vec<u8>)>;
 
-/// What these events are in a stream, an entry each: its field `e`.
-pub async fn entries(redis: &RedisServer, events: impl Iterator<Item = Event>) -> Vec<Vec<u8>> {
-    let log = RedisLog::connect(&redis.url()).expect("a URL").stream("scratch");
+/// What these events are in a stream, an entry each: its field `e`. Written over the line at `url`.
+pub async fn entries(
+    redis: &RedisServer,
+    url: &str,
+    events: impl Iterator<Item = Event>,
+) -> Vec<Vec<u8>> {
+    let log = RedisLog::connect(url).expect("a URL").stream("scratch");
     log.assign("client").expect("assigned");
     for kept in join_all(events.map(|event| log.append(vec![event]))).await {
         kept.expect("kept");
