@@ -432,7 +432,11 @@ async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before()
         assert_eq!(status(&layer, Method::GET, "/", "alive").await, StatusCode::OK);
         for _ in 0..2 {
             step(false).await;
-            assert!(layer.handle().health().log_behind.is_some());
+            let behind = layer.handle().health().log_behind.expect("there is more to read");
+            assert!(
+                (SECOND * 5..SECOND * 20).contains(&behind),
+                "since it was current: {behind:?}"
+            );
             let answer = status(&layer, Method::GET, "/", "alive").await;
             assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
         }
