@@ -36,14 +36,22 @@ async fn main() {
         let replica = replica(&redis, name).await;
         let started = begun.elapsed();
         println!(
-            "| {name} | {} | {written:.2?} | {read:.2?} | {started:.2?}, {} denied |",
+            "| {name} | {} | {} | {} | {}, {} denied |",
             bytes / ENTRIES,
+            rate(written),
+            rate(read),
+            rate(started),
             replica.counts().revoked
         );
         drop(replica);
         redis.flush_all().await;
     }
     travel(&redis).await;
+}
+
+fn rate(took: Duration) -> String {
+    let thousands = ENTRIES as u128 / took.as_millis().max(1);
+    format!("{took:.2?} ({thousands},000/s)")
 }
 
 fn open(redis: &RedisServer, stream: &str) -> RedisLog {

@@ -22,8 +22,9 @@ const SPREAD_EACH: Duration = Duration::from_micros(100);
 const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// moka cleans up a second's worth of expiries in one piece, and who inserts into that segment
-/// meanwhile waits: so many segments make the piece, and the wait, as many times smaller.
-const SEGMENTS: usize = 64;
+/// meanwhile waits: segments of so many entries, 64 at most, make the piece, and the wait, small.
+const SEGMENT: usize = 16_384;
+const MOST_SEGMENTS: usize = 64;
 
 /// What is revoked.
 ///
@@ -50,7 +51,7 @@ impl Denylist {
     pub(crate) fn new(limit: usize) -> Self {
         let len = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&len);
-        let cache = SegmentedCache::builder(SEGMENTS)
+        let cache = SegmentedCache::builder((limit / SEGMENT).clamp(1, MOST_SEGMENTS))
             .expire_after(PerEntry { len: Arc::clone(&len) })
             // Called once for each value that leaves, replaced ones included: see `insert`.
             .eviction_listener(move |_, _, _| {

@@ -193,6 +193,8 @@ async fn layer() -> PolarLogoutLayer {
         .opaque(TokenLocation::query("token"))
         .opaque(TokenLocation::form("token"))
         .opaque(TokenLocation::json("token"))
+        // One for each case, and so a small one.
+        .limit(100)
         .build()
         .await
         .expect("a layer")

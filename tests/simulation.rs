@@ -229,6 +229,8 @@ async fn start(world: &Shared) -> LogoutHandle {
         .confirm(confirm)
         .queue_limit(queue_limit)
         .previous_client_secret("another")
+        // One for each life, and so a small one.
+        .limit(10_000)
         .log(WorldsLog(Arc::clone(world)))
         .on_dead_letter(move |letter: &DeadLetter<'_>| {
             let mut world = lock(&for_letters);
