@@ -76,13 +76,18 @@ impl Follower {
             if let Some(taking_in) = taking_in.take() {
                 finish(taking_in).await;
             }
-            let is_current = followed.is_current;
+            let Followed { is_current, has_lost, .. } = followed;
             let Some(revoked) = self.take(followed) else { return Ok(()) };
             taking_in = self.take_in(revoked);
+            if (is_current || has_lost)
+                && let Some(taking_in) = taking_in.take()
+            {
+                finish(taking_in).await;
+            }
+            if has_lost {
+                self.append_again();
+            }
             if is_current {
-                if let Some(taking_in) = taking_in {
-                    finish(taking_in).await;
-                }
                 self.caught_up();
                 return Ok(());
             }
@@ -109,10 +114,13 @@ impl Follower {
             };
             match followed {
                 Ok(followed) => {
-                    let is_current = followed.is_current;
+                    let Followed { is_current, has_lost, .. } = followed;
                     let Some(revoked) = self.take(followed) else { return };
                     if let Some(taking_in) = self.take_in(revoked) {
                         finish(taking_in).await;
+                    }
+                    if has_lost {
+                        self.append_again();
                     }
                     self.report_limit();
                     if is_current {
@@ -133,13 +141,6 @@ impl Follower {
         if self.failures > 0 {
             info!("the revocation log can be followed again");
             self.failures = 0;
-        }
-        if followed.has_lost {
-            warn!(
-                "the revocation log has lost what it held; appending again what this process knows"
-            );
-            let sealed = self.orphans.sealed();
-            self.again = Some(AppendAgain::start(&self.log, &logout, &self.tasks, sealed));
         }
         logout.counters.skipped.add(followed.skipped);
         self.cursor = Some(followed.cursor);
@@ -183,6 +184,15 @@ impl Follower {
             return None;
         }
         Some(tokio::task::spawn_blocking(take_in))
+    }
+
+    /// The log has lost what it held. Only once the step that says so is taken in: what that tells of
+    /// may be lost too.
+    fn append_again(&mut self) {
+        let Some(logout) = self.logout.upgrade() else { return };
+        warn!("the revocation log has lost what it held; appending again what this process knows");
+        let sealed = self.orphans.sealed();
+        self.again = Some(AppendAgain::start(&self.log, &logout, &self.tasks, sealed));
     }
 
     fn report_limit(&mut self) {

@@ -685,3 +685,44 @@ async fn what_is_delivered_elsewhere_leaves_the_queue() {
     here.revoke([Revocation::opaque("two").expect("one")]).await;
     assert!(here.is_revoked("two"));
 }
+
+/// The race: entries are read, and lost before the log notices. It tells of them together with the
+/// loss, and nobody else may have them.
+#[tokio::test(start_paused = true)]
+async fn what_is_told_together_with_the_loss_is_appended_again_too() {
+    #[derive(Clone, Default)]
+    struct Losing(Arc<Mutex<Vec<Event>>>);
+
+    impl RevocationLog for Losing {
+        fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+            Box::pin(async move {
+                let step = after.map_or(0, |cursor| cursor.as_str().parse().expect("a number"));
+                if step == 2 {
+                    std::future::pending::<()>().await;
+                }
+                let (hash, expires_at) = (TokenHash::of("one"), SystemTime::now() + SECOND * 3600);
+                let lost = Event::Revoked { hash, expires_at, sealed: None };
+                Ok(Followed {
+                    events: if step == 1 { vec![lost] } else { Vec::new() },
+                    cursor: Cursor::new((step + 1).to_string()),
+                    is_current: true,
+                    has_lost: step == 1,
+                    skipped: 0,
+                })
+            })
+        }
+
+        fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
+            self.0.lock().expect("the events").extend(events);
+            Box::pin(std::future::ready(Ok(Kept::Durably)))
+        }
+    }
+
+    let log = Losing::default();
+    let here = handle(Polar::default().replica(log.clone())).await;
+    sleep(SECOND).await;
+    assert!(here.is_revoked("one"));
+    let appended = log.0.lock().expect("the events").clone();
+    let [Event::Revoked { hash, .. }] = &*appended else { panic!("{appended:?}") };
+    assert_eq!(*hash, TokenHash::of("one"));
+}
