@@ -1,6 +1,7 @@
 //! Tokens that another process is to deliver, in case it does not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,24 +16,22 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// chance for up to half as long again, so that of several processes one comes first.
 pub(super) struct Orphans {
     adopt_after: Duration,
-    known: HashMap<TokenHash, Orphan>,
-    due: BTreeMap<Due, TokenHash>,
-    next: u64,
+    known: HashMap<TokenHash, Orphan, foldhash::fast::RandomState>,
+    /// The earliest first. Of those that are not known any more, or due at another time, at most as
+    /// many as are known stay behind: to take one out of the middle would cost more.
+    due: BinaryHeap<Reverse<(Instant, [u8; 32])>>,
 }
-
-/// The number parts those that are due together.
-type Due = (Instant, u64);
 
 struct Orphan {
     sealed: SealedToken,
     /// `None` for one that nobody can read here.
-    due: Option<Due>,
+    due: Option<Instant>,
 }
 
 impl Orphans {
     pub(super) fn new(adopt_after: Duration) -> Self {
         let adopt_after = adopt_after.min(LONGEST);
-        Self { adopt_after, known: HashMap::new(), due: BTreeMap::new(), next: 0 }
+        Self { adopt_after, known: HashMap::default(), due: BinaryHeap::new() }
     }
 
     pub(super) fn revoked(&mut self, now: Instant, hash: TokenHash, sealed: SealedToken) {
@@ -44,29 +43,36 @@ impl Orphans {
             return;
         }
         let jitter = fastrand::u64(0..=millis(self.adopt_after) / 2);
-        let due = (now + self.adopt_after + Duration::from_millis(jitter), self.next);
-        self.next += 1;
-        self.due.insert(due, hash);
+        let due = now + self.adopt_after + Duration::from_millis(jitter);
+        self.due.push(Reverse((due, *hash.as_bytes())));
         self.known.insert(hash, Orphan { sealed, due: Some(due) });
     }
 
     pub(super) fn delivered(&mut self, hash: &TokenHash) {
-        if let Some(due) = self.known.remove(hash).and_then(|orphan| orphan.due) {
-            self.due.remove(&due);
+        self.known.remove(hash);
+        if self.due.len() / 2 > self.known.len() {
+            let known = &self.known;
+            self.due.retain(|&Reverse((at, hash))| is_due(known, at, hash));
         }
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.first_key_value().map(|((at, _), _)| *at)
+    pub(super) fn next_due(&mut self) -> Option<Instant> {
+        while let Some(&Reverse((at, hash))) = self.due.peek() {
+            if is_due(&self.known, at, hash) {
+                return Some(at);
+            }
+            self.due.pop();
+        }
+        None
     }
 
     /// Those whose time has come. They are no orphans any more.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(TokenHash, SealedToken)> {
         let mut taken = Vec::new();
-        while let Some(first) = self.due.first_entry()
-            && first.key().0 <= now
+        while self.next_due().is_some_and(|at| at <= now)
+            && let Some(Reverse((_, hash))) = self.due.pop()
         {
-            let hash = first.remove();
+            let hash = TokenHash::from_bytes(hash);
             taken.extend(self.known.remove(&hash).map(|orphan| (hash, orphan.sealed)));
         }
         taken
@@ -81,10 +87,8 @@ impl Orphans {
     pub(super) fn retry_unreadable(&mut self, now: Instant) {
         for (hash, orphan) in &mut self.known {
             if orphan.due.is_none() {
-                let due = (now, self.next);
-                self.next += 1;
-                self.due.insert(due, *hash);
-                orphan.due = Some(due);
+                orphan.due = Some(now);
+                self.due.push(Reverse((now, *hash.as_bytes())));
             }
         }
     }
@@ -92,6 +96,14 @@ impl Orphans {
     pub(super) fn sealed(&self) -> HashMap<TokenHash, SealedToken> {
         self.known.iter().map(|(hash, orphan)| (*hash, orphan.sealed.clone())).collect()
     }
+}
+
+fn is_due(
+    known: &HashMap<TokenHash, Orphan, foldhash::fast::RandomState>,
+    at: Instant,
+    hash: [u8; 32],
+) -> bool {
+    known.get(&TokenHash::from_bytes(hash)).is_some_and(|orphan| orphan.due == Some(at))
 }
 
 /// Whole ones, as the runtime's clock ticks.
@@ -139,6 +151,18 @@ mod tests {
         orphans.revoked(now + AFTER, hash(2), sealed(3));
         assert_eq!(orphans.next_due(), due);
         assert_eq!(orphans.take_due(now + AFTER * 2), [(hash(2), sealed(3))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_delivered_leaves_nothing_behind() {
+        let mut orphans = Orphans::new(LONGEST);
+        for n in 0..=u8::MAX {
+            for _ in 0..100 {
+                orphans.revoked(Instant::now(), hash(n), sealed(n));
+                orphans.delivered(&hash(n));
+            }
+        }
+        assert!(orphans.due.len() < 10, "{}", orphans.due.len());
     }
 
     #[tokio::test(start_paused = true)]
