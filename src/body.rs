@@ -24,7 +24,8 @@ pin_project! {
     #[derive(Debug)]
     enum RequestState<B> {
         Untouched { #[pin] body: B },
-        Replayed { read: ReadBody },
+        // Boxed: every request is as large as the larger of the two, and nearly none is this one.
+        Replayed { read: Box<ReadBody> },
     }
 }
 
@@ -72,7 +73,7 @@ impl<B> RequestBody<B> {
     }
 
     pub(crate) fn replayed(read: ReadBody) -> Self {
-        Self { state: RequestState::Replayed { read } }
+        Self { state: RequestState::Replayed { read: Box::new(read) } }
     }
 }
 

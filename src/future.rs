@@ -28,12 +28,15 @@ pin_project! {
 pin_project! {
     #[project = StateProjected]
     enum State<S, F, B> {
-        Called {
-            #[pin]
-            future: F,
-            // Where the application's own logout handler was called: what its response needs.
-            logged_out: Option<LoggedOut>,
-        },
+        Called { #[pin] future: F },
+        // Apart, so that nearly every future is no larger, and no slower, than the one it wraps.
+        Otherwise { rest: Pin<Box<Otherwise<S, F, B>>> },
+    }
+}
+
+pin_project! {
+    #[project = OtherwiseProjected]
+    enum Otherwise<S, F, B> {
         Answered {
             response: Option<Response<Bytes>>,
         },
@@ -43,6 +46,12 @@ pin_project! {
             // The service that was polled ready, where the task may want it called.
             inner: Option<S>,
         },
+        Called {
+            #[pin]
+            future: F,
+            // Of the application's own logout handler: what its response needs.
+            logged_out: Option<LoggedOut>,
+        },
     }
 }
 
@@ -51,15 +60,19 @@ where
     S: Service<Request<RequestBody<B>>>,
 {
     pub(crate) fn called(future: S::Future) -> Self {
-        Self { state: State::Called { future, logged_out: None } }
+        Self { state: State::Called { future } }
     }
 
     pub(crate) fn answered(response: Response<Bytes>) -> Self {
-        Self { state: State::Answered { response: Some(response) } }
+        Self::otherwise(Otherwise::Answered { response: Some(response) })
     }
 
     pub(crate) fn waiting(next: oneshot::Receiver<Next<B>>, inner: Option<S>) -> Self {
-        Self { state: State::Waiting { next, inner } }
+        Self::otherwise(Otherwise::Waiting { next, inner })
+    }
+
+    fn otherwise(rest: Otherwise<S, S::Future, B>) -> Self {
+        Self { state: State::Otherwise { rest: Box::pin(rest) } }
     }
 }
 
@@ -70,39 +83,54 @@ where
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        match self.project().state.project() {
+            StateProjected::Called { future } => {
+                future.poll(cx).map_ok(|response| response.map(ResponseBody::inner))
+            }
+            StateProjected::Otherwise { rest } => rest.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<S, B, R> Otherwise<S, S::Future, B>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+{
+    #[cold]
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<ResponseBody<R>>, S::Error>> {
         loop {
-            let next = match state.as_mut().project() {
-                StateProjected::Called { future, logged_out } => {
+            let next = match self.as_mut().project() {
+                OtherwiseProjected::Answered { response } => {
+                    let response = response.take().expect("polled after completion");
+                    return Poll::Ready(Ok(response.map(ResponseBody::own)));
+                }
+                OtherwiseProjected::Waiting { next, inner } => {
+                    let next = ready!(Pin::new(next).poll(cx)).unwrap_or_else(|_| Next::lost());
+                    match (next, inner) {
+                        (Next::Call(request), Some(inner)) => {
+                            Self::Called { future: inner.call(request), logged_out: None }
+                        }
+                        (Next::CallAfterLogout { request, logged_out }, Some(inner)) => {
+                            let future = inner.call(request);
+                            Self::Called { future, logged_out: Some(logged_out) }
+                        }
+                        (Next::Answer(response), _) => Self::Answered { response: Some(response) },
+                        // The task was not to call a service that it was not given.
+                        (_, None) => Self::Answered { response: Some(response::lost()) },
+                    }
+                }
+                OtherwiseProjected::Called { future, logged_out } => {
                     let mut response = ready!(future.poll(cx))?.map(ResponseBody::inner);
                     if let Some(logged_out) = logged_out {
                         logged_out.add_to(response.headers_mut());
                     }
                     return Poll::Ready(Ok(response));
                 }
-                StateProjected::Answered { response } => {
-                    let response = response.take().expect("polled after completion");
-                    return Poll::Ready(Ok(response.map(ResponseBody::own)));
-                }
-                StateProjected::Waiting { next, inner } => {
-                    let next = ready!(Pin::new(next).poll(cx)).unwrap_or_else(|_| Next::lost());
-                    match (next, inner) {
-                        (Next::Call(request), Some(inner)) => {
-                            State::Called { future: inner.call(request), logged_out: None }
-                        }
-                        (Next::CallAfterLogout { request, logged_out }, Some(inner)) => {
-                            State::Called {
-                                future: inner.call(request),
-                                logged_out: Some(logged_out),
-                            }
-                        }
-                        (Next::Answer(response), _) => State::Answered { response: Some(response) },
-                        // The task was not to call a service that it was not given.
-                        (_, None) => State::Answered { response: Some(response::lost()) },
-                    }
-                }
             };
-            state.set(next);
+            self.set(next);
         }
     }
 }

@@ -51,8 +51,11 @@ pub enum WhenRevoked {
     Anonymous,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) enum Verdict {
     Pass,
+    /// Passes, unless its body carries what stops it.
+    ReadBody,
     /// Goes on without the credentials that stop it.
     PassAnonymous,
     TurnAway(Stop),
@@ -75,7 +78,9 @@ impl Policy {
         }
         let mut stop = None;
         let _ = self.locations.visit_head(head, |found| self.check(found.value, &mut stop));
-        let Some(stop) = stop else { return Verdict::Pass };
+        let Some(stop) = stop else {
+            return if self.reads_body(head) { Verdict::ReadBody } else { Verdict::Pass };
+        };
         match self.when_revoked(head.uri.path()) {
             WhenRevoked::Reject => Verdict::TurnAway(stop),
             WhenRevoked::Anonymous => Verdict::PassAnonymous,
@@ -116,7 +121,7 @@ impl Policy {
         at.map_or(self.when_revoked, |(_, when)| *when)
     }
 
-    pub(crate) fn reads_body(&self, head: Head<'_>) -> bool {
+    fn reads_body(&self, head: Head<'_>) -> bool {
         self.body_routes.iter().any(|route| route.matches(head.method, head.uri))
     }
 

@@ -43,30 +43,49 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.policy.verdict((&request).into()) {
-            Verdict::Pass => {}
-            Verdict::PassAnonymous => {
-                request = self.anonymous(request);
-                // Should anything have resisted: better a 401 than a way around.
-                if !matches!(self.policy.verdict((&request).into()), Verdict::Pass) {
-                    return self.turned_away(request, Stop::Revoked);
-                }
-            }
-            Verdict::TurnAway(why) => return self.turned_away(request, why),
-            Verdict::Logout => {
-                let calls_app = self.policy.then_call_app;
-                return self.in_a_task(request, calls_app, task::log_out);
-            }
+            Verdict::Pass => self.pass(request),
+            verdict => self.call_otherwise(request, verdict),
         }
-        if self.policy.reads_body((&request).into()) {
-            return self.in_a_task(request, true, task::read_body);
-        }
-        ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)))
     }
 }
 
 impl<S> PolarLogout<S> {
+    fn pass<B>(&mut self, request: Request<B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)))
+    }
+
+    /// Apart, so that nearly every request is moved about less.
+    #[cold]
+    fn call_otherwise<B>(&mut self, request: Request<B>, verdict: Verdict) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>> + Clone,
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        match verdict {
+            Verdict::Pass => self.pass(request),
+            Verdict::ReadBody => self.in_a_task(request, true, task::read_body),
+            Verdict::TurnAway(why) => self.turned_away(request, why),
+            Verdict::Logout => {
+                let calls_app = self.policy.then_call_app;
+                self.in_a_task(request, calls_app, task::log_out)
+            }
+            Verdict::PassAnonymous => {
+                let request = self.anonymous(request);
+                let verdict = match self.policy.verdict((&request).into()) {
+                    // Should anything have resisted: better a 401 than a way around.
+                    Verdict::PassAnonymous => Verdict::TurnAway(Stop::Revoked),
+                    verdict => verdict,
+                };
+                self.call_otherwise(request, verdict)
+            }
+        }
+    }
+
     fn anonymous<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
         self.policy.locations.strip_head(&mut parts, |value| self.policy.stop(value).is_some());
