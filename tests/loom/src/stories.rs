@@ -148,8 +148,8 @@ mod broken {
 
 fn model(story: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
-    // With four it takes half a minute, and finds nothing more. `LOOM_MAX_PREEMPTIONS` sets another bound.
-    builder.preemption_bound.get_or_insert(3);
+    // With ten it takes a minute, and finds nothing more. `LOOM_MAX_PREEMPTIONS` sets another bound.
+    builder.preemption_bound.get_or_insert(6);
     builder.check(story);
 }
 
