@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::reading::{Reading, all};
+use super::reading::Reading;
 
 /// Yields the credentials of one `Authorization` value, if its scheme is Bearer.
 pub(super) fn visit(
@@ -50,7 +50,7 @@ fn is_scheme(word: &[u8]) -> bool {
 
 /// No white space, no comma.
 fn is_plain(token: &[u8]) -> bool {
-    all(token, |byte| byte > b' ' && byte != b',')
+    memchr::memchr3(b' ', b'\t', b',', token).is_none()
 }
 
 fn is_space(byte: u8) -> bool {
