@@ -6,7 +6,7 @@
 #[allow(dead_code, reason = "shared; nothing races here")]
 mod race;
 #[path = "goals/subject.rs"]
-#[allow(dead_code, reason = "shared; one revoked token is enough here")]
+#[allow(dead_code, unused_imports, reason = "shared; one revoked token is enough here")]
 mod subject;
 #[path = "goals/table.rs"]
 #[allow(dead_code, reason = "shared; counts have no lower limit")]

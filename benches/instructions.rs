@@ -7,6 +7,9 @@
 //! by itself is counted in the same way and subtracted. A thousand tokens are revoked, not a
 //! million: the filter takes as many instructions for either.
 
+#[path = "common/revoked.rs"]
+mod revoked;
+
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::{Ready, ready};
@@ -15,14 +18,14 @@ use std::process::{Command, ExitCode};
 use std::task::{Context, Waker};
 use std::{env, fs, iter};
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::Empty;
 use sha2::{Digest, Sha256};
 use tokio::runtime;
 use tower::{Layer, Service, service_fn};
-use tower_polar_logout::{
-    ClientCredentials, PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
-};
+use tower_polar_logout::PolarLogoutLayer;
+
+use self::revoked::layer_of;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 const PREAMBLE: &str = "\
@@ -178,19 +181,5 @@ fn app<B>(_: Request<B>) -> Ready<Result<Response<Body>, Infallible>> {
 
 fn layer() -> PolarLogoutLayer {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let layer = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
-            .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
-            .logout_route(Method::POST, "/logout")
-            .access_token(TokenLocation::bearer())
-            .access_token(TokenLocation::cookie("access_token"))
-            .limit(REVOKED as usize)
-            .build()
-            .await
-            .expect("a layer");
-        let token = |n| format!("polar_at_u_{n:043}");
-        let revoked = (0..REVOKED).map(|n| Revocation::opaque(token(n)).expect("a token"));
-        layer.handle().revoke(revoked).await;
-        layer
-    })
+    runtime.block_on(layer_of(REVOKED))
 }

@@ -4,8 +4,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream;
+use http::header::CONTENT_TYPE;
 use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_polar_logout::testing::{FakePolar, Fault};
@@ -16,6 +23,8 @@ use crate::subject::{self, RUNTIME, app};
 use crate::table::{Goal, row};
 
 const LOGOUTS: u32 = 10_000;
+/// The layer's default.
+const AT_ONCE: usize = 4;
 const POLAR_TAKES: Duration = Duration::from_millis(12);
 /// The layer's default of two seconds, and a twentieth for the clocks and the queue to a processor.
 const DEADLINE: f64 = 2.1;
@@ -23,12 +32,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) fn measure() {
-    let mut polar = Process::start(&["child", "polar"]);
-    let (url, id, secret) = (polar.line(), polar.line(), polar.line());
-    let mut app = Process::start(&["child", "burst", &url, &id, &secret]);
-    let [longest, confirmed, cpu_answered, cpu, before, peak] = [(); 6].map(|()| app.number());
-    polar.close();
-    let [calls, most_at_once] = [(); 2].map(|()| polar.number());
+    let ([longest, confirmed, cpu_answered, cpu, before, peak], [calls, most_at_once]) =
+        beside_polar("burst");
+    let ([floor], _) = beside_polar("calls");
 
     let what = "10,000 concurrent logouts, Polar answering after 12 ms";
     row(
@@ -43,7 +49,10 @@ pub(crate) fn measure() {
         Goal::AtMost(50.0),
         cpu,
         " µs",
-        &format!("{cpu_answered:.0} µs until the last was answered"),
+        &format!(
+            "{cpu_answered:.0} µs until the last was answered; hyper's client alone takes \
+             {floor:.0} µs for each of these calls"
+        ),
     );
     row(
         &format!("{what}: peak memory of the process"),
@@ -52,6 +61,17 @@ pub(crate) fn measure() {
         " MiB",
         &format!("{:.0} MiB before", before / MIB),
     );
+}
+
+/// What a child prints that calls Polar, and what Polar says then: how many calls it got, and how
+/// many at once.
+fn beside_polar<const FIGURES: usize>(child: &str) -> ([f64; FIGURES], [f64; 2]) {
+    let mut polar = Process::start(&["child", "polar"]);
+    let (url, id, secret) = (polar.line(), polar.line(), polar.line());
+    let mut child = Process::start(&["child", child, &url, &id, &secret]);
+    let figures = [(); FIGURES].map(|()| child.number());
+    polar.close();
+    (figures, [(); 2].map(|()| polar.number()))
 }
 
 pub(crate) fn polar() {
@@ -88,6 +108,28 @@ pub(crate) fn child(url: &str, id: &str, secret: &str) {
         each(cpu() - cpu_before),
         most_resident()
     );
+}
+
+/// The least that so many calls take: hyper's client, as many at once.
+pub(crate) fn calls(url: &str, id: &str, secret: &str) {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let calls = (0..LOGOUTS).map(|n| {
+        let form = format!("token={}&client_id={id}&client_secret={secret}", subject::token(n));
+        let call = Request::post(format!("{url}/v1/oauth2/revoke"))
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::<Bytes>::from(form))
+            .expect("a request");
+        let client = client.clone();
+        async move {
+            let answer = client.request(call).await.expect("an answer");
+            assert!(answer.status().is_success());
+            answer.into_body().collect().await.expect("a body");
+        }
+    });
+    let calls: Vec<_> = calls.collect();
+    let before = cpu();
+    RUNTIME.block_on(stream::iter(calls).buffer_unordered(AT_ONCE).for_each(async |()| {}));
+    println!("{}", each(cpu() - before));
 }
 
 /// Microseconds of so many seconds.

@@ -9,8 +9,8 @@ use tower_polar_logout::{PolarLogoutLayer, TokenHash};
 
 use crate::peers::{self, Moka};
 use crate::plot::Plot;
-use crate::race::{Entry, Race};
-use crate::subject::{self, app, living_tokens};
+use crate::race::{Entry, Race, Times};
+use crate::subject::{self, FEW, MANY, Users, app};
 use crate::table::{Goal, row};
 
 const REVOKED: [u32; 5] = [1_000, 10_000, 100_000, MILLION, 5_000_000];
@@ -19,7 +19,9 @@ const MILLION: u32 = 1_000_000;
 /// The rows about a single request, and the curves.
 pub(crate) fn measure() -> Plot {
     let (layers, mokas) = fill();
-    lookup(&layers[3], &mokas[3]);
+    for users in [FEW, MANY] {
+        lookup(users, &layers[3], &mokas[3]);
+    }
     request(&layers, &mokas)
 }
 
@@ -32,34 +34,30 @@ fn fill() -> (Vec<PolarLogoutLayer>, Vec<Moka>) {
 
 /// Hash and lookup minus hash, for both: so neither gets its hash for nothing, and the processor may
 /// begin with the next token for both.
-fn lookup(layer: &PolarLogoutLayer, moka: &Moka) {
+fn lookup(users: Users, layer: &PolarLogoutLayer, moka: &Moka) {
     let mut race = Race::default();
-    let hash = race.calls(living_tokens(), |token| TokenHash::of(token));
+    let hash = race.calls(users.tokens(), |token| TokenHash::of(token));
     let (handle, moka) = (layer.handle(), moka.clone());
-    let ours = race.calls(living_tokens(), move |token| handle.is_revoked(token));
-    let theirs = race.calls(living_tokens(), move |token| moka.contains_key(&TokenHash::of(token)));
+    let ours = race.calls(users.tokens(), move |token| handle.is_revoked(token));
+    let theirs = race.calls(users.tokens(), move |token| moka.contains_key(&TokenHash::of(token)));
     let times = race.run();
     let (ours, theirs) = (times.net(ours, hash), times.net(theirs, hash));
     row(
-        "lookup of a token that is not revoked, without its hash: faster than moka's \
-         `contains_key` with foldhash",
+        &format!(
+            "lookup of a token that is not revoked, without its hash, {}: faster than moka's \
+             `contains_key` with foldhash",
+            users.name
+        ),
         Goal::AtLeast(5.0),
         theirs / ours,
         " x",
-        &format!("{ours:.0} ns, moka {theirs:.0} ns"),
+        &format!("{ours:.1} ns, moka {theirs:.0} ns"),
     );
 }
 
 fn request(layers: &[PolarLogoutLayer], mokas: &[Moka]) -> Plot {
     let mut race = Race::default();
-    let bare = race.requests(service_fn(app), bearers());
-    let floor = race.requests(peers::Floor(service_fn(app)), bearers());
-    let ours = each(layers, |layer| race.requests(layer.layer(service_fn(app)), bearers()));
-    let from_fn = each(mokas, |moka| race.requests(peers::middleware_fn(moka.clone()), bearers()));
-    let tower_http = race.requests(peers::async_authorization(mokas[3].clone()), bearers());
-
-    let bare_cookies = race.requests(service_fn(app), cookies());
-    let ours_by_cookie = race.requests(layers[3].layer(service_fn(app)), cookies());
+    let [few, many] = [FEW, MANY].map(|users| Bearers::enter(&mut race, users, layers, mokas));
 
     let bare_without = race.requests(service_fn(app), subject::without_token);
     let ours_without = race.requests(layers[3].layer(service_fn(app)), subject::without_token);
@@ -75,45 +73,12 @@ fn request(layers: &[PolarLogoutLayer], mokas: &[Moka]) -> Plot {
     let users = race.requests(users, always_cookie(&cookie));
 
     let times = race.run();
-    let net = |entry, base| times.net(entry, base);
-    let bearer = net(ours[3], bare);
-    let against = |what: &str, goal, peer: f64, name: &str| {
-        let remark = format!("{bearer:.0} ns, {name} {peer:.0} ns");
-        row(
-            &format!("bearer token, not revoked, net: of {what}"),
-            goal,
-            bearer / peer,
-            " x",
-            &remark,
-        );
-    };
-    let sessions = net(sessions, bare_session);
-    against("finding and hashing it", Goal::AtMost(1.3), net(floor, bare), "these");
-    against(
-        "tower-sessions' `SessionManagerLayer` with `MemoryStore`, session untouched",
-        Goal::AtMost(0.08),
-        sessions,
-        "tower-sessions",
-    );
-    let million = net(from_fn[3], bare);
-    against("axum `from_fn` with moka", Goal::AtMost(0.4), million, "`from_fn`");
-    against(
-        "tower-http `AsyncRequireAuthorizationLayer` with moka",
-        Goal::None,
-        net(tower_http, bare),
-        "tower-http",
-    );
-    against("axum-login `login_required`", Goal::None, net(users, bare_user), "axum-login");
-
-    let by_cookie = net(ours_by_cookie, bare_cookies);
-    row(
-        "the token in one of four cookies, net: of the bearer figure",
-        Goal::AtMost(1.3),
-        by_cookie / bearer,
-        " x",
-        &format!("{by_cookie:.0} ns, bearer {bearer:.0} ns"),
-    );
-    let (without, one) = (net(ours_without, bare_without), net(one_bearer, bare_known));
+    let sessions = times.net(sessions, bare_session);
+    let users = times.net(users, bare_user);
+    few.report(&times, sessions, users);
+    many.report(&times, sessions, users);
+    let without = times.net(ours_without, bare_without);
+    let one = times.net(one_bearer, bare_known);
     row(
         "request without a token, net: of tower-http's `ValidateRequestHeaderLayer::bearer` on \
          the one token that it lets pass",
@@ -122,37 +87,107 @@ fn request(layers: &[PolarLogoutLayer], mokas: &[Moka]) -> Plot {
         " x",
         &format!("{without:.1} ns, tower-http {one:.1} ns; bare {:.0} ns", times.of(bare_without)),
     );
-    let ours = ours.map(|entry| net(entry, bare));
-    row(
-        "bearer figure with 5,000,000 revoked: of that with 1,000",
-        Goal::AtMost(2.0),
-        ours[4] / ours[0],
-        " x",
-        &format!("{:.0} ns, {:.0} ns", ours[4], ours[0]),
-    );
-    let curve = |figures: [f64; 5]| REVOKED.map(f64::from).into_iter().zip(figures).collect();
-    Plot {
-        curves: vec![
-            ("this layer", curve(ours)),
-            ("axum from_fn with moka", curve(from_fn.map(|entry| net(entry, bare)))),
-            ("tower-sessions, whatever is revoked", curve([sessions; 5])),
-        ],
+    many.plot(&times, sessions)
+}
+
+/// Requests with a bearer token, and what they go through.
+struct Bearers {
+    users: Users,
+    bare: Entry,
+    floor: Entry,
+    ours: [Entry; 5],
+    from_fn: [Entry; 5],
+    tower_http: Entry,
+    bare_cookies: Entry,
+    ours_by_cookie: Entry,
+}
+
+impl Bearers {
+    fn enter(race: &mut Race, users: Users, layers: &[PolarLogoutLayer], mokas: &[Moka]) -> Self {
+        let bearers = || {
+            let mut tokens = users.tokens();
+            move || subject::bearer(&tokens())
+        };
+        let cookies = || {
+            let mut tokens = users.tokens();
+            move || subject::cookie_among_four(&tokens())
+        };
+        Self {
+            users,
+            bare: race.requests(service_fn(app), bearers()),
+            floor: race.requests(peers::Floor(service_fn(app)), bearers()),
+            ours: each(layers, |layer| race.requests(layer.layer(service_fn(app)), bearers())),
+            from_fn: each(mokas, |moka| {
+                race.requests(peers::middleware_fn(moka.clone()), bearers())
+            }),
+            tower_http: race.requests(peers::async_authorization(mokas[3].clone()), bearers()),
+            bare_cookies: race.requests(service_fn(app), cookies()),
+            ours_by_cookie: race.requests(layers[3].layer(service_fn(app)), cookies()),
+        }
+    }
+
+    fn report(&self, times: &Times, sessions: f64, login: f64) {
+        let net = |entry| times.net(entry, self.bare);
+        let ours = self.ours.map(net);
+        let (bearer, users) = (ours[3], self.users.name);
+        let against = |what: &str, goal, peer: f64, name: &str| {
+            row(
+                &format!("bearer token, not revoked, {users}, net: of {what}"),
+                goal,
+                bearer / peer,
+                " x",
+                &format!("{bearer:.0} ns, {name} {peer:.0} ns"),
+            );
+        };
+        against("finding and hashing it", Goal::AtMost(1.3), net(self.floor), "these");
+        against(
+            "tower-sessions' `SessionManagerLayer` with `MemoryStore`, session untouched",
+            Goal::AtMost(0.08),
+            sessions,
+            "tower-sessions",
+        );
+        let from_fn = net(self.from_fn[3]);
+        against("axum `from_fn` with moka", Goal::AtMost(0.4), from_fn, "`from_fn`");
+        against(
+            "tower-http `AsyncRequireAuthorizationLayer` with moka",
+            Goal::None,
+            net(self.tower_http),
+            "tower-http",
+        );
+        against("axum-login `login_required`", Goal::None, login, "axum-login");
+        let by_cookie = times.net(self.ours_by_cookie, self.bare_cookies);
+        row(
+            &format!("the token in one of four cookies, {users}, net: of the bearer figure"),
+            Goal::AtMost(1.3),
+            by_cookie / bearer,
+            " x",
+            &format!("{by_cookie:.0} ns, bearer {bearer:.0} ns"),
+        );
+        row(
+            &format!("bearer figure with 5,000,000 revoked, {users}: of that with 1,000"),
+            Goal::AtMost(2.0),
+            ours[4] / ours[0],
+            " x",
+            &format!("{:.0} ns, {:.0} ns", ours[4], ours[0]),
+        );
+    }
+
+    fn plot(&self, times: &Times, sessions: f64) -> Plot {
+        let net = |entry| times.net(entry, self.bare);
+        let curve = |figures: [f64; 5]| REVOKED.map(f64::from).into_iter().zip(figures).collect();
+        Plot {
+            curves: vec![
+                ("this layer", curve(self.ours.map(net))),
+                ("axum from_fn with moka", curve(self.from_fn.map(net))),
+                ("tower-sessions, whatever is revoked", curve([sessions; 5])),
+            ],
+        }
     }
 }
 
 fn each<T>(of: &[T], enter: impl FnMut(&T) -> Entry) -> [Entry; 5] {
     let entries: Vec<_> = of.iter().map(enter).collect();
     entries.try_into().unwrap_or_else(|_| panic!("one for each number of revoked tokens"))
-}
-
-fn bearers() -> impl FnMut() -> Request<Body> + 'static {
-    let mut tokens = living_tokens();
-    move || subject::bearer(&tokens())
-}
-
-fn cookies() -> impl FnMut() -> Request<Body> + 'static {
-    let mut tokens = living_tokens();
-    move || subject::cookie_among_four(&tokens())
 }
 
 fn always_bearer(token: &str) -> impl FnMut() -> Request<Body> + use<> {

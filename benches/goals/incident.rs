@@ -14,7 +14,7 @@ use tower::{Layer, service_fn};
 use tower_polar_logout::{LogoutHandle, LogoutOutcome, PolarLogoutLayer};
 
 use crate::race::answer;
-use crate::subject::{self, RUNTIME, app, living_tokens};
+use crate::subject::{self, MANY, RUNTIME, app};
 use crate::table::{Goal, row};
 
 const REVOKED: u32 = 1_000_000;
@@ -75,9 +75,9 @@ impl Incident {
         }
         self.turn_to(Phase::Revoking);
         let begun = Instant::now();
-        subject::revoke(handle, REVOKED, |order| {
+        RUNTIME.block_on(subject::revoke(handle, REVOKED, |order| {
             order.expires_in(EXPIRE_AFTER.saturating_sub(begun.elapsed()))
-        });
+        }));
         let revoking = begun.elapsed();
         assert!(revoking < EXPIRE_AFTER, "all are to be revoked before the first expires");
         self.turn_to(Phase::Between);
@@ -100,7 +100,7 @@ impl Incident {
 
     fn requests(&self, layer: &PolarLogoutLayer) {
         let mut service = layer.layer(service_fn(app));
-        let mut tokens = living_tokens();
+        let mut tokens = MANY.tokens();
         while self.phase() != Phase::Over as usize {
             let request = subject::bearer(&tokens());
             let (phase, begun) = (self.phase(), Instant::now());

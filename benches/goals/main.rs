@@ -43,6 +43,7 @@ fn main() {
         ["child", "memory"] => memory::child(),
         ["child", "polar"] => burst::polar(),
         ["child", "burst", url, id, secret] => burst::child(url, id, secret),
+        ["child", "calls", url, id, secret] => burst::calls(url, id, secret),
         [] => table(None, ""),
         ["--plot", path] => table(Some(path), ""),
         [part] => table(None, part),

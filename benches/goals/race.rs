@@ -10,11 +10,11 @@ use http::{Request, Response, StatusCode};
 use tower::Service;
 
 /// An odd number: the median is one of them.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 /// Batches of each contestant in a round, and before them such that do not count: whoever had the
 /// turn before has left its own data in the caches.
 const BATCHES: usize = 500;
-const WARM_UP: usize = 500;
+const WARM_UP: usize = 4_000;
 /// Few enough to stay in the first cache: a server has just read the request that it serves.
 const BATCH: u32 = 64;
 

@@ -8,7 +8,7 @@ use tower::{Layer, service_fn};
 use tower_polar_logout::{LogoutHandle, LogoutOutcome, PolarLogoutLayer};
 
 use crate::race::{batch_of, each, median};
-use crate::subject::{self, RUNTIME, app, living_tokens};
+use crate::subject::{self, MANY, RUNTIME, app};
 use crate::table::{Goal, row};
 
 const REVOKED: u32 = 1_000_000;
@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(1);
 pub(crate) fn measure() {
     // Room for what is written, with a margin.
     let layer = subject::layer(REVOKED + 100_000);
-    subject::revoke(&layer.handle(), REVOKED, |order| order);
+    RUNTIME.block_on(subject::revoke(&layer.handle(), REVOKED, |order| order));
     let (mut alone, mut beside, mut written) = (Vec::new(), [const { Vec::new() }; 2], REVOKED);
     for _ in 0..ROUNDS {
         alone.push(read(&layer));
@@ -60,7 +60,7 @@ fn beside_a_writer(layer: &PolarLogoutLayer, written: u32) -> (f64, f64, u32) {
 /// The bearer figure, net: the median of batches, each beside one without the layer.
 fn read(layer: &PolarLogoutLayer) -> f64 {
     let (mut bare, mut layered) = (service_fn(app), layer.layer(service_fn(app)));
-    let mut tokens = living_tokens();
+    let mut tokens = MANY.tokens();
     let mut request = || subject::bearer(&tokens());
     let begun = Instant::now();
     let mut figures = Vec::new();

@@ -4,69 +4,50 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::LazyLock;
 
+#[path = "../common/revoked.rs"]
+mod revoked;
+
 use axum::body::Body;
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use tokio::runtime::Runtime;
-use tower_polar_logout::{
-    Builder, ClientCredentials, LogoutHandle, LogoutOutcome, PolarLogoutLayer, PolarServer,
-    Revocation, TokenLocation,
-};
+use tower_polar_logout::PolarLogoutLayer;
 
-/// Revoked in one go.
-const AT_ONCE: u32 = 1_000;
+pub(crate) use self::revoked::{builder, opaque, revoke, token};
 
 /// The layer's tasks run here. The requests are made outside of it: they need no runtime.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
-pub(crate) fn builder(server: PolarServer, credentials: ClientCredentials) -> Builder {
-    PolarLogoutLayer::builder(credentials)
-        .server(server)
-        .logout_route(Method::POST, "/logout")
-        .access_token(TokenLocation::bearer())
-        .access_token(TokenLocation::cookie("access_token"))
-}
-
 /// A layer planned for that many revocations.
 pub(crate) fn layer(limit: u32) -> PolarLogoutLayer {
-    // Nobody is there, and nobody is told: what is revoked here is opaque.
-    let nobody = PolarServer::Url("http://127.0.0.1:9".to_owned());
-    let builder = builder(nobody, ClientCredentials::new("id", "secret"));
-    let limit = usize::try_from(limit).expect("a small number");
-    RUNTIME.block_on(builder.limit(limit).build()).expect("a layer")
+    RUNTIME.block_on(revoked::layer(limit))
 }
 
 /// A layer with that many revoked tokens, the first of all, and no room for more.
 pub(crate) fn layer_of(revoked: u32) -> PolarLogoutLayer {
-    let layer = layer(revoked);
-    revoke(&layer.handle(), revoked, |order| order);
-    layer
+    RUNTIME.block_on(revoked::layer_of(revoked))
 }
 
-pub(crate) fn revoke(handle: &LogoutHandle, count: u32, order: impl Fn(Revocation) -> Revocation) {
-    for first in (0..count).step_by(AT_ONCE as usize) {
-        let orders = (first..count.min(first + AT_ONCE)).map(|n| order(opaque(&token(n))));
-        let outcome = RUNTIME.block_on(handle.revoke(orders));
-        assert_eq!(outcome, LogoutOutcome::Confirmed);
-    }
+/// Whose requests come: of so many users in turn, none of whom has logged out.
+///
+/// Where they are few, what their requests touch stays in the processor's caches. Where each is
+/// another one, the hash of each token leads to another place in the record of what is revoked.
+#[derive(Clone, Copy)]
+pub(crate) struct Users {
+    pub(crate) count: u32,
+    pub(crate) name: &'static str,
 }
 
-pub(crate) fn opaque(token: &str) -> Revocation {
-    Revocation::opaque(token).expect("a token is not empty")
-}
+pub(crate) const FEW: Users = Users { count: 10_000, name: "10,000 users in turn" };
+pub(crate) const MANY: Users = Users { count: 1 << 30, name: "each request of another user" };
 
-/// As long as Polar's: one block of SHA-256.
-pub(crate) fn token(n: u32) -> String {
-    format!("polar_at_u_{n:043}")
-}
-
-/// Tokens that nobody revokes, each another one, as from as many users: the hash of each leads to
-/// another place in the record of what is revoked.
-pub(crate) fn living_tokens() -> impl FnMut() -> String {
-    let mut n = u32::MAX;
-    move || {
-        n -= 1;
-        token(n)
+impl Users {
+    pub(crate) fn tokens(self) -> impl FnMut() -> String {
+        let mut n = 0;
+        move || {
+            n = (n + 1) % self.count;
+            token(u32::MAX - n)
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The server: hello-world behind a layer, in a process of its own.
 
+#[path = "../common/revoked.rs"]
+mod revoked;
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +12,7 @@ use std::{env, fs, process, thread};
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,9 +22,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, service_fn};
-use tower_polar_logout::{
-    ClientCredentials, PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
-};
+
+use self::revoked::{layer_of, token};
 
 pub(crate) const SERVERS: [&str; 2] = ["hyper", "axum"];
 
@@ -36,10 +38,6 @@ const REVOKED: u32 = 1_000_000;
 /// Tokens that are not revoked.
 pub(crate) fn living() -> impl Iterator<Item = String> {
     (REVOKED..).map(token)
-}
-
-fn token(n: u32) -> String {
-    format!("polar_at_u_{n:043}")
 }
 
 /// A server that runs.
@@ -93,9 +91,9 @@ pub(crate) async fn serve(server: &str, layer: &str) {
     let router = Router::new().route("/", get(async || HELLO));
     match (server, ours) {
         ("hyper", false) => hyper(listener, Identity::new().layer(service_fn(app))).await,
-        ("hyper", true) => hyper(listener, logout().await.layer(service_fn(app))).await,
+        ("hyper", true) => hyper(listener, layer_of(REVOKED).await.layer(service_fn(app))).await,
         (_, false) => axum(listener, router.layer(Identity::new())).await,
-        (_, true) => axum(listener, router.layer(logout().await)).await,
+        (_, true) => axum(listener, router.layer(layer_of(REVOKED).await)).await,
     }
 }
 
@@ -128,19 +126,4 @@ fn say_port(listener: &TcpListener) {
 
 fn app<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     ready(Ok(Response::new(Full::from(HELLO))))
-}
-
-async fn logout() -> PolarLogoutLayer {
-    let layer = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
-        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
-        .logout_route(Method::POST, "/logout")
-        .access_token(TokenLocation::bearer())
-        .access_token(TokenLocation::cookie("access_token"))
-        .limit(REVOKED as usize)
-        .build()
-        .await
-        .expect("a layer");
-    let revoked = (0..REVOKED).map(|n| Revocation::opaque(token(n)).expect("a token"));
-    layer.handle().revoke(revoked).await;
-    layer
 }
