@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, request};
+use http::header::SET_COOKIE;
+use http::{Response, request};
 use tracing::debug;
 
 use crate::csrf::Csrf;
@@ -133,16 +134,17 @@ impl Policy {
         }
         self.logout.counters.rejected.increment();
         debug!("a request with a revoked credential was rejected");
-        let mut removals: Vec<HeaderValue> = Vec::new();
+        let mut response = self.answers.rejected(request);
+        let headers = response.headers_mut();
         let _ = self.locations.visit_head(request.into(), |found| {
             if let Some(removal) = found.cookie_removal
-                && !removals.contains(removal)
+                && headers.get_all(SET_COOKIE).iter().all(|known| known != removal)
                 && self.is_revoked(found.value)
             {
-                removals.push(removal.clone());
+                headers.append(SET_COOKIE, removal.clone());
             }
             ControlFlow::Continue(())
         });
-        self.answers.rejected(request, removals)
+        response
     }
 }

@@ -60,21 +60,13 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// The 401 for a revoked credential, and the removal of the cookies it came in.
-    pub(crate) fn rejected(
-        &self,
-        request: &request::Parts,
-        cookie_removals: impl IntoIterator<Item = HeaderValue>,
-    ) -> Response<Bytes> {
+    /// The 401 for a revoked credential.
+    pub(crate) fn rejected(&self, request: &request::Parts) -> Response<Bytes> {
         let mut response = match &self.rejection {
             Some(rejection) => rejection(request),
             None => invalid_token(),
         };
-        let headers = response.headers_mut();
-        forbid_storing(headers);
-        for removal in cookie_removals {
-            headers.append(SET_COOKIE, removal);
-        }
+        forbid_storing(response.headers_mut());
         response
     }
 
