@@ -125,7 +125,7 @@ where
                 OtherwiseProjected::Called { future, logged_out } => {
                     let mut response = ready!(future.poll(cx))?.map(ResponseBody::inner);
                     if let Some(logged_out) = logged_out {
-                        logged_out.add_to(response.headers_mut());
+                        logged_out.add_to(&mut response);
                     }
                     return Poll::Ready(Ok(response));
                 }

@@ -231,7 +231,7 @@ fn problem(status: StatusCode, body: &'static str) -> Response<Bytes> {
     response
 }
 
-fn forbid_storing(headers: &mut HeaderMap) {
+pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, NO_STORE);
 }
 

@@ -45,8 +45,12 @@ pub(crate) struct LoggedOut {
 }
 
 impl LoggedOut {
-    pub(crate) fn add_to(&self, response: &mut HeaderMap) {
-        self.answers.forget(response, self.cross_site);
+    pub(crate) fn add_to<R>(&self, response: &mut Response<R>) {
+        if response.status().is_server_error() {
+            // The handler has failed: the browser keeps what it needs to try again.
+            return response::forbid_storing(response.headers_mut());
+        }
+        self.answers.forget(response.headers_mut(), self.cross_site);
     }
 }
 

@@ -4,6 +4,9 @@ mod common;
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::post;
+use common::site::Site;
 use common::{App, SERVERS, Server, bearer, builder, start_polar};
 use http::{Method, StatusCode};
 use tower_polar_logout::testing::{FakePolar, Fault};
@@ -347,6 +350,20 @@ async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outco
         assert_eq!(answer.seen()["outcome"], "Pending");
     })
     .await;
+}
+
+#[tokio::test]
+async fn where_the_apps_own_handler_fails_the_browser_keeps_its_cookies_to_try_again() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let app = Router::new().route("/logout", post(async || StatusCode::INTERNAL_SERVER_ERROR));
+    let site = Site::start(app.layer(layer)).await;
+    let cookie = format!("access_token={}", polar.mint().access);
+    let answer = site.post("/logout", &[("cookie", &cookie)]).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(answer.removed_cookies().is_empty(), "{answer:?}");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(polar.seen().revoked, 1, "the tokens are dead all the same");
 }
 
 #[tokio::test]

@@ -204,8 +204,9 @@ impl Builder {
 
     /// After the tokens are revoked, calls the application's own handler of the logout route in
     /// place of answering. It finds a [`LogoutOutcome`](crate::LogoutOutcome) in the request's
-    /// extensions, and its response gets the cookie removals added. It is not called where the
-    /// logout failed (403, 413, 503). Default off.
+    /// extensions, and its response gets the cookie removals added; but for a server error (5xx),
+    /// after which the browser needs its cookies to try again. It is not called where the logout
+    /// failed (403, 413, 503). Default off.
     pub fn then_call_app(mut self) -> Self {
         self.then_call_app = true;
         self

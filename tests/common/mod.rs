@@ -6,6 +6,7 @@ pub mod folder;
 pub mod log;
 pub mod proxy;
 pub mod redis;
+pub mod site;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -16,8 +17,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Collected, Full};
-use hyper_util::client::legacy::Client;
+use http_body_util::{BodyExt, Collected};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -85,13 +85,7 @@ impl App {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).expect("a request");
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Answer::read(client.request(request).await.expect("an answer")).await
+        site::call(&self.url, method, path, headers, body).await
     }
 }
 
