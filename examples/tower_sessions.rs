@@ -1,0 +1,121 @@
+//! Polar's tokens in a server-side session: the browser holds nothing but a session id.
+//!
+//! `cargo run --example tower_sessions` runs it with a stand-in for Polar beside it. `LISTEN_ADDR` is
+//! where to listen, default 127.0.0.1:3000.
+//!
+//! The layer stands outside of the sessions, so that a dead session id is gone from the request
+//! before a session is made of it. It denies the id as a credential of the app's own; the tokens,
+//! which only the app can find, the app's logout handler revokes.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use axum::{Router, serve};
+use tokio::net::TcpListener;
+use tower_polar_logout::testing::FakePolar;
+use tower_polar_logout::{
+    Builder, LogoutHandle, LogoutOutcome, PolarLogoutLayer, Revocation, TokenLocation, WhenRevoked,
+};
+use tower_sessions::cookie::SameSite;
+use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
+
+/// Where the session keeps the access token and the refresh token.
+const TOKENS: &str = "polar_tokens";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let polar = Arc::new(FakePolar::start().await?);
+    let logout = logout(&polar).build().await?;
+    let app = app(polar, &logout, MemoryStore::default());
+    let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, app)
+        .with_graceful_shutdown(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
+        .await?;
+    let left = logout.handle().shutdown(Duration::from_secs(10)).await;
+    println!("{left} revocations are still on their way to Polar");
+    Ok(())
+}
+
+pub(crate) fn logout(polar: &FakePolar) -> Builder {
+    PolarLogoutLayer::builder(polar.credentials())
+        .server(polar.server())
+        .logout_route(Method::POST, "/logout")
+        .opaque(TokenLocation::cookie("id"))
+        .then_call_app()
+        // What must work for a browser that still carries a dead session id.
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_at("/login", WhenRevoked::Anonymous)
+}
+
+pub(crate) fn app(polar: Arc<FakePolar>, logout: &PolarLogoutLayer, store: MemoryStore) -> Router {
+    routes(polar, logout.handle()).layer(sessions(store)).layer(logout.clone()) // last is outermost
+}
+
+pub(crate) fn sessions(store: MemoryStore) -> SessionManagerLayer<MemoryStore> {
+    SessionManagerLayer::new(store)
+        .with_name("id")
+        // `Strict` would be missing when Polar sends the browser back.
+        .with_same_site(SameSite::Lax)
+        // For plain HTTP on this machine; leave it out behind HTTPS.
+        .with_secure(false)
+}
+
+pub(crate) fn routes(polar: Arc<FakePolar>, handle: LogoutHandle) -> Router {
+    Router::new()
+        .route("/", get(me))
+        .route("/me", get(me))
+        .route("/login", post(log_in).with_state(polar))
+        .route("/logout", post(log_out).with_state(handle))
+}
+
+async fn me(session: Session) -> Result<(StatusCode, &'static str), StatusCode> {
+    let tokens: Option<(String, String)> = session.get(TOKENS).await.map_err(failed)?;
+    Ok(match tokens {
+        Some(_) => (StatusCode::OK, "signed in\n"),
+        None => (StatusCode::UNAUTHORIZED, "signed out\n"),
+    })
+}
+
+/// As after "Sign in with Polar", under a new session id: nobody else can have planted it.
+async fn log_in(
+    State(polar): State<Arc<FakePolar>>,
+    session: Session,
+) -> Result<Redirect, StatusCode> {
+    let pair = polar.mint();
+    session.cycle_id().await.map_err(failed)?;
+    session.insert(TOKENS, (pair.access, pair.refresh)).await.map_err(failed)?;
+    Ok(Redirect::to("/"))
+}
+
+/// Called by the layer, once the session id is dead. An error keeps session and cookie, to try again.
+async fn log_out(
+    State(handle): State<LogoutHandle>,
+    session: Session,
+) -> Result<Redirect, StatusCode> {
+    if let Some((access, refresh)) =
+        session.get::<(String, String)>(TOKENS).await.map_err(failed)?
+    {
+        let access = Revocation::access_token(access).map_err(failed)?;
+        let refresh = Revocation::refresh_token(refresh).map_err(failed)?;
+        if handle.revoke([access, refresh]).await > LogoutOutcome::Pending {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+    // Last: nobody else knows the tokens.
+    session.flush().await.map_err(failed)?;
+    Ok(Redirect::to("/"))
+}
+
+fn failed(error: impl Display) -> StatusCode {
+    eprintln!("{error}");
+    StatusCode::INTERNAL_SERVER_ERROR
+}
