@@ -144,6 +144,14 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// The empty body, which `CorsLayer`, `TimeoutLayer` or `SessionManagerLayer` may have to answer with
+/// where they stand directly outside of the layer.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::own(Bytes::new())
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body<Data = Bytes>,
