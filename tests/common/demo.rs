@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tower_polar_logout::testing::FakePolar;
 
 use super::Answer;
+use super::example::build;
 
 /// The demo's settings, which no test takes from its surroundings.
 const VARIABLES: [&str; 8] = [
@@ -106,7 +107,7 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();
     // A file that may grow no further is an error then, as a full disk is, and not a signal.
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\""]).arg(DEMO.get_or_init(build));
+    command.args(["-c", "trap '' XFSZ; exec \"$0\""]).arg(DEMO.get_or_init(|| build("demo")));
     for name in VARIABLES {
         command.env_remove(name);
     }
@@ -116,16 +117,4 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
-}
-
-/// Built anew where it has changed: a run of one test alone would take a stale one.
-fn build() -> PathBuf {
-    let built = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--all-features", "--example", "demo"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo");
-    assert!(built.success(), "the demo does not build");
-    let test = std::env::current_exe().expect("this test");
-    test.ancestors().nth(2).expect("the target folder").join("examples/demo")
 }

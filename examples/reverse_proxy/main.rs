@@ -1,0 +1,218 @@
+//! The layer in front of any app, in any language: a reverse proxy.
+//!
+//! `UPSTREAM=http://127.0.0.1:8000 cargo run --example reverse_proxy`
+//!
+//! Without Polar's credentials a stand-in for Polar runs beside it. Settings, all of them environment
+//! variables:
+//!
+//! - `UPSTREAM`: the app, like `http://127.0.0.1:8000`; needed
+//! - `UPSTREAM_TIMEOUT`: how many seconds the app may take from the end of a request to the head of
+//!   its answer, past which it is 504; default 30
+//! - `LISTEN_ADDR`: where to listen; default `127.0.0.1:3000`, port 0 for any free one
+//! - `TRUST_FORWARDED`: `1` where another proxy stands in front, for TLS say, and sets
+//!   `X-Forwarded-*`; default 0: what callers send of these is dropped
+//! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar
+//! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
+//!
+//! Bodies stream both ways, and an upgrade to `websocket` passes; one that is open when its token is
+//! revoked stays open. The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and `-Proto`.
+//! Headers with an underscore in their names are dropped: CGI and its heirs take it for a hyphen, so
+//! that the app would read what the layer has not looked at.
+
+mod forward;
+mod headers;
+
+use std::env::{self, VarError};
+use std::error::Error;
+use std::io::Write;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{Method, Uri};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tower::ServiceBuilder;
+use tower_polar_logout::testing::FakePolar;
+use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
+use tracing::debug;
+
+use self::forward::Upstream;
+
+/// How long answers under way, and then revocations under way, may take once it is to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long to wait after a connection could not be accepted, for want of file descriptors say.
+const BREATHER: Duration = Duration::from_millis(50);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "reverse_proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let upstream = Upstream::new(authority()?, time_limit()?, trusts_forwarded()?);
+    let stand_in = stand_in().await?;
+    let (credentials, server) = match &stand_in {
+        Some(polar) => (polar.credentials(), polar.server()),
+        None => (ClientCredentials::from_env()?, PolarServer::from_env()?),
+    };
+    let logout = PolarLogoutLayer::builder(credentials)
+        .server(server)
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+        .access_token(TokenLocation::cookie("access_token"))
+        .refresh_token(TokenLocation::cookie("refresh_token"))
+        .redirect_to("/")
+        .build()
+        .await?;
+
+    let address = text("LISTEN_ADDR")?.unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&address).await.map_err(|error| {
+        format!(
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+        )
+    })?;
+    let url = format!("http://{}", listener.local_addr()?);
+    // Whoever started this may have closed the pipe: no reason to stop.
+    let _ = writeln!(std::io::stdout(), "listening on {url}");
+    if let Some(polar) = &stand_in {
+        let _ = writeln!(
+            std::io::stdout(),
+            "a stand-in for Polar runs at {}; to try it:\n  \
+             curl -i -H 'Authorization: Bearer {token}' {url}/\n  \
+             curl -i -H 'Authorization: Bearer {token}' -X POST {url}/logout",
+            polar.url(),
+            token = polar.mint().access,
+        );
+    }
+    serve(listener, &logout, Arc::new(upstream)).await;
+
+    let left = logout.handle().shutdown(GRACE).await;
+    let _ =
+        writeln!(std::io::stderr(), "stopped; {left} revocations are still on their way to Polar");
+    Ok(())
+}
+
+/// Returns after the signal to stop, and the answers that were under way then.
+async fn serve(listener: TcpListener, logout: &PolarLogoutLayer, upstream: Arc<Upstream>) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // With a timer hyper hangs up on whoever takes more than 30 s to send a head.
+    server.http1().timer(TokioTimer::new());
+    let connections = GracefulShutdown::new();
+    let mut stop = pin!(stop_signal());
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, peer)) = accepted else {
+            sleep(BREATHER).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let upstream = Arc::clone(&upstream);
+        let service = ServiceBuilder::new()
+            .layer(logout)
+            .service_fn(move |request| Arc::clone(&upstream).answer(peer.ip(), request));
+        let connection = server.serve_connection_with_upgrades(
+            TokioIo::new(stream),
+            TowerToHyperService::new(service),
+        );
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(error, "a connection of a caller's");
+            }
+        });
+    }
+    drop(listener);
+    let _ = timeout(GRACE, connections.shutdown()).await;
+}
+
+fn authority() -> Result<Authority, Box<dyn Error>> {
+    let given = text("UPSTREAM")?
+        .ok_or("UPSTREAM is not set: give the app's address, like `http://127.0.0.1:8000`")?;
+    let uri = given.parse::<Uri>().ok().filter(|uri| {
+        uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none()
+    });
+    let authority = uri.and_then(|uri| uri.into_parts().authority);
+    // Credentials in a URL are not for a line of text that others may read: nothing is repeated.
+    authority.filter(|authority| !authority.as_str().contains('@')).ok_or_else(|| {
+        "UPSTREAM must be `http://`, a host, and a port, and nothing else: `http://127.0.0.1:8000`"
+            .into()
+    })
+}
+
+fn time_limit() -> Result<Duration, Box<dyn Error>> {
+    let Some(given) = text("UPSTREAM_TIMEOUT")? else { return Ok(Duration::from_secs(30)) };
+    match given.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("UPSTREAM_TIMEOUT is `{given}`: give 1 to 86400 seconds").into()),
+    }
+}
+
+fn trusts_forwarded() -> Result<bool, Box<dyn Error>> {
+    match text("TRUST_FORWARDED")?.as_deref() {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(given) => Err(format!("TRUST_FORWARDED is `{given}`: give 0 or 1").into()),
+    }
+}
+
+async fn stand_in() -> Result<Option<FakePolar>, Box<dyn Error>> {
+    let is_set = |name| env::var_os(name).is_some();
+    if is_set("POLAR_CLIENT_ID") || is_set("POLAR_CLIENT_SECRET") {
+        return Ok(None);
+    }
+    if is_set("POLAR_SERVER") {
+        return Err(
+            "POLAR_SERVER is set, but neither POLAR_CLIENT_ID nor POLAR_CLIENT_SECRET: set \
+                    them too, or none of the three for the stand-in"
+                .into(),
+        );
+    }
+    Ok(Some(FakePolar::start().await?))
+}
+
+fn text(name: &str) -> Result<Option<String>, String> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not text")),
+    }
+}
+
+#[cfg(unix)]
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
