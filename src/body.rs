@@ -1,5 +1,6 @@
 //! The bodies that pass through the layer.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,6 +9,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use pin_project_lite::pin_project;
+
+use crate::signal::RevocationSignal;
 
 pin_project! {
     /// The body of a request behind the layer: the caller's, untouched, or, where the layer had to
@@ -130,13 +133,69 @@ pin_project! {
     #[derive(Debug)]
     enum ResponseState<B> {
         Inner { #[pin] body: B },
+        UntilRevoked { #[pin] body: B, until: Until },
         Own { body: Full<Bytes> },
+    }
+}
+
+/// Ends a body when the credential of its request is revoked.
+struct Until {
+    signal: RevocationSignal,
+    /// Most responses are over with their first frame, and never wait.
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    has_begun: bool,
+    is_over: bool,
+}
+
+impl Until {
+    fn poll_frame<B>(
+        &mut self,
+        mut body: Pin<&mut B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>>
+    where
+        B: Body,
+    {
+        if !self.has_begun {
+            self.has_begun = true;
+            let first = body.as_mut().poll_frame(cx);
+            if first.is_ready() {
+                return first;
+            }
+        }
+        if self.is_revoked(cx) { Poll::Ready(None) } else { body.poll_frame(cx) }
+    }
+
+    fn is_revoked(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_over {
+            let waiting = self.waiting.get_or_insert_with(|| {
+                let signal = self.signal.clone();
+                Box::pin(async move { signal.revoked().await })
+            });
+            self.is_over = waiting.as_mut().poll(cx).is_ready();
+        }
+        self.is_over
+    }
+}
+
+impl fmt::Debug for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Until").field("is_over", &self.is_over).finish_non_exhaustive()
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn inner(body: B) -> Self {
         Self { state: ResponseState::Inner { body } }
+    }
+
+    pub(crate) fn until_revoked(body: B, signal: RevocationSignal) -> Self {
+        Self {
+            state: ResponseState::UntilRevoked {
+                body,
+                until: Until { signal, waiting: None, has_begun: false, is_over: false },
+            },
+        }
     }
 
     pub(crate) fn own(body: Bytes) -> Self {
@@ -165,6 +224,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().state.project() {
             ResponseStateProjected::Inner { body } => body.poll_frame(cx),
+            ResponseStateProjected::UntilRevoked { body, until } => until.poll_frame(body, cx),
             ResponseStateProjected::Own { body } => {
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})
             }
@@ -173,14 +233,18 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            ResponseState::Inner { body } => body.is_end_stream(),
+            ResponseState::Inner { body } | ResponseState::UntilRevoked { body, .. } => {
+                body.is_end_stream()
+            }
             ResponseState::Own { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.state {
-            ResponseState::Inner { body } => body.size_hint(),
+            ResponseState::Inner { body } | ResponseState::UntilRevoked { body, .. } => {
+                body.size_hint()
+            }
             ResponseState::Own { body } => body.size_hint(),
         }
     }

@@ -10,6 +10,7 @@ use moka::sync::SegmentedCache;
 
 use crate::filter::Filter;
 use crate::token::TokenHash;
+use crate::watchers::{Watchers, Watching};
 
 /// No retention is longer than that, 100 years: it keeps every sum of times in range.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -38,6 +39,7 @@ pub(crate) struct Denylist {
     /// Entries in the cache, those included that have expired but are not cleaned up yet.
     len: Arc<AtomicUsize>,
     limit: usize,
+    watchers: Arc<Watchers>,
 }
 
 /// There is no room for one more revocation.
@@ -58,7 +60,7 @@ impl Denylist {
                 left.fetch_sub(1, Ordering::AcqRel);
             })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { cache, filter: Filter::new(limit), len, limit }
+        Self { cache, filter: Filter::new(limit), len, limit, watchers: Arc::default() }
     }
 
     /// When a lifetime that begins now is over.
@@ -123,7 +125,13 @@ impl Denylist {
         // After the cache, and also where the cache knew it: whoever put it there may not have come
         // to this line yet. See the filter's rule.
         self.filter.insert(hash.as_bytes());
+        self.watchers.tell(&hash);
         Ok(())
+    }
+
+    /// Waits, from now on, for any of these to be revoked.
+    pub(crate) fn watch(&self, hashes: &[TokenHash]) -> Watching {
+        self.watchers.watch(hashes)
     }
 
     fn take_place(&self) -> bool {

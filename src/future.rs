@@ -13,6 +13,7 @@ use tower::Service;
 use crate::body::{RequestBody, ResponseBody};
 use crate::response;
 use crate::task::{LoggedOut, Next};
+use crate::under_way::UnderWay;
 
 pin_project! {
     /// The response future of [`PolarLogout`](crate::PolarLogout).
@@ -29,6 +30,8 @@ pin_project! {
     #[project = StateProjected]
     enum State<S, F, B> {
         Called { #[pin] future: F },
+        // The same for a request with a credential, which may be revoked meanwhile.
+        CalledWith { #[pin] future: F, under_way: UnderWay },
         // Apart, so that nearly every future is no larger, and no slower, than the one it wraps.
         Otherwise { rest: Pin<Box<Otherwise<S, F, B>>> },
     }
@@ -49,8 +52,13 @@ pin_project! {
         Called {
             #[pin]
             future: F,
-            // Of the application's own logout handler: what its response needs.
-            logged_out: Option<LoggedOut>,
+            under_way: Option<UnderWay>,
+        },
+        // The application's own logout handler, and what its response needs.
+        CalledAfterLogout {
+            #[pin]
+            future: F,
+            logged_out: LoggedOut,
         },
     }
 }
@@ -61,6 +69,10 @@ where
 {
     pub(crate) fn called(future: S::Future) -> Self {
         Self { state: State::Called { future } }
+    }
+
+    pub(crate) fn called_with(future: S::Future, under_way: UnderWay) -> Self {
+        Self { state: State::CalledWith { future, under_way } }
     }
 
     pub(crate) fn answered(response: Response<Bytes>) -> Self {
@@ -87,6 +99,9 @@ where
             StateProjected::Called { future } => {
                 future.poll(cx).map_ok(|response| response.map(ResponseBody::inner))
             }
+            StateProjected::CalledWith { future, under_way } => {
+                future.poll(cx).map_ok(|response| under_way.finish(response))
+            }
             StateProjected::Otherwise { rest } => rest.as_mut().poll(cx),
         }
     }
@@ -110,23 +125,27 @@ where
                 OtherwiseProjected::Waiting { next, inner } => {
                     let next = ready!(Pin::new(next).poll(cx)).unwrap_or_else(|_| Next::lost());
                     match (next, inner) {
-                        (Next::Call(request), Some(inner)) => {
-                            Self::Called { future: inner.call(request), logged_out: None }
+                        (Next::Call { request, under_way }, Some(inner)) => {
+                            Self::Called { future: inner.call(request), under_way }
                         }
                         (Next::CallAfterLogout { request, logged_out }, Some(inner)) => {
-                            let future = inner.call(request);
-                            Self::Called { future, logged_out: Some(logged_out) }
+                            Self::CalledAfterLogout { future: inner.call(request), logged_out }
                         }
                         (Next::Answer(response), _) => Self::Answered { response: Some(response) },
                         // The task was not to call a service that it was not given.
                         (_, None) => Self::Answered { response: Some(response::lost()) },
                     }
                 }
-                OtherwiseProjected::Called { future, logged_out } => {
+                OtherwiseProjected::Called { future, under_way } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(match under_way {
+                        Some(under_way) => under_way.finish(response),
+                        None => response.map(ResponseBody::inner),
+                    }));
+                }
+                OtherwiseProjected::CalledAfterLogout { future, logged_out } => {
                     let mut response = ready!(future.poll(cx))?.map(ResponseBody::inner);
-                    if let Some(logged_out) = logged_out {
-                        logged_out.add_to(&mut response);
-                    }
+                    logged_out.add_to(&mut response);
                     return Poll::Ready(Ok(response));
                 }
             };

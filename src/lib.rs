@@ -23,6 +23,7 @@ mod response;
 mod route;
 mod seal;
 mod service;
+mod signal;
 mod task;
 mod tasks;
 #[cfg(feature = "testing")]
@@ -30,6 +31,8 @@ pub mod testing;
 #[cfg(any(feature = "tls", feature = "redis"))]
 mod tls;
 mod token;
+mod under_way;
+mod watchers;
 
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::counts::Counts;
@@ -53,4 +56,5 @@ pub use self::polar::{
 pub use self::policy::WhenRevoked;
 pub use self::response::ClearSiteData;
 pub use self::service::PolarLogout;
+pub use self::signal::RevocationSignal;
 pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};

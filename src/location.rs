@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, request};
 
 pub use self::cookie::{CookieLocation, SameSite};
 pub(crate) use self::locations::Locations;
-use crate::token::CredentialKind;
+use crate::token::{CredentialKind, Revocation};
 
 /// A place in a request where a token is carried.
 ///
@@ -117,4 +117,14 @@ pub(crate) struct Found<'a> {
     pub(crate) came_by_itself: bool,
     /// How its cookie is removed, where it came in one.
     pub(crate) cookie_removal: Option<&'a HeaderValue>,
+}
+
+impl Found<'_> {
+    /// The order to revoke it. Polar is told of the likeliest reading alone: another may be what some
+    /// application reads, but hardly what Polar has issued.
+    pub(crate) fn revocation(&self) -> Option<Revocation> {
+        let revocation = Revocation::parse(self.value, self.kind)?;
+        let token = revocation.token.filter(|_| self.is_likeliest);
+        Some(Revocation { token, ..revocation })
+    }
 }

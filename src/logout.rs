@@ -137,9 +137,18 @@ impl Logout {
         recorder.record(&pending).await.map(|_| ())
     }
 
+    /// The first effect alone, for who cannot wait for the task that [runs](Self::run) the whole.
+    /// Where there is no room, that will say so.
+    pub(crate) fn deny_at_once(&self, revocation: &Revocation) {
+        let _ = self.denylist.insert(revocation.hash, self.expiry(revocation));
+    }
+
+    fn expiry(&self, revocation: &Revocation) -> SystemTime {
+        Denylist::expiry(revocation.lifetime.unwrap_or(self.retention.of(revocation.kind)))
+    }
+
     fn deny(&self, revocation: Revocation) -> Order {
-        let lifetime = revocation.lifetime.unwrap_or(self.retention.of(revocation.kind));
-        let expires_at = Denylist::expiry(lifetime);
+        let expires_at = self.expiry(&revocation);
         let denied = self.denylist.insert(revocation.hash, expires_at);
         if denied.is_err() {
             self.counters.full.increment();

@@ -14,8 +14,9 @@ use crate::location::{Found, Head, Locations};
 use crate::logout::Logout;
 use crate::response::{self, Answers};
 use crate::route::Route;
+use crate::signal::Carried;
 use crate::tasks::Tasks;
-use crate::token::TokenHash;
+use crate::token::{Revocation, TokenHash};
 
 /// The configured whole: what every clone and every `.layer()` shares.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) when_revoked: WhenRevoked,
     pub(crate) when_revoked_at: Vec<(String, WhenRevoked)>,
     pub(crate) then_call_app: bool,
+    /// Whether what is under way ends when its credential is revoked.
+    pub(crate) end_when_revoked: bool,
     pub(crate) csrf: Csrf,
     pub(crate) answers: Arc<Answers>,
     /// For how long requests with credentials are served without all knowledge of the log.
@@ -72,13 +75,15 @@ pub(crate) enum Stop {
 }
 
 impl Policy {
-    pub(crate) fn verdict(&self, head: Head<'_>) -> Verdict {
+    /// Decides, and keeps what the request carries where something may come of that later.
+    pub(crate) fn verdict(&self, head: Head<'_>, carried: &mut Carried) -> Verdict {
         // First, so that repeating a logout is harmless.
         if self.logout_routes.iter().any(|route| route.matches(head.method, head.uri)) {
             return Verdict::Logout;
         }
         let mut stop = None;
-        let _ = self.locations.visit_head(head, |found| self.check(found.value, &mut stop));
+        let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
+        let _ = self.locations.visit_head(head, check);
         let Some(stop) = stop else {
             return if self.reads_body(head) { Verdict::ReadBody } else { Verdict::Pass };
         };
@@ -89,9 +94,14 @@ impl Policy {
     }
 
     /// The same for a body.
-    pub(crate) fn stop_body(&self, head: Head<'_>, body: &[u8]) -> Option<Stop> {
+    pub(crate) fn stop_body(
+        &self,
+        head: Head<'_>,
+        body: &[u8],
+        carried: &mut Carried,
+    ) -> Option<Stop> {
         let mut stop = None;
-        let check = |found: Found<'_>| self.check(found.value, &mut stop);
+        let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
         let _ = self.locations.visit_body(head, body, check);
         stop
     }
@@ -101,7 +111,11 @@ impl Policy {
     }
 
     pub(crate) fn stop(&self, value: &[u8]) -> Option<Stop> {
-        if self.is_revoked(value) {
+        self.stop_hash(&TokenHash::of(value))
+    }
+
+    fn stop_hash(&self, hash: &TokenHash) -> Option<Stop> {
+        if self.logout.denylist.contains(hash) {
             return Some(Stop::Revoked);
         }
         self.is_unsure().then_some(Stop::Unsure)
@@ -112,8 +126,17 @@ impl Policy {
         self.reject_when_behind.is_some_and(too_long)
     }
 
-    fn check(&self, value: &[u8], stop: &mut Option<Stop>) -> ControlFlow<()> {
-        *stop = self.stop(value);
+    fn check(
+        &self,
+        value: &[u8],
+        carried: &mut Carried,
+        stop: &mut Option<Stop>,
+    ) -> ControlFlow<()> {
+        let hash = TokenHash::of(value);
+        if self.end_when_revoked || self.locations.has_cookies() {
+            carried.push(hash);
+        }
+        *stop = self.stop_hash(&hash);
         if stop.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -124,6 +147,17 @@ impl Policy {
 
     fn reads_body(&self, head: Head<'_>) -> bool {
         self.body_routes.iter().any(|route| route.matches(head.method, head.uri))
+    }
+
+    /// Revokes what the application has just handed out: here at once, the rest in a task.
+    pub(crate) fn revoke(&self, revocations: Vec<Revocation>) {
+        for revocation in &revocations {
+            self.logout.deny_at_once(revocation);
+        }
+        let logout = Arc::clone(&self.logout);
+        self.tasks.spawn(async move {
+            logout.run(revocations).await;
+        });
     }
 
     /// The 401, with the removal of every cookie that a revoked credential came in; or the 503.

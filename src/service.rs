@@ -11,7 +11,9 @@ use tower::Service;
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
 use crate::policy::{Policy, Stop, Verdict};
+use crate::signal::Carried;
 use crate::task::{self, Caller};
+use crate::under_way::UnderWay;
 
 /// Catches logout and rejects revoked credentials in front of the service `S`.
 ///
@@ -44,31 +46,46 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.policy.verdict((&request).into()) {
-            Verdict::Pass => self.pass(request),
-            verdict => self.call_otherwise(request, verdict),
+        let mut carried = Carried::new();
+        match self.policy.verdict((&request).into(), &mut carried) {
+            Verdict::Pass => self.pass(request, carried),
+            verdict => self.call_otherwise(request, verdict, carried),
         }
     }
 }
 
 impl<S> PolarLogout<S> {
-    fn pass<B>(&mut self, request: Request<B>) -> ResponseFuture<S, B>
+    fn pass<B>(&mut self, mut request: Request<B>, carried: Carried) -> ResponseFuture<S, B>
     where
         S: Service<Request<RequestBody<B>>>,
     {
-        ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)))
+        let Some(under_way) = UnderWay::new(&self.policy, carried) else {
+            return ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)));
+        };
+        if let Some(signal) = under_way.signal() {
+            request.extensions_mut().insert(signal);
+        }
+        let future = self.inner.call(request.map(RequestBody::untouched));
+        ResponseFuture::called_with(future, under_way)
     }
 
     /// Apart, so that nearly every request is moved about less.
     #[cold]
-    fn call_otherwise<B>(&mut self, request: Request<B>, verdict: Verdict) -> ResponseFuture<S, B>
+    fn call_otherwise<B>(
+        &mut self,
+        request: Request<B>,
+        verdict: Verdict,
+        mut carried: Carried,
+    ) -> ResponseFuture<S, B>
     where
         S: Service<Request<RequestBody<B>>> + Clone,
         B: Body<Data = Bytes> + Send + 'static,
     {
         match verdict {
-            Verdict::Pass => self.pass(request),
-            Verdict::ReadBody => self.in_a_task(request, true, task::read_body),
+            Verdict::Pass => self.pass(request, carried),
+            Verdict::ReadBody => self.in_a_task(request, true, |policy, request, caller| {
+                task::read_body(policy, request, carried, caller)
+            }),
             Verdict::TurnAway(why) => self.turned_away(request, why),
             Verdict::Logout => {
                 let calls_app = self.policy.then_call_app;
@@ -76,12 +93,13 @@ impl<S> PolarLogout<S> {
             }
             Verdict::PassAnonymous => {
                 let request = self.anonymous(request);
-                let verdict = match self.policy.verdict((&request).into()) {
+                carried.clear();
+                let verdict = match self.policy.verdict((&request).into(), &mut carried) {
                     // Should anything have resisted: better a 401 than a way around.
                     Verdict::PassAnonymous => Verdict::TurnAway(Stop::Revoked),
                     verdict => verdict,
                 };
-                self.call_otherwise(request, verdict)
+                self.call_otherwise(request, verdict, carried)
             }
         }
     }

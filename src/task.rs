@@ -15,13 +15,18 @@ use crate::body::{ReadBody, ReadError, RequestBody};
 use crate::location::Found;
 use crate::policy::{Policy, WhenRevoked};
 use crate::response::{self, Answers};
+use crate::signal::Carried;
 use crate::token::{CredentialKind, Revocation, TokenHash};
+use crate::under_way::UnderWay;
 
 /// What the response future does when the task is through.
 #[derive(Debug)]
 pub(crate) enum Next<B> {
     Answer(Response<Bytes>),
-    Call(Request<RequestBody<B>>),
+    Call {
+        request: Request<RequestBody<B>>,
+        under_way: Option<UnderWay>,
+    },
     /// Calls the application's own logout handler, and adds to its response what every logout
     /// answers.
     CallAfterLogout {
@@ -70,8 +75,12 @@ impl<B> Caller<B> {
 }
 
 /// Reads the body of a request to find tokens in it, and rejects or passes it on.
-pub(crate) async fn read_body<B>(policy: Arc<Policy>, request: Request<B>, mut caller: Caller<B>)
-where
+pub(crate) async fn read_body<B>(
+    policy: Arc<Policy>,
+    request: Request<B>,
+    mut carried: Carried,
+    mut caller: Caller<B>,
+) where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let (mut parts, body) = request.into_parts();
@@ -79,16 +88,26 @@ where
         Ok(body) => body,
         Err(answer) => return caller.tell(Next::Answer(answer)),
     };
-    if policy.stop_body((&parts).into(), &body.data).is_some()
+    let in_head = carried.len();
+    if policy.stop_body((&parts).into(), &body.data, &mut carried).is_some()
         && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
     {
         make_anonymous(&policy, &mut parts, &mut body);
+        carried.clear();
+        let _ = policy.verdict((&parts).into(), &mut carried);
+    } else {
+        carried.truncate(in_head);
     }
     // Also what could not be taken out, because the body is no plain form or object.
-    if let Some(why) = policy.stop_body((&parts).into(), &body.data) {
+    if let Some(why) = policy.stop_body((&parts).into(), &body.data, &mut carried) {
         return caller.tell(Next::Answer(policy.turn_away(&parts, why)));
     }
-    caller.tell(Next::Call(Request::from_parts(parts, RequestBody::replayed(body))));
+    let under_way = UnderWay::new(&policy, carried);
+    if let Some(signal) = under_way.as_ref().and_then(UnderWay::signal) {
+        parts.extensions.insert(signal);
+    }
+    let request = Request::from_parts(parts, RequestBody::replayed(body));
+    caller.tell(Next::Call { request, under_way });
 }
 
 /// Logs out: every token of the request is revoked. Goes on when the caller hangs up, once the
@@ -147,13 +166,7 @@ struct Credentials {
 impl Credentials {
     fn add(&mut self, found: Found<'_>) -> ControlFlow<()> {
         self.came_by_itself |= found.came_by_itself;
-        let Some(mut revocation) = Revocation::parse(found.value, found.kind) else {
-            return ControlFlow::Continue(());
-        };
-        if !found.is_likeliest {
-            // Denied, since some application may read it so; but hardly what Polar has issued.
-            revocation.token = None;
-        }
+        let Some(revocation) = found.revocation() else { return ControlFlow::Continue(()) };
         let next = self.revocations.len();
         match self.known.entry((revocation.hash, revocation.kind)) {
             Entry::Vacant(entry) => {

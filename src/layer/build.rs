@@ -75,6 +75,7 @@ impl Builder {
             when_revoked: self.when_revoked,
             when_revoked_at: std::mem::take(&mut self.when_revoked_at),
             then_call_app: self.then_call_app,
+            end_when_revoked: self.end_when_revoked,
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
             answers: Arc::new(self.answers(&locations)?),
             locations,

@@ -46,6 +46,7 @@ pub struct Builder {
     pub(super) strict: bool,
     pub(super) clear_site_data: Vec<ClearSiteData>,
     pub(super) then_call_app: bool,
+    pub(super) end_when_revoked: bool,
     pub(super) deadline: Duration,
     pub(super) limit: usize,
     pub(super) retention: Retention,
@@ -78,6 +79,7 @@ impl Builder {
             strict: false,
             clear_site_data: Vec::new(),
             then_call_app: false,
+            end_when_revoked: false,
             deadline: Duration::from_secs(2),
             limit: 1_000_000,
             retention: Retention {
@@ -209,6 +211,18 @@ impl Builder {
     /// failed (403, 413, 503). Default off.
     pub fn then_call_app(mut self) -> Self {
         self.then_call_app = true;
+        self
+    }
+
+    /// Ends what is still under way when a credential of its request is revoked: a response that is
+    /// still being sent, server-sent events say, ends there; and a
+    /// [`RevocationSignal`](crate::RevocationSignal) in the request's extensions lets a handler end
+    /// what outlives the response, a WebSocket. Default off: what has passed goes on.
+    ///
+    /// A body ends without an error, as if it were whole; where its length was told in advance, the
+    /// connection ends with it. Costs three allocations for each request that carries a credential.
+    pub fn end_when_revoked(mut self) -> Self {
+        self.end_when_revoked = true;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 
 use super::reading::Reading;
@@ -85,6 +85,10 @@ impl Locations {
 
     pub(crate) fn reads_bodies(&self) -> bool {
         !self.form.is_empty() || !self.json.is_empty()
+    }
+
+    pub(crate) fn has_cookies(&self) -> bool {
+        !self.cookies.is_empty()
     }
 
     /// `Set-Cookie` values that remove every configured cookie.
@@ -176,6 +180,34 @@ impl Locations {
         };
         urlencoded::strip_query(&mut parts.uri, |pair| {
             in_query.iter().any(|(name, _)| pair.is_named(name)) && pair.visit(dead).is_break()
+        });
+    }
+
+    /// Takes out of the head of a response what sets one of the cookies, and yields what it sets. What
+    /// removes one stays.
+    pub(crate) fn take_set_cookies(
+        &self,
+        headers: &mut HeaderMap,
+        mut yield_to: impl FnMut(Found<'_>),
+    ) {
+        retain_values(headers, &SET_COOKIE, |value| {
+            let mut is_taken = false;
+            let mut take = |found: Found<'_>| {
+                is_taken = true;
+                yield_to(found);
+                ControlFlow::Continue(())
+            };
+            // What comes after the first pair are attributes.
+            let pair = cookie::pairs(value.as_bytes()).next();
+            for (cookie, value) in self
+                .cookies
+                .iter()
+                .filter_map(|cookie| Some((cookie, pair.as_ref()?.value_of(&cookie.name)?)))
+            {
+                let _ =
+                    value.visit(&mut |reading| found(reading, cookie.kind, true, None, &mut take));
+            }
+            (!is_taken).then(|| value.clone())
         });
     }
 

@@ -1,0 +1,325 @@
+//! What is still under way when the logout comes: a session that is renewed, a stream that goes on.
+
+mod common;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use common::{Answer, bearer, builder, start_polar};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+use tower_polar_logout::testing::{FakePolar, MemoryLog};
+use tower_polar_logout::{
+    PolarLogoutLayer, Revocation, RevocationSignal, TokenLocation, WhenRevoked,
+};
+
+/// An app on a real socket.
+struct Served {
+    url: String,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Served {
+    async fn start(app: Router) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async { axum::serve(listener, app).await.expect("it serves") });
+        Self { url, _server: AbortOnDropHandle::new(server) }
+    }
+
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        (name, value): (&str, &str),
+        body: &str,
+    ) -> Response<Incoming> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header(name, value)
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        client.request(request).await.expect("an answer")
+    }
+
+    async fn get(&self, path: &str, header: (&str, &str)) -> Answer {
+        Answer::read(self.begin(Method::GET, path, header, "").await).await
+    }
+
+    async fn post(&self, path: &str, header: (&str, &str)) -> Answer {
+        Answer::read(self.begin(Method::POST, path, header, "").await).await
+    }
+}
+
+/// An app that renews the session, once it is let.
+struct Renewal {
+    asked: Notify,
+    let_go: Notify,
+    set_cookies: Mutex<Vec<String>>,
+}
+
+impl Renewal {
+    fn new(set_cookies: &[String]) -> Arc<Self> {
+        let set_cookies = Mutex::new(set_cookies.to_vec());
+        Arc::new(Self { asked: Notify::new(), let_go: Notify::new(), set_cookies })
+    }
+
+    fn app(self: &Arc<Self>, layer: PolarLogoutLayer) -> Router {
+        let renewal = Arc::clone(self);
+        let renew = async move || {
+            renewal.asked.notify_one();
+            renewal.let_go.notified().await;
+            let set_cookies = renewal.set_cookies.lock().expect("a lock");
+            let set_cookie = |value: &String| ("set-cookie", value.clone());
+            let headers = set_cookies.iter().map(set_cookie).map(|(name, value)| {
+                (name.parse().expect("a name"), value.parse().expect("a value"))
+            });
+            headers.collect::<HeaderMap>()
+        };
+        Router::new()
+            .route("/renew", post(renew))
+            .route("/me", get(async || "me"))
+            .layer(layer)
+    }
+}
+
+fn set_cookies(answer: &Answer) -> Vec<&str> {
+    let values = answer.headers.get_all("set-cookie");
+    values.iter().map(|value| value.to_str().expect("text")).collect()
+}
+
+fn cookie(token: &str) -> String {
+    format!("access_token={token}")
+}
+
+#[tokio::test]
+async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
+    let polar = start_polar().await;
+    let (old, new) = (polar.mint(), polar.mint());
+    let renewal = Renewal::new(&[
+        format!("access_token={}; Path=/; HttpOnly", new.access),
+        format!("refresh_token=\"{}\"; Path=/", new.refresh),
+        "theme=dark; Path=/".to_owned(),
+        "access_token=; Path=/; Max-Age=0".to_owned(),
+    ]);
+    let layer = builder(&polar).build().await.expect("a layer");
+    let app = Served::start(renewal.app(layer.clone())).await;
+    let old_cookie = cookie(&old.access);
+    let old_cookie = ("cookie", old_cookie.as_str());
+
+    let renew = app.post("/renew", old_cookie);
+    let log_out = async {
+        renewal.asked.notified().await;
+        let answer = app.post("/logout", old_cookie).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        renewal.let_go.notify_one();
+    };
+    let (renewed, ()) = tokio::join!(renew, log_out);
+    assert_eq!(renewed.status, StatusCode::OK);
+    assert_eq!(
+        set_cookies(&renewed),
+        ["theme=dark; Path=/", "access_token=; Path=/; Max-Age=0"],
+        "what sets a session is gone, all else is as it was"
+    );
+    for token in [&new.access, &new.refresh] {
+        let answer = app.get("/me", ("cookie", &cookie(token))).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "denied at once");
+    }
+    common::until("Polar has heard of the new pair too", || !polar.is_alive(&new.access)).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_renewed_in_peace_is_renewed() {
+    let polar = start_polar().await;
+    let (old, new, other) = (polar.mint(), polar.mint(), polar.mint());
+    let renewal = Renewal::new(&[cookie(&new.access)]);
+    let layer = builder(&polar).build().await.expect("a layer");
+    let app = Served::start(renewal.app(layer.clone())).await;
+    // Somebody else's logout.
+    layer.handle().revoke([Revocation::access_token(&other.access).expect("a token")]).await;
+    renewal.let_go.notify_one();
+    let renewed = app.post("/renew", ("cookie", &cookie(&old.access))).await;
+    assert_eq!(set_cookies(&renewed), [cookie(&new.access)]);
+    assert_eq!(app.get("/me", ("cookie", &cookie(&new.access))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
+    let polar = start_polar().await;
+    let (dead, new) = (polar.mint(), polar.mint());
+    let renewal = Renewal::new(&[cookie(&new.access)]);
+    let layer = builder(&polar)
+        .when_revoked_at("/renew", WhenRevoked::Anonymous)
+        .build()
+        .await
+        .expect("a layer");
+    layer.handle().revoke([Revocation::access_token(&dead.access).expect("a token")]).await;
+    let app = Served::start(renewal.app(layer)).await;
+    renewal.let_go.notify_one();
+    let signed_in = app.post("/renew", ("cookie", &cookie(&dead.access))).await;
+    assert_eq!(set_cookies(&signed_in), [cookie(&new.access)]);
+    assert_eq!(app.get("/me", ("cookie", &cookie(&new.access))).await.status, StatusCode::OK);
+}
+
+/// What a test says goes out as an event each.
+type Events = Arc<Mutex<Option<mpsc::UnboundedReceiver<Bytes>>>>;
+
+fn stream(events: mpsc::UnboundedReceiver<Bytes>, layer: PolarLogoutLayer) -> Router {
+    async fn events_of(Extension(events): Extension<Events>) -> impl IntoResponse {
+        let events = events.lock().expect("a lock").take().expect("asked for once");
+        let frames = futures_util::stream::unfold(events, async |mut events| {
+            Some((Ok::<_, Infallible>(events.recv().await?), events))
+        });
+        ([("content-type", "text/event-stream")], Body::from_stream(frames))
+    }
+    Router::new()
+        .route("/events", get(events_of).post(events_of))
+        .layer(Extension(Arc::new(Mutex::new(Some(events)))))
+        .layer(layer)
+}
+
+async fn next_frame(stream: &mut Response<Incoming>) -> Option<Bytes> {
+    let frame = stream.body_mut().frame().await?.expect("no error: it ends as if it were whole");
+    Some(frame.into_data().expect("data"))
+}
+
+async fn a_stream_ends(
+    polar: &FakePolar,
+    layer: PolarLogoutLayer,
+    (method, body): (Method, &str),
+    token: &str,
+    revoke: impl AsyncFnOnce(),
+) {
+    let (say, events) = mpsc::unbounded_channel();
+    let app = Served::start(stream(events, layer)).await;
+    let header = if body.is_empty() { bearer(token) } else { bearer(&polar.mint().access) };
+    let mut stream = app.begin(method, "/events", ("authorization", &header), body).await;
+    for event in ["data: 1\n\n", "data: 2\n\n"] {
+        say.send(Bytes::from(event)).expect("somebody listens");
+        assert_eq!(next_frame(&mut stream).await.expect("an event"), event);
+    }
+    revoke().await;
+    assert_eq!(next_frame(&mut stream).await, None, "it ends with nobody saying anything");
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_revoked() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).end_when_revoked().build().await.expect("a layer");
+    let token = polar.mint().access;
+    let handle = layer.handle();
+    a_stream_ends(&polar, layer, (Method::GET, ""), &token, async || {
+        handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_token_in_the_body_of_its_request_is_revoked() {
+    let polar = start_polar().await;
+    let layer = builder(&polar)
+        .access_token(TokenLocation::form("token"))
+        .body_route(Method::POST, "/events")
+        .end_when_revoked()
+        .build()
+        .await
+        .expect("a layer");
+    let token = polar.mint().access;
+    let handle = layer.handle();
+    let form = format!("token={token}");
+    a_stream_ends(&polar, layer, (Method::POST, &form), &token, async || {
+        handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_revoked_at_another_replica() {
+    let polar = start_polar().await;
+    let log = MemoryLog::new();
+    let layer = async || builder(&polar).log(log.clone()).end_when_revoked().build().await;
+    let (here, there) = (layer().await.expect("a layer"), layer().await.expect("another"));
+    let token = polar.mint().access;
+    a_stream_ends(&polar, here, (Method::GET, ""), &token, async || {
+        there.handle().revoke([Revocation::access_token(&token).expect("a token")]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_says_much_ends_too() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).end_when_revoked().build().await.expect("a layer");
+    let token = polar.mint().access;
+    let (say, events) = mpsc::unbounded_channel();
+    let handle = layer.handle();
+    let app = Served::start(stream(events, layer)).await;
+    let mut stream =
+        app.begin(Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
+    let chatter = AbortOnDropHandle::new(tokio::spawn(async move {
+        while say.send(Bytes::from_static(b"data: and on\n\n")).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }));
+    assert!(next_frame(&mut stream).await.is_some());
+    handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
+    while next_frame(&mut stream).await.is_some() {}
+    drop(chatter);
+}
+
+#[tokio::test]
+async fn without_being_asked_to_the_layer_ends_no_stream() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).build().await.expect("a layer");
+    let token = polar.mint().access;
+    let (say, events) = mpsc::unbounded_channel();
+    let handle = layer.handle();
+    let app = Served::start(stream(events, layer)).await;
+    let mut stream =
+        app.begin(Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
+    handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
+    say.send(Bytes::from("data: 1\n\n")).expect("somebody listens");
+    assert_eq!(next_frame(&mut stream).await.expect("an event"), "data: 1\n\n");
+}
+
+#[tokio::test]
+async fn a_handler_is_told_when_its_token_is_revoked() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).end_when_revoked().build().await.expect("a layer");
+    let token = polar.mint().access;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let handler = async move |signal: Option<Extension<RevocationSignal>>| {
+        let Some(Extension(signal)) = signal else { return "nothing to wait for" };
+        let tell = tell.clone();
+        // As a WebSocket would: the request is long over.
+        tokio::spawn(async move {
+            assert!(!signal.is_revoked());
+            tell.send("waiting").expect("somebody listens");
+            signal.revoked().await;
+            assert!(signal.is_revoked());
+            signal.revoked().await;
+            tell.send("told").expect("somebody listens");
+        });
+        "waiting"
+    };
+    let handle = layer.handle();
+    let app = Served::start(Router::new().route("/socket", get(handler)).layer(layer)).await;
+    assert_eq!(app.get("/socket", ("accept", "*/*")).await.body, "nothing to wait for");
+    assert_eq!(app.get("/socket", ("authorization", &bearer(&token))).await.body, "waiting");
+    assert_eq!(told.recv().await, Some("waiting"));
+    handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
+    assert_eq!(told.recv().await, Some("told"));
+}
