@@ -89,10 +89,7 @@ impl Renewal {
             });
             headers.collect::<HeaderMap>()
         };
-        Router::new()
-            .route("/renew", post(renew))
-            .route("/me", get(async || "me"))
-            .layer(layer)
+        Router::new().route("/renew", post(renew)).route("/me", get(async || "me")).layer(layer)
     }
 }
 

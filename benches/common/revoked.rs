@@ -27,12 +27,16 @@ pub(crate) fn builder(server: PolarServer, credentials: ClientCredentials) -> Bu
         .access_token(TokenLocation::cookie("access_token"))
 }
 
-/// A layer planned for that many revocations, and a server where nobody is.
-pub(crate) async fn layer(limit: u32) -> PolarLogoutLayer {
+/// With a server where nobody is.
+pub(crate) fn without_polar() -> Builder {
     let nobody = PolarServer::Url("http://127.0.0.1:9".to_owned());
+    builder(nobody, ClientCredentials::new("id", "secret"))
+}
+
+/// A layer planned for that many revocations.
+pub(crate) async fn layer(limit: u32) -> PolarLogoutLayer {
     let limit = usize::try_from(limit).expect("a small number");
-    let builder = builder(nobody, ClientCredentials::new("id", "secret"));
-    builder.limit(limit).build().await.expect("a layer")
+    without_polar().limit(limit).build().await.expect("a layer")
 }
 
 /// A layer with that many revoked tokens, the first of all, and no room for more.

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench goals`, or with the plot of cost against the number of revoked tokens:
 //! `cargo bench --bench goals -- --plot cost.svg`; or some rows alone, those of `cost`, `readers`,
-//! `incident`, `full`, `memory` or `burst`: `cargo bench --bench goals -- readers`. Linux, some three minutes, 6 GB of memory.
+//! `incident`, `full`, `memory`, `burst` or `streams`: `cargo bench --bench goals -- readers`. Linux, some three minutes, 6 GB of memory.
 //!
 //! What is compared is measured in one run, in interleaved rounds; a figure is the median of the
 //! rounds. "Net" is minus the same request to the same application without a layer in front; the
@@ -23,15 +23,17 @@ mod plot;
 mod process;
 mod race;
 mod readers;
+mod streams;
 mod subject;
 mod table;
 
-const PARTS: [(&str, fn()); 5] = [
+const PARTS: [(&str, fn()); 6] = [
     ("readers", readers::measure),
     ("incident", incident::measure),
     ("full", full::measure),
     ("memory", memory::measure),
     ("burst", burst::measure),
+    ("streams", streams::measure),
 ];
 
 fn main() {
