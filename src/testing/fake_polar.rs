@@ -28,8 +28,8 @@ use crate::polar::{ClientCredentials, PolarServer};
 /// is answered (for Polar's way see [`Fault::CommitAfter`]), and any number of calls at once are
 /// served (what the caller did is in [`Seen::most_in_flight`]).
 ///
-/// Its clock is tokio's, so paused time works. On drop its tasks end, its connections are closed
-/// and its port is given back, as soon as the runtime turns to them.
+/// Its clock is tokio's, so a test can [drive it](super#time). On drop its tasks end, its connections
+/// are closed and its port is given back, as soon as the runtime turns to them.
 pub struct FakePolar {
     address: SocketAddr,
     state: Arc<State>,
