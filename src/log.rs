@@ -92,12 +92,14 @@ pub trait RevocationLog: Send + Sync + 'static {
 
     /// What the log says after this cursor, or from its beginning: each revocation that has not
     /// expired, and each that is not delivered, in as many steps as the log likes. Once all was
-    /// told it stays pending until others append something, for ever if they cannot. One call at a time; a call may be dropped
-    /// and made again with the same cursor.
+    /// told it stays pending until others append something, for ever if they cannot. One call at a
+    /// time; a call may be dropped and made again with the same cursor.
     ///
     /// # Errors
     ///
-    /// The log cannot be read, or not be reached. It is asked again, with the same cursor.
+    /// The log cannot be read, or not be reached. It is asked again, with the same cursor; once it
+    /// can be read it answers with a step then, also where nothing was appended meanwhile: until a
+    /// step [is current](Followed::is_current) the layer takes itself to be behind.
     fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed>;
 
     /// Keeps these events, all or none. Dropping the future does not take them back.

@@ -369,6 +369,20 @@ async fn an_app_may_choose_503_over_serving_on_what_it_knew_a_while_ago() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_the_log_is_back_a_replica_is_current_also_where_nothing_was_appended_meanwhile() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let handle = handle(polar.replica(log.clone())).await;
+    for _ in 0..2 {
+        log.go_away();
+        sleep(SECOND * 15).await;
+        assert!(handle.health().log_behind.is_some());
+        log.come_back();
+        sleep(SECOND * 60).await;
+        assert_eq!(handle.health().log_behind, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_in_a_body_is_turned_away_too_where_nobody_knows_whether_it_lives() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let layer = polar

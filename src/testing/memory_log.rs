@@ -54,6 +54,8 @@ struct State {
     /// What was appended while it was away.
     held: Vec<Event>,
     is_away: bool,
+    /// How often it went away.
+    outages: usize,
     /// How often it lost everything.
     losses: usize,
 }
@@ -90,7 +92,10 @@ impl MemoryLog {
 
     /// From now on it cannot be followed, and what is appended is kept for now only.
     pub fn go_away(&self) {
-        self.change(|state| state.is_away = true);
+        self.change(|state| {
+            state.is_away = true;
+            state.outages += 1;
+        });
     }
 
     /// It is back, and has what was appended meanwhile.
@@ -127,10 +132,13 @@ impl MemoryLog {
         }
         let has_lost = after.is_some_and(|place| place.losses != state.losses);
         let known = after.filter(|_| !has_lost).map(|place| place.known.min(state.events.len()));
-        if known == Some(state.events.len()) {
+        // Whoever could not follow it meanwhile waits to hear that nothing was missed.
+        let was_away = after.is_some_and(|place| place.outages != state.outages);
+        if known == Some(state.events.len()) && !was_away {
             return Ok(None);
         }
-        let cursor = Place { losses: state.losses, known: state.events.len() }.cursor();
+        let State { outages, losses, .. } = *state;
+        let cursor = Place { outages, losses, known: state.events.len() }.cursor();
         let events = state.events[known.unwrap_or(0)..].to_vec();
         Ok(Some(Followed { events, cursor, is_current: true, has_lost, skipped: 0 }))
     }
@@ -138,22 +146,23 @@ impl MemoryLog {
 
 /// What a cursor says.
 struct Place {
+    outages: usize,
     losses: usize,
     known: usize,
 }
 
 impl Place {
     fn cursor(&self) -> Cursor {
-        Cursor::new(format!("{}-{}", self.losses, self.known))
+        Cursor::new(format!("{}-{}-{}", self.outages, self.losses, self.known))
     }
 
     fn parse(cursor: &Cursor) -> Result<Self, Error> {
-        let (losses, known) = cursor
-            .as_str()
-            .split_once('-')
-            .and_then(|(losses, known)| Some((losses.parse().ok()?, known.parse().ok()?)))
-            .ok_or_else(|| Error::log("the cursor is not one of this log's"))?;
-        Ok(Self { losses, known })
+        let numbers: Option<Vec<usize>> =
+            cursor.as_str().split('-').map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[outages, losses, known]) => Ok(Self { outages, losses, known }),
+            _ => Err(Error::log("the cursor is not one of this log's")),
+        }
     }
 }
 
