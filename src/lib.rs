@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod counts;
@@ -10,6 +11,7 @@ mod filter;
 mod follower;
 mod freshness;
 mod future;
+pub mod guide;
 mod handle;
 mod health;
 mod layer;

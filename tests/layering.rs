@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// imported by all, and import nothing of ours.
 const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &["*"]),
+    ("guide", &[]),
     (
         "layer",
         &[
