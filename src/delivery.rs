@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, warn};
+use tracing::{Instrument, debug, error, warn};
 
 use self::queue::Queue;
 pub(crate) use self::queue::{Delivered, NotTaken};
+use crate::correlation::Correlation;
 use crate::counts::Counters;
 use crate::error::Error;
 use crate::health::{ErrorClass, Health};
@@ -126,19 +127,24 @@ impl Delivery {
     /// Takes a token in, to be sent once it is released.
     pub(crate) fn hold(
         &self,
+        correlation: Correlation,
         hash: TokenHash,
         token: Token,
         hint: Option<TokenTypeHint>,
     ) -> Result<Held<'_>, NotTaken> {
         let (waiter, delivered) = oneshot::channel();
-        self.shared.queue().hold(Instant::now(), hash, token, hint, waiter)?;
+        self.shared.queue().hold(correlation, hash, token, hint, waiter)?;
         self.shared.report_pending();
         Ok(Held { shared: &self.shared, hash, delivered: Some(delivered) })
     }
 
     /// Sends what the log says that nobody has delivered. Says whether it was to be sent at all.
     pub(crate) fn adopt(&self, hash: TokenHash, token: Token) -> bool {
-        let is_new = self.shared.queue().adopt(Instant::now(), hash, token);
+        let correlation = Correlation::new(Instant::now());
+        let is_new = self.shared.queue().adopt(correlation, hash, token);
+        if is_new == Ok(true) {
+            debug!(id = %correlation, ?hash, "delivering a token that nobody else has delivered");
+        }
         self.shared.report_pending();
         // Or the log would hold it open for ever.
         is_new.unwrap_or_else(|_| {
@@ -154,7 +160,7 @@ impl Delivery {
     }
 
     pub(crate) fn dead_letter(&self, letter: &DeadLetter<'_>) {
-        self.shared.dead_letter(letter);
+        self.shared.dead_letter(letter, None);
     }
 
     /// Calls Polar with these credentials from now on, and tries again at once what failed before.
@@ -243,24 +249,27 @@ impl Shared {
     fn note_delivered(&self, hash: TokenHash) {
         let Some(log) = self.log.clone() else { return };
         let (tasks, closing) = (self.tasks.clone(), self.closing.clone());
-        self.tasks.spawn(async move {
+        let noting = async move {
             let Err(error) = note(&*log, hash).await else { return };
             // At worst the token is delivered once more after a restart, which is harmless.
             warn!(?hash, %error, "the log could not note that a token is delivered; trying again");
             tasks.spawn_background(async move {
                 closing.run_until_cancelled(note_in_the_end(&*log, hash)).await;
             });
-        });
+        };
+        self.tasks.spawn(noting.in_current_span());
     }
 
-    fn dead_letter(&self, letter: &DeadLetter<'_>) {
+    /// With how long it was on its way, where it was.
+    fn dead_letter(&self, letter: &DeadLetter<'_>, elapsed_ms: Option<u64>) {
         self.counters.dead_letters.increment();
         match letter {
             DeadLetter::Refused { hash, reason } => error!(
-                ?hash, %reason,
+                step = "dead_letter", ?hash, elapsed_ms, %reason,
                 "Polar refuses for good to revoke a token; it is rejected here all the same"
             ),
             DeadLetter::Unreadable { hash } => error!(
+                step = "dead_letter",
                 ?hash,
                 "the log holds a token that was sealed under another client secret: give that one \
                  with `previous_client_secret()`; the token is rejected here all the same"

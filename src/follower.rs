@@ -246,7 +246,6 @@ impl Follower {
                 continue;
             };
             if logout.delivery.adopt(hash, token) {
-                debug!(?hash, "delivering a token that nobody else has delivered");
                 logout.counters.adopted.increment();
             }
         }

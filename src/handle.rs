@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::counts::Counts;
 use crate::error::Error;
@@ -57,10 +58,11 @@ impl LogoutHandle {
         let revocations = revocations.into_iter().collect();
         let (report, outcome) = oneshot::channel();
         let logout = Arc::clone(&self.logout);
-        self.tasks.spawn(async move {
+        let revoking = async move {
             // Nobody may be waiting any more.
             let _ = report.send(logout.run(revocations).await);
-        });
+        };
+        self.tasks.spawn(revoking.in_current_span());
         // Nothing is reported only where the runtime is shut down: then nothing is sure.
         outcome.await.unwrap_or(LogoutOutcome::Full)
     }

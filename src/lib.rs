@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod audit;
 mod body;
+mod correlation;
 mod counts;
 mod csrf;
 mod delivery;

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, request};
 
 pub use self::cookie::{CookieLocation, SameSite};
 pub(crate) use self::locations::Locations;
-use crate::token::{CredentialKind, Revocation};
+use crate::token::{CredentialKind, FoundIn, Revocation};
 
 /// A place in a request where a token is carried.
 ///
@@ -111,6 +111,7 @@ impl<'a> From<&'a request::Parts> for Head<'a> {
 pub(crate) struct Found<'a> {
     pub(crate) value: &'a [u8],
     pub(crate) kind: CredentialKind,
+    pub(crate) place: FoundIn,
     /// Of all readings of its value, what most applications would read.
     pub(crate) is_likeliest: bool,
     /// Nobody had to put it there: a browser does, whoever made it send the request.
@@ -125,6 +126,6 @@ impl Found<'_> {
     pub(crate) fn revocation(&self) -> Option<Revocation> {
         let revocation = Revocation::parse(self.value, self.kind)?;
         let token = revocation.token.filter(|_| self.is_likeliest);
-        Some(Revocation { token, ..revocation })
+        Some(Revocation { token, found_in: self.place, ..revocation })
     }
 }

@@ -7,8 +7,10 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::DropGuard;
-use tracing::{error, info};
+use tracing::{Instrument, debug, error};
 
+use crate::audit;
+use crate::correlation::Correlation;
 use crate::counts::Counters;
 use crate::delivery::{Delivered, Delivery, Held, NotTaken};
 use crate::denylist::Denylist;
@@ -40,6 +42,22 @@ pub enum LogoutOutcome {
     Unrecorded,
     /// There is no room for one more revocation: a token is not rejected here. Polar is told.
     Full,
+}
+
+impl LogoutOutcome {
+    /// A word for it, in `snake_case`, for a log or a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+            Self::Pending => "pending",
+            Self::Busy => "busy",
+            Self::Unrecorded => "unrecorded",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// A disk that hangs holds a logout no longer. Polar's deadline would be too short: it may be set
@@ -95,25 +113,38 @@ impl Logout {
     /// that nobody who hangs up can stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
-        let deadline = Instant::now() + self.deadline.min(LONGEST_DEADLINE);
+        let correlation = Correlation::new(Instant::now());
+        let span = correlation.logout_span();
+        self.revoke(correlation, revocations).instrument(span).await
+    }
+
+    async fn revoke(
+        &self,
+        correlation: Correlation,
+        revocations: Vec<Revocation>,
+    ) -> LogoutOutcome {
+        let deadline = correlation.began() + self.deadline.min(LONGEST_DEADLINE);
         let mut orders = Vec::with_capacity(revocations.len());
         for revocation in revocations {
-            orders.push(self.deny(revocation));
+            orders.push(self.deny(correlation, revocation));
             if orders.len().is_multiple_of(AT_ONCE) {
                 yield_now().await;
             }
         }
         // Before the log: what is sealed there must have a place in the queue, and what has one must
         // be sealed.
-        let held: Vec<_> = orders.iter_mut().filter_map(|order| self.hold(order)).collect();
-        let recorded = self.record(&orders).await;
+        let held: Vec<_> =
+            orders.iter_mut().filter_map(|order| self.hold(correlation, order)).collect();
+        let recorded = self.record(correlation, &orders).await;
         let sent: Vec<_> = held.into_iter().filter_map(Held::release).collect();
         let mut outcome = orders.iter().map(|order| order.outcome).max().max(Some(recorded));
         for delivered in sent {
             outcome = outcome.max(Some(outcome_by(deadline, delivered).await));
         }
         let outcome = outcome.unwrap_or(LogoutOutcome::NoToken);
-        info!(?outcome, "logout");
+        let credentials = orders.iter().map(|Order { revocation, .. }| revocation);
+        let credentials: Vec<_> = credentials.map(|it| (it.found_in, it.hash)).collect();
+        audit::logout(correlation, outcome.as_str(), &credentials);
         outcome
     }
 
@@ -134,7 +165,8 @@ impl Logout {
         let long_ago = SystemTime::UNIX_EPOCH;
         let pending: Vec<_> =
             pending.iter().map(|(hash, token)| (*hash, long_ago, Some(token))).collect();
-        recorder.record(&pending).await.map(|_| ())
+        let correlation = Correlation::new(Instant::now());
+        recorder.record(correlation, &pending).await.map(|_| ())
     }
 
     /// The first effect alone, for who cannot wait for the task that [runs](Self::run) the whole.
@@ -147,13 +179,17 @@ impl Logout {
         Denylist::expiry(revocation.lifetime.unwrap_or(self.retention.of(revocation.kind)))
     }
 
-    fn deny(&self, revocation: Revocation) -> Order {
+    fn deny(&self, correlation: Correlation, revocation: Revocation) -> Order {
         let expires_at = self.expiry(&revocation);
         let denied = self.denylist.insert(revocation.hash, expires_at);
-        if denied.is_err() {
+        let (hash, elapsed_ms) = (revocation.hash, correlation.elapsed_ms());
+        if denied.is_ok() {
+            debug!(step = "denied", ?hash, elapsed_ms, "rejected here from now on");
+        } else {
             self.counters.full.increment();
             error!(
-                hash = ?revocation.hash, limit = self.denylist.limit(),
+                ?hash,
+                limit = self.denylist.limit(),
                 "no room for one more revocation, a token is NOT rejected here: raise the limit"
             );
         }
@@ -161,9 +197,9 @@ impl Logout {
         Order { revocation, expires_at, outcome, is_held: false }
     }
 
-    fn hold(&self, order: &mut Order) -> Option<Held<'_>> {
+    fn hold(&self, correlation: Correlation, order: &mut Order) -> Option<Held<'_>> {
         let Revocation { hash, kind, ref token, .. } = order.revocation;
-        let held = self.delivery.hold(hash, token.clone()?, self.hint(kind));
+        let held = self.delivery.hold(correlation, hash, token.clone()?, self.hint(kind));
         order.is_held = held.is_ok();
         if let Err(NotTaken::NoRoom) = held {
             error!(?hash, "no room in the queue to Polar, which is not told of a token");
@@ -174,7 +210,7 @@ impl Logout {
 
     /// Keeps in the log what is denied here; what is not was refused, and would only fill the log
     /// past what the next start has room for.
-    async fn record(&self, orders: &[Order]) -> LogoutOutcome {
+    async fn record(&self, correlation: Correlation, orders: &[Order]) -> LogoutOutcome {
         let Some(recorder) = &self.recorder else { return LogoutOutcome::NoToken };
         let denied = orders.iter().filter(|order| order.outcome != LogoutOutcome::Full);
         let events: Vec<_> = denied
@@ -183,7 +219,7 @@ impl Logout {
                 (revocation.hash, *expires_at, sent)
             })
             .collect();
-        match timeout(RECORDED_WITHIN, recorder.record(&events)).await {
+        match timeout(RECORDED_WITHIN, recorder.record(correlation, &events)).await {
             Ok(Ok(Recorded::Durably)) => LogoutOutcome::NoToken,
             Ok(Ok(Recorded::ForNow)) => LogoutOutcome::Pending,
             Ok(Err(error)) => {

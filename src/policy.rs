@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{Response, request};
-use tracing::debug;
+use tracing::field::debug;
+use tracing::{Level, debug, enabled};
 
 use crate::csrf::Csrf;
 use crate::location::{Found, Head, Locations};
@@ -161,13 +162,22 @@ impl Policy {
     }
 
     /// The 401, with the removal of every cookie that a revoked credential came in; or the 503.
-    pub(crate) fn turn_away(&self, request: &request::Parts, why: Stop) -> Response<Bytes> {
+    /// `body` is what was read of the body, nothing where it was not.
+    pub(crate) fn turn_away(
+        &self,
+        request: &request::Parts,
+        body: &[u8],
+        why: Stop,
+    ) -> Response<Bytes> {
         if why == Stop::Unsure {
             self.logout.counters.unsure.increment();
             return response::unsure();
         }
         self.logout.counters.rejected.increment();
-        debug!("a request with a revoked credential was rejected");
+        if enabled!(Level::DEBUG) {
+            let hash = self.revoked_hash(request.into(), body).map(debug);
+            debug!(step = "rejected", hash, "a request with a revoked credential was rejected");
+        }
         let mut response = self.answers.rejected(request);
         let headers = response.headers_mut();
         let _ = self.locations.visit_head(request.into(), |found| {
@@ -180,5 +190,19 @@ impl Policy {
             ControlFlow::Continue(())
         });
         response
+    }
+
+    /// The first revoked credential that the request carries, unless it has expired meanwhile.
+    fn revoked_hash(&self, head: Head<'_>, body: &[u8]) -> Option<TokenHash> {
+        let mut revoked = None;
+        let mut look = |found: Found<'_>| {
+            revoked =
+                Some(TokenHash::of(found.value)).filter(|it| self.logout.denylist.contains(it));
+            if revoked.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        if self.locations.visit_head(head, &mut look).is_continue() {
+            let _ = self.locations.visit_body(head, body, &mut look);
+        }
+        revoked
     }
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
-use tracing::error;
+use tracing::{debug, error};
 
+use crate::correlation::Correlation;
 use crate::error::Error;
 use crate::log::{Event, Kept, RevocationLog, SealedToken};
 use crate::seal::Sealer;
@@ -68,6 +69,7 @@ impl Recorder {
     /// Keeps these revocations, each with its token sealed where there is one to send.
     pub(crate) async fn record(
         &self,
+        correlation: Correlation,
         revocations: &[(TokenHash, SystemTime, Option<&Token>)],
     ) -> Result<Recorded, Error> {
         if revocations.is_empty() {
@@ -81,22 +83,30 @@ impl Recorder {
             let kept = self.log.append(events).await?;
             // The secret was exchanged meanwhile: what was sealed with the old one is sealed anew.
             if self.sealer().exchanges == exchanges {
-                return Ok(self.recorded(kept));
+                let hashes = revocations.iter().map(|(hash, ..)| *hash).collect();
+                return Ok(self.recorded(correlation, hashes, kept));
             }
         }
     }
 
-    fn recorded(&self, kept: Kept) -> Recorded {
+    fn recorded(&self, correlation: Correlation, hashes: Vec<TokenHash>, kept: Kept) -> Recorded {
         let later = match kept {
-            Kept::Durably => return Recorded::Durably,
+            Kept::Durably => {
+                report(correlation, &hashes);
+                return Recorded::Durably;
+            }
             Kept::ForNow(later) => later,
         };
         // The log too: it goes on for as long as somebody holds it.
         let held = (Arc::clone(&self.held), Arc::clone(&self.log));
         // Not in the background: a shutdown waits for it.
         self.tasks.spawn(async move {
-            if let Err(error) = later.await {
-                error!(%error, "the log never kept a revocation; it is lost with this process");
+            match later.await {
+                Ok(()) => report(correlation, &hashes),
+                Err(error) => error!(
+                    id = %correlation, %error,
+                    "the log never kept a revocation; it is lost with this process"
+                ),
             }
             drop(held);
         });
@@ -135,6 +145,14 @@ impl Recorder {
     /// Tells one who waits that what could not be opened before may be by now.
     pub(crate) fn exchanged(&self) -> Arc<Notify> {
         Arc::clone(&self.exchanged)
+    }
+}
+
+/// With the id, since the logout, and its span, may have ended.
+fn report(correlation: Correlation, hashes: &[TokenHash]) {
+    let elapsed_ms = correlation.elapsed_ms();
+    for hash in hashes {
+        debug!(id = %correlation, step = "recorded", ?hash, elapsed_ms, "the log has it");
     }
 }
 

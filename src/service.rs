@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
+use tracing::Instrument;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
@@ -115,7 +116,7 @@ impl<S> PolarLogout<S> {
         S: Service<Request<RequestBody<B>>>,
     {
         let (parts, _) = request.into_parts();
-        ResponseFuture::answered(self.policy.turn_away(&parts, why))
+        ResponseFuture::answered(self.policy.turn_away(&parts, &[], why))
     }
 
     /// Gives the request to a task, whose answer, or whose call of the inner service, is waited for.
@@ -130,7 +131,8 @@ impl<S> PolarLogout<S> {
         T: Future<Output = ()> + Send + 'static,
     {
         let (caller, next) = Caller::new();
-        self.policy.tasks.spawn(task(Arc::clone(&self.policy), request, caller));
+        let task = task(Arc::clone(&self.policy), request, caller);
+        self.policy.tasks.spawn(task.in_current_span());
         // The service that was polled ready is the one to be called; its clone may not be ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);

@@ -100,7 +100,7 @@ pub(crate) async fn read_body<B>(
     }
     // Also what could not be taken out, because the body is no plain form or object.
     if let Some(why) = policy.stop_body((&parts).into(), &body.data, &mut carried) {
-        return caller.tell(Next::Answer(policy.turn_away(&parts, why)));
+        return caller.tell(Next::Answer(policy.turn_away(&parts, &body.data, why)));
     }
     let under_way = UnderWay::new(&policy, carried);
     if let Some(signal) = under_way.as_ref().and_then(UnderWay::signal) {

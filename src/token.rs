@@ -116,6 +116,36 @@ pub(crate) enum CredentialKind {
     Opaque,
 }
 
+/// Where a credential that is to be revoked was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundIn {
+    Bearer,
+    Cookie,
+    Header,
+    Query,
+    Form,
+    Json,
+    /// In a response that sets it, though its request's credential was revoked meanwhile.
+    SetCookie,
+    /// In no request: the application itself revokes it.
+    Handle,
+}
+
+impl FoundIn {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::Cookie => "cookie",
+            Self::SetCookie => "set_cookie",
+            Self::Header => "header",
+            Self::Query => "query",
+            Self::Form => "form",
+            Self::Json => "json",
+            Self::Handle => "handle",
+        }
+    }
+}
+
 /// The order to revoke one credential: reject it here from now on, and tell Polar where it is
 /// Polar's.
 ///
@@ -133,6 +163,7 @@ pub struct Revocation {
     pub(crate) lifetime: Option<Duration>,
     /// What Polar is told; `None` for what it could not have issued.
     pub(crate) token: Option<Token>,
+    pub(crate) found_in: FoundIn,
 }
 
 impl Revocation {
@@ -183,7 +214,13 @@ impl Revocation {
             CredentialKind::Opaque => None,
             CredentialKind::AccessToken | CredentialKind::RefreshToken => Token::parse(value),
         };
-        Some(Self { hash: TokenHash::of(value), kind, lifetime: None, token })
+        Some(Self {
+            hash: TokenHash::of(value),
+            kind,
+            lifetime: None,
+            token,
+            found_in: FoundIn::Handle,
+        })
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, warn};
+use tracing::{Instrument, debug, error, warn};
 
 use super::queue::{Answer, Call, Delivered, Next, Settled, Step};
 use super::{DeadLetter, Shared, lock};
+use crate::correlation::Correlation;
 use crate::health::ErrorClass;
 use crate::polar::{Outcome, Reason};
 use crate::token::TokenHash;
@@ -34,15 +35,23 @@ impl Shared {
         let shared = Arc::clone(self);
         let closing = self.closing.clone();
         self.tasks.spawn_background(async move {
-            let under_way = UnderWay { shared: &shared, hash: call.hash, is_settled: false };
-            closing.run_until_cancelled(under_way.make(call)).await;
+            let span = call.correlation.delivery_span(call.hash, call.attempt);
+            let under_way = UnderWay {
+                shared: &shared,
+                hash: call.hash,
+                correlation: call.correlation,
+                is_settled: false,
+            };
+            closing.run_until_cancelled(under_way.make(call)).instrument(span).await;
         });
     }
 
-    fn settle(&self, hash: TokenHash, answer: Answer) {
+    fn settle(&self, hash: TokenHash, correlation: Correlation, answer: Answer) {
         let settled = self.queue().settle(Instant::now(), hash, answer);
         if let Settled::Ended(delivered, waiters) = settled {
             if delivered == Delivered::Confirmed {
+                let elapsed_ms = correlation.elapsed_ms();
+                debug!(step = "confirmed", ?hash, elapsed_ms, "Polar confirmed the revocation");
                 self.counters.confirmed.increment();
                 let mut last = lock(&self.last);
                 last.confirmed = Some(SystemTime::now());
@@ -58,20 +67,19 @@ impl Shared {
     }
 
     /// Tells the world what came of a call, and the queue what it means.
-    fn read(&self, hash: TokenHash, outcome: Outcome) -> Answer {
+    fn read(&self, hash: TokenHash, correlation: Correlation, outcome: Outcome) -> Answer {
+        let elapsed_ms = correlation.elapsed_ms();
         match outcome {
-            Outcome::Confirmed => {
-                debug!(?hash, "Polar confirmed the revocation");
-                Answer::Confirmed
-            }
+            Outcome::Confirmed => Answer::Confirmed,
             Outcome::Refused(reason) => {
                 lock(&self.last).error = Some(ErrorClass::Refused);
-                self.dead_letter(&DeadLetter::Refused { hash, reason: &reason });
+                let letter = DeadLetter::Refused { hash, reason: &reason };
+                self.dead_letter(&letter, Some(elapsed_ms));
                 Answer::Refused
             }
             Outcome::Misconfigured(reason) => {
                 error!(
-                    ?hash, %reason,
+                    step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar does not accept our configuration, tokens wait here: check client id, \
                      client secret and server"
                 );
@@ -79,7 +87,10 @@ impl Shared {
                 Answer::Misconfigured
             }
             Outcome::TryAgain { reason, retry_after } => {
-                warn!(?hash, %reason, "Polar did not confirm a revocation; trying again later");
+                warn!(
+                    step = "retrying", ?hash, elapsed_ms, %reason,
+                    "Polar did not confirm a revocation; trying again later"
+                );
                 lock(&self.last).error = Some(class(&reason));
                 let everyone = matches!(
                     reason.status(),
@@ -95,6 +106,7 @@ impl Shared {
 struct UnderWay<'a> {
     shared: &'a Shared,
     hash: TokenHash,
+    correlation: Correlation,
     is_settled: bool,
 }
 
@@ -102,34 +114,49 @@ impl UnderWay<'_> {
     async fn make(mut self, call: Call) {
         let client = lock(&self.shared.client).clone();
         self.shared.counters.attempts.increment();
+        let (hash, correlation) = (self.hash, self.correlation);
         let answer = match call.step {
             Step::Revoke => {
+                let (attempt, elapsed_ms) = (call.attempt, correlation.elapsed_ms());
+                debug!(step = "forwarded", ?hash, attempt, elapsed_ms, "calling Polar");
                 let outcome = client.revoke(&call.token, call.hint).await;
-                self.shared.read(self.hash, outcome)
+                self.shared.read(hash, correlation, outcome)
             }
             Step::Confirm => match client.is_active(&call.token).await {
                 Ok(false) => Answer::Confirmed,
                 Ok(true) => {
-                    warn!(hash = ?self.hash, "Polar confirmed a revocation that did not take hold");
+                    warn!(
+                        step = "retrying",
+                        ?hash,
+                        elapsed_ms = correlation.elapsed_ms(),
+                        "Polar confirmed a revocation that did not take hold; trying again later"
+                    );
                     lock(&self.shared.last).error = Some(ErrorClass::NotCommitted);
                     Answer::TryAgain { retry_after: None, everyone: false }
                 }
-                Err(outcome) => self.shared.read(self.hash, outcome),
+                Err(outcome) => self.shared.read(hash, correlation, outcome),
             },
         };
         self.is_settled = true;
-        self.shared.settle(self.hash, answer);
+        self.shared.settle(hash, correlation, answer);
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
+        let (hash, correlation) = (self.hash, self.correlation);
         if !self.is_settled {
             if !self.shared.closing.is_cancelled() {
-                warn!(hash = ?self.hash, "a call to Polar panicked; trying again later");
+                warn!(
+                    step = "retrying",
+                    ?hash,
+                    elapsed_ms = correlation.elapsed_ms(),
+                    "a call to Polar panicked; trying again later"
+                );
                 lock(&self.shared.last).error = Some(ErrorClass::Unanswered);
             }
-            self.shared.settle(self.hash, Answer::TryAgain { retry_after: None, everyone: false });
+            let answer = Answer::TryAgain { retry_after: None, everyone: false };
+            self.shared.settle(hash, correlation, answer);
         }
     }
 }

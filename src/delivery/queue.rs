@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::backoff;
 use super::remembered::Remembered;
+use crate::correlation::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// After a confirming answer, how long Polar may take to commit what it said.
@@ -74,7 +75,8 @@ impl Pause {
 
 struct Entry {
     age: Age,
-    since: Instant,
+    /// Of the logout that took it in first.
+    correlation: Correlation,
     token: Token,
     hint: Option<TokenTypeHint>,
     failures: u32,
@@ -134,6 +136,9 @@ pub(super) struct Call {
     pub(super) token: Token,
     pub(super) hint: Option<TokenTypeHint>,
     pub(super) step: Step,
+    pub(super) correlation: Correlation,
+    /// Counts from 1. To ask whether it took hold belongs to the attempt before.
+    pub(super) attempt: u64,
 }
 
 /// What came of a call.
@@ -182,7 +187,7 @@ impl Queue {
     /// already is not sent twice: who waits for it shares its outcome.
     pub(super) fn hold(
         &mut self,
-        now: Instant,
+        correlation: Correlation,
         hash: TokenHash,
         token: Token,
         hint: Option<TokenTypeHint>,
@@ -202,7 +207,7 @@ impl Queue {
         if self.closed || self.entries.len() >= self.limit {
             return Err(NotTaken::NoRoom);
         }
-        self.insert(now, hash, token, hint, vec![waiter], false);
+        self.insert(correlation, hash, token, hint, vec![waiter], false);
         Ok(())
     }
 
@@ -221,7 +226,7 @@ impl Queue {
     /// once. Says whether that was news.
     pub(super) fn adopt(
         &mut self,
-        now: Instant,
+        correlation: Correlation,
         hash: TokenHash,
         token: Token,
     ) -> Result<bool, NotTaken> {
@@ -231,7 +236,7 @@ impl Queue {
         if self.confirmed.contains(&hash) {
             return Err(NotTaken::Confirmed);
         }
-        self.insert(now, hash, token, None, Vec::new(), true);
+        self.insert(correlation, hash, token, None, Vec::new(), true);
         self.release(&hash);
         Ok(true)
     }
@@ -256,7 +261,7 @@ impl Queue {
 
     fn insert(
         &mut self,
-        since: Instant,
+        correlation: Correlation,
         hash: TokenHash,
         token: Token,
         hint: Option<TokenTypeHint>,
@@ -267,7 +272,7 @@ impl Queue {
         self.next_number += 1;
         let entry = Entry {
             age,
-            since,
+            correlation,
             token,
             hint,
             failures: 0,
@@ -311,8 +316,14 @@ impl Queue {
         self.suspects_in_flight += usize::from(entry.is_suspect);
         self.calls_since_suspect =
             if entry.is_suspect { 0 } else { self.calls_since_suspect.saturating_add(1) };
-        let (token, hint, step) = (entry.token.clone(), entry.hint, entry.step);
-        Next::Call(Call { hash, token, hint, step })
+        Next::Call(Call {
+            hash,
+            token: entry.token.clone(),
+            hint: entry.hint,
+            step: entry.step,
+            correlation: entry.correlation,
+            attempt: u64::from(entry.failures) + 1,
+        })
     }
 
     fn choose(&mut self) -> Option<TokenHash> {
@@ -468,7 +479,7 @@ impl Queue {
     }
 
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.entries.values().map(|entry| entry.since).min()
+        self.entries.values().map(|entry| entry.correlation.began()).min()
     }
 
     pub(super) fn paused_until(&self) -> Option<Instant> {

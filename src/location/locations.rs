@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use super::reading::Reading;
 use super::{Found, Head, Place, TokenLocation, bearer, cookie, header, json, urlencoded};
 use crate::error::Error;
-use crate::token::CredentialKind;
+use crate::token::{CredentialKind, FoundIn};
 
 /// The configured places, sorted by what has to be parsed for them.
 #[derive(Debug, Default)]
@@ -104,9 +104,9 @@ impl Locations {
     ) -> ControlFlow<()> {
         if let Some(kind) = self.bearer {
             for value in head.headers.get_all(AUTHORIZATION) {
-                let yield_to =
-                    &mut |reading: Reading<'_>| found(reading, kind, false, None, &mut yield_to);
-                bearer::visit(value.as_bytes(), yield_to)?;
+                bearer::visit(value.as_bytes(), &mut |reading| {
+                    found(reading, kind, FoundIn::Bearer, false, None, &mut yield_to)
+                })?;
             }
         }
         if !self.cookies.is_empty() {
@@ -115,8 +115,9 @@ impl Locations {
                     for cookie in &self.cookies {
                         if let Some(value) = pair.value_of(&cookie.name) {
                             let removal = Some(&cookie.removal);
+                            let in_cookie = FoundIn::Cookie;
                             value.visit(&mut |reading| {
-                                found(reading, cookie.kind, true, removal, &mut yield_to)
+                                found(reading, cookie.kind, in_cookie, true, removal, &mut yield_to)
                             })?;
                         }
                     }
@@ -127,11 +128,11 @@ impl Locations {
             for value in head.headers.get_all(name) {
                 let by_itself = name == AUTHORIZATION && header::comes_by_itself(value.as_bytes());
                 header::visit(value.as_bytes(), &mut |reading| {
-                    found(reading, *kind, by_itself, None, &mut yield_to)
+                    found(reading, *kind, FoundIn::Header, by_itself, None, &mut yield_to)
                 })?;
             }
         }
-        visit_fields(&self.query, query(head), &mut yield_to)
+        visit_fields(&self.query, FoundIn::Query, query(head), &mut yield_to)
     }
 
     /// Yields what a body carries, on the routes where bodies are read.
@@ -142,12 +143,12 @@ impl Locations {
         mut yield_to: impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         // Whatever its Content-Type says: an application need not look at that either.
-        visit_fields(&self.form, body, &mut yield_to)?;
+        visit_fields(&self.form, FoundIn::Form, body, &mut yield_to)?;
         if form_is_in_the_query(head) {
-            visit_fields(&self.form, query(head), &mut yield_to)?;
+            visit_fields(&self.form, FoundIn::Form, query(head), &mut yield_to)?;
         }
         json::visit(&self.json, body, &mut |kind, reading| {
-            found(reading, kind, false, None, &mut yield_to)
+            found(reading, kind, FoundIn::Json, false, None, &mut yield_to)
         })
     }
 
@@ -204,8 +205,9 @@ impl Locations {
                 .iter()
                 .filter_map(|cookie| Some((cookie, pair.as_ref()?.value_of(&cookie.name)?)))
             {
-                let _ =
-                    value.visit(&mut |reading| found(reading, cookie.kind, true, None, &mut take));
+                let _ = value.visit(&mut |reading| {
+                    found(reading, cookie.kind, FoundIn::SetCookie, true, None, &mut take)
+                });
             }
             (!is_taken).then(|| value.clone())
         });
@@ -224,6 +226,7 @@ impl Locations {
 
 fn visit_fields(
     fields: &[(String, CredentialKind)],
+    place: FoundIn,
     encoded: &[u8],
     yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
@@ -233,7 +236,7 @@ fn visit_fields(
     for pair in urlencoded::pairs(encoded) {
         for (name, kind) in fields {
             if pair.is_named(name) {
-                pair.visit(&mut |reading| found(reading, *kind, false, None, yield_to))?;
+                pair.visit(&mut |reading| found(reading, *kind, place, false, None, yield_to))?;
             }
         }
     }
@@ -244,6 +247,7 @@ fn visit_fields(
 fn found<'a>(
     Reading { value, is_likeliest }: Reading<'a>,
     kind: CredentialKind,
+    place: FoundIn,
     came_by_itself: bool,
     cookie_removal: Option<&'a HeaderValue>,
     yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
@@ -251,7 +255,7 @@ fn found<'a>(
     if value.is_empty() {
         return ControlFlow::Continue(());
     }
-    yield_to(Found { value, kind, is_likeliest, came_by_itself, cookie_removal })
+    yield_to(Found { value, kind, place, is_likeliest, came_by_itself, cookie_removal })
 }
 
 fn stop_if(condition: bool) -> ControlFlow<()> {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by the tests, and none needs all of it")]
 
 pub mod demo;
+pub mod events;
 pub mod example;
 pub mod folder;
 pub mod log;

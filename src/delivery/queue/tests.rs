@@ -27,12 +27,16 @@ impl Desk {
     fn hold(&mut self, name: &str) -> oneshot::Receiver<Delivered> {
         let (waiter, delivered) = oneshot::channel();
         let token = Token::parse(name).expect("a token");
-        self.queue.hold(self.now, hash(name), token, None, waiter).expect("room");
+        self.queue.hold(Correlation::new(self.now), hash(name), token, None, waiter).expect("room");
         delivered
     }
 
     fn adopt(&mut self, name: &str) -> Result<bool, NotTaken> {
-        self.queue.adopt(self.now, hash(name), Token::parse(name).expect("a token"))
+        self.queue.adopt(
+            Correlation::new(self.now),
+            hash(name),
+            Token::parse(name).expect("a token"),
+        )
     }
 
     /// The tokens that are called now, as many as there may be.
@@ -217,17 +221,18 @@ fn an_answer_nobody_asked_for_changes_nothing() {
 fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_limit() {
     let mut queue = Queue::new(1, 1, false);
     let token = Token::parse("t").expect("a token");
-    queue.adopt(Instant::now(), hash("a"), token.clone()).expect("room");
-    queue.adopt(Instant::now(), hash("a"), token.clone()).expect("room");
-    queue.adopt(Instant::now(), hash("b"), token.clone()).expect("room");
+    queue.adopt(Correlation::new(Instant::now()), hash("a"), token.clone()).expect("room");
+    queue.adopt(Correlation::new(Instant::now()), hash("a"), token.clone()).expect("room");
+    queue.adopt(Correlation::new(Instant::now()), hash("b"), token.clone()).expect("room");
     assert_eq!(queue.len(), 2);
     let (waiter, _delivered) = oneshot::channel();
-    let refused = queue.hold(Instant::now(), hash("c"), token.clone(), None, waiter);
+    let refused =
+        queue.hold(Correlation::new(Instant::now()), hash("c"), token.clone(), None, waiter);
     assert_eq!(refused, Err(NotTaken::NoRoom));
     let mut queue = Queue::new(1, 10, false);
     queue.close();
     let (waiter, _delivered) = oneshot::channel();
-    let refused = queue.hold(Instant::now(), hash("c"), token, None, waiter);
+    let refused = queue.hold(Correlation::new(Instant::now()), hash("c"), token, None, waiter);
     assert_eq!(refused, Err(NotTaken::NoRoom));
 }
 
