@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs/testing.md")]
 
 mod answer;
+mod authorization;
 mod call;
 mod client;
 mod fake_polar;

@@ -19,6 +19,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 const VECTORS: &str = include_str!("polar/revoke-vectors.json");
 
+const AUTHORIZE: &str = "/oauth2/authorize";
 const REVOKE: &str = "/v1/oauth2/revoke";
 const INTROSPECT: &str = "/v1/oauth2/introspect";
 const TOKEN: &str = "/v1/oauth2/token";
@@ -304,6 +305,101 @@ async fn userinfo_rejects_what_is_no_live_access_token() {
     let without = Request::new("GET", USERINFO).send(polar.address()).await.unwrap();
     assert_eq!(without.status, 401);
     assert_eq!(polar.seen().userinfo, 5);
+}
+
+// Signing in.
+
+#[tokio::test]
+async fn a_code_is_exchanged_once_and_only_with_its_verifier_and_redirect_uri() {
+    let polar = FakePolar::start().await.unwrap();
+    // RFC 7636, appendix B.
+    let verifier = ("code_verifier", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let proof = [("code_challenge", challenge), ("code_challenge_method", "S256")];
+    let answer = authorize(&polar, "https://app.example/cb?a=b", &proof).await;
+    assert_eq!(answer.status, 302);
+    let (code, rest) = code_in(&answer, "https://app.example/cb?a=b&code=");
+    assert_eq!(rest, "state=a+%26+b");
+    assert_shape(&code, "polar_ac_");
+
+    let redirect_uri = ("redirect_uri", "https://app.example/cb?a=b");
+    for (wrong, error) in [
+        (vec![redirect_uri], "invalid_request"),
+        (vec![redirect_uri, ("code_verifier", challenge)], "invalid_grant"),
+        (vec![verifier], "invalid_grant"),
+        (vec![verifier, ("redirect_uri", "https://app.example/cb")], "invalid_grant"),
+    ] {
+        let refused = exchange_code(&polar, &code, &wrong).await;
+        assert_eq!((refused.status, &refused.json()["error"]), (400, &json!(error)), "{wrong:?}");
+    }
+    let granted = exchange_code(&polar, &code, &[redirect_uri, verifier]).await.json();
+    assert_eq!(granted["expires_in"], 864_000);
+    for token in ["access_token", "refresh_token"] {
+        assert!(polar.is_alive(granted[token].as_str().unwrap()));
+    }
+    let again = exchange_code(&polar, &code, &[redirect_uri, verifier]).await;
+    assert_eq!((again.status, &again.json()["error"]), (400, &json!("invalid_grant")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_without_a_challenge_needs_no_verifier_and_lasts_ten_minutes() {
+    let polar = FakePolar::start().await.unwrap();
+    let redirect_uri = ("redirect_uri", "http://127.0.0.1/cb");
+    for (seconds, status) in [(599, 200), (600, 400)] {
+        let answer = authorize(&polar, redirect_uri.1, &[]).await;
+        let (code, _) = code_in(&answer, "http://127.0.0.1/cb?code=");
+        time::advance(Duration::from_secs(seconds)).await;
+        assert_eq!(exchange_code(&polar, &code, &[redirect_uri]).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_request_to_sign_in_that_is_not_right_ends_here_or_goes_back_with_an_error() {
+    let polar = FakePolar::start().await.unwrap();
+    for redirect_uri in ["", "/cb", "ftp://app.example/", "https://app.example/#part"] {
+        assert_eq!(authorize(&polar, redirect_uri, &[]).await.status, 400, "{redirect_uri}");
+    }
+    let cb = "https://app.example/cb";
+    assert_eq!(authorize(&polar, cb, &[("client_id", "polar_ci_foreign")]).await.status, 400);
+    for (wrong, error) in [
+        ([("response_type", "token"), ("a", "b")], "unsupported_response_type"),
+        ([("code_challenge", "x"), ("code_challenge_method", "S512")], "invalid_request"),
+    ] {
+        let answer = authorize(&polar, cb, &wrong).await;
+        let expected = format!("{cb}?error={error}&state=a+%26+b");
+        assert_eq!((answer.status, answer.header("location")), (302, Some(&*expected)));
+    }
+}
+
+/// As a browser is sent there. What is given twice counts as it is given last.
+async fn authorize(polar: &FakePolar, redirect_uri: &str, more: &[(&str, &str)]) -> Reply {
+    let mut query = vec![
+        ("response_type", "code"),
+        ("client_id", polar.client_id()),
+        ("redirect_uri", redirect_uri),
+        ("state", "a & b"),
+    ];
+    query.extend(more);
+    let target = format!("{AUTHORIZE}?{}", encode(&query));
+    Request::new("GET", &target).send(polar.address()).await.unwrap()
+}
+
+/// The code that follows `before`, and what follows the code.
+fn code_in(answer: &Reply, before: &str) -> (String, String) {
+    let rest = answer.header("location").unwrap().strip_prefix(before).unwrap();
+    let (code, rest) = rest.split_once('&').unwrap();
+    (code.to_owned(), rest.to_owned())
+}
+
+async fn exchange_code(polar: &FakePolar, code: &str, more: &[(&str, &str)]) -> Reply {
+    let mut form = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("client_id", polar.client_id()),
+        ("client_secret", polar.client_secret()),
+    ];
+    form.extend(more);
+    Request::new("POST", TOKEN).form(&form).send(polar.address()).await.unwrap()
 }
 
 // Faults.

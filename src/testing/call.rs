@@ -17,6 +17,8 @@ pub(super) const MAX_BODY: usize = 10_485_760;
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
+    /// The query's parameters.
+    query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
     /// Empty where the body was no form, or too large.
     pub(super) form: Vec<(String, String)>,
@@ -45,7 +47,14 @@ impl Call {
             Vec::new()
         };
         let path = head.uri.path().to_owned();
-        Ok(Self { method: head.method, path, headers: head.headers, form, too_large })
+        let query = head.uri.query().unwrap_or_default();
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Ok(Self { method: head.method, path, query, headers: head.headers, form, too_large })
+    }
+
+    /// The value of a parameter of the query; the last one counts.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        last_value(&self.query, name)
     }
 
     /// The value of a form field; the last one counts.

@@ -20,9 +20,14 @@ use crate::polar::{ClientCredentials, PolarServer};
 /// A stand-in for Polar's OAuth server, on a loopback port of its own.
 ///
 /// It speaks HTTP/1.1 and knows `POST /v1/oauth2/revoke`, `POST /v1/oauth2/introspect`,
-/// `POST /v1/oauth2/token` (`grant_type=refresh_token`) and `GET /v1/oauth2/userinfo`. As Polar
-/// does, it closes a connection that idles for five seconds, and goes on with a revoke call whose
-/// caller hung up.
+/// `POST /v1/oauth2/token` (`grant_type` `authorization_code` and `refresh_token`) and
+/// `GET /v1/oauth2/userinfo`. As Polar does, it closes a connection that idles for five seconds, and
+/// goes on with a revoke call whose caller hung up.
+///
+/// `GET /oauth2/authorize` is the page to which an application sends its users to sign in. Here the
+/// user agrees at once: the browser is redirected to any `redirect_uri` with a `code`, which can be
+/// exchanged once within ten minutes, and by the holder of the code verifier where a
+/// `code_challenge` was given (RFC 6749, section 4.1; RFC 7636). No ID token is issued.
 ///
 /// Two things it leaves out, so that tests can rely on it: a token is dead *before* its revoke call
 /// is answered (for Polar's way see [`Fault::CommitAfter`]), and any number of calls at once are

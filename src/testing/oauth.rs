@@ -1,13 +1,18 @@
 //! The endpoints: what a call is answered, and which pair it ends. No socket and no fault.
 
+use std::time::Duration;
+
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::answer::Answer;
+use super::authorization::{self, Codes};
 use super::call::{Call, MAX_BODY};
 use super::client::Client;
-use super::tokens::{Found, Kind, Owner, PairId, REFRESH_LIFETIME, Tokens};
+use super::tokens::{
+    CODE_LIFETIME, Found, Kind, Owner, PairId, REFRESH_LIFETIME, TokenPair, Tokens,
+};
 
 /// What is to be done about a call.
 pub(super) struct Verdict {
@@ -18,6 +23,7 @@ pub(super) struct Verdict {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
+    Authorize,
     Revoke,
     Introspect,
     Token,
@@ -27,6 +33,7 @@ pub(super) enum Endpoint {
 impl Endpoint {
     pub(super) fn at(path: &str) -> Option<Self> {
         match path {
+            "/oauth2/authorize" => Some(Self::Authorize),
             "/v1/oauth2/revoke" => Some(Self::Revoke),
             "/v1/oauth2/introspect" => Some(Self::Introspect),
             "/v1/oauth2/token" => Some(Self::Token),
@@ -38,16 +45,22 @@ impl Endpoint {
     pub(super) fn method(self) -> Method {
         match self {
             Self::Revoke | Self::Introspect | Self::Token => Method::POST,
-            Self::Userinfo => Method::GET,
+            Self::Authorize | Self::Userinfo => Method::GET,
         }
     }
 }
 
-pub(super) fn answer(call: &Call, client: &Client, tokens: &mut Tokens) -> Verdict {
+pub(super) fn answer(
+    call: &Call,
+    client: &Client,
+    tokens: &mut Tokens,
+    codes: &mut Codes,
+) -> Verdict {
     let verdict = route(call, tokens).and_then(|endpoint| match endpoint {
+        Endpoint::Authorize => authorization::authorize(call, client, codes).map(Verdict::from),
         Endpoint::Revoke => revoke(call, client, tokens),
         Endpoint::Introspect => introspect(call, client, tokens).map(Verdict::from),
-        Endpoint::Token => refresh(call, client, tokens).map(Verdict::from),
+        Endpoint::Token => token(call, client, tokens, codes).map(Verdict::from),
         Endpoint::Userinfo => userinfo(call).map(Verdict::from),
     });
     verdict.unwrap_or_else(Verdict::from)
@@ -141,12 +154,25 @@ fn search(call: &Call, tokens: &Tokens) -> Result<Option<Found>, Answer> {
     Ok(tokens.find(token).filter(|found| hint.is_none_or(|hint| hint == found.kind)))
 }
 
-/// A refresh ends the old pair at once, its access token too.
-fn refresh(call: &Call, client: &Client, tokens: &mut Tokens) -> Result<Answer, Answer> {
+fn token(
+    call: &Call,
+    client: &Client,
+    tokens: &mut Tokens,
+    codes: &mut Codes,
+) -> Result<Answer, Answer> {
     client.authenticate(call)?;
-    if call.value("grant_type") != Some("refresh_token") {
-        return Err(Answer::error(StatusCode::BAD_REQUEST, "unsupported_grant_type"));
+    match call.value("grant_type") {
+        Some("authorization_code") => {
+            authorization::redeem(call, codes)?;
+            Ok(issued(&tokens.mint(Owner::App, CODE_LIFETIME), CODE_LIFETIME))
+        }
+        Some("refresh_token") => refresh(call, tokens),
+        _ => Err(Answer::error(StatusCode::BAD_REQUEST, "unsupported_grant_type")),
     }
+}
+
+/// A refresh ends the old pair at once, its access token too.
+fn refresh(call: &Call, tokens: &mut Tokens) -> Result<Answer, Answer> {
     let Some(token) = call.value("refresh_token") else {
         return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_request"));
     };
@@ -156,15 +182,18 @@ fn refresh(call: &Call, client: &Client, tokens: &mut Tokens) -> Result<Answer, 
         return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
     };
     tokens.end(old.pair);
-    let new = tokens.mint(Owner::App, REFRESH_LIFETIME);
+    Ok(issued(&tokens.mint(Owner::App, REFRESH_LIFETIME), REFRESH_LIFETIME))
+}
+
+fn issued(pair: &TokenPair, lifetime: Duration) -> Answer {
     let body = json!({
         "token_type": "Bearer",
-        "access_token": new.access,
-        "refresh_token": new.refresh,
-        "expires_in": REFRESH_LIFETIME.as_secs(),
+        "access_token": pair.access,
+        "refresh_token": pair.refresh,
+        "expires_in": lifetime.as_secs(),
         "scope": "openid",
     });
-    Ok(Answer::oauth(StatusCode::OK, &body))
+    Answer::oauth(StatusCode::OK, &body)
 }
 
 /// That a Bearer is a live access token's was checked on the way here; that there is one was not.

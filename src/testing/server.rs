@@ -61,7 +61,7 @@ async fn serve(request: Request<Incoming>, state: Arc<State>) -> io::Result<Resp
             state.seen.send_modify(|seen| seen.userinfo += 1);
             Some(answer_other(&call, &state))
         }
-        Some(Endpoint::Token) | None => Some(answer_other(&call, &state)),
+        Some(Endpoint::Authorize | Endpoint::Token) | None => Some(answer_other(&call, &state)),
     };
     answer.map(Answer::into_response).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::authorization::Codes;
 use super::call::Call;
 use super::client::Client;
 use super::fault::{Fault, Script};
@@ -22,6 +23,7 @@ pub(super) struct State {
     /// Ends every task of the server.
     pub(super) closing: CancellationToken,
     tokens: Mutex<Tokens>,
+    codes: Mutex<Codes>,
     requests: Mutex<Vec<ReceivedRevoke>>,
     script: Mutex<Script>,
     rate_limit: Mutex<Option<RateLimit>>,
@@ -36,6 +38,7 @@ impl State {
             seen: watch::Sender::new(Seen::default()),
             closing: CancellationToken::new(),
             tokens: Mutex::new(Tokens::new()),
+            codes: Mutex::default(),
             requests: Mutex::default(),
             script: Mutex::default(),
             rate_limit: Mutex::default(),
@@ -65,7 +68,7 @@ impl State {
     }
 
     pub(super) fn verdict(&self, call: &Call) -> Verdict {
-        oauth::answer(call, &self.client, &mut self.tokens())
+        oauth::answer(call, &self.client, &mut self.tokens(), &mut lock(&self.codes))
     }
 
     /// Carries out what a revoke call has asked for.

@@ -1,0 +1,129 @@
+//! Signing in: the authorization code (RFC 6749, section 4.1) and its proof key (RFC 7636).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::LOCATION;
+use http::{StatusCode, Uri};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::client::Client;
+use super::tokens::issue;
+
+/// How long a code can be exchanged.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// The codes that were issued and not exchanged.
+#[derive(Default)]
+pub(super) struct Codes(HashMap<String, Code>);
+
+struct Code {
+    redirect_uri: String,
+    challenge: Option<Challenge>,
+    issued: Instant,
+}
+
+/// What the code verifier must match.
+enum Challenge {
+    Plain(String),
+    S256(String),
+}
+
+/// Signs a user in who agrees at once, and sends the browser back. Where it cannot be known that
+/// the redirect URI is the application's, the browser stays here (RFC 6749, section 4.1.2.1).
+pub(super) fn authorize(call: &Call, client: &Client, codes: &mut Codes) -> Result<Answer, Answer> {
+    let invalid = |what| Answer::described_error(StatusCode::BAD_REQUEST, "invalid_request", what);
+    if call.parameter("client_id") != Some(&*client.id) {
+        let description = "The client does not exist on this server.";
+        return Err(Answer::described_error(
+            StatusCode::BAD_REQUEST,
+            "invalid_client",
+            description,
+        ));
+    }
+    let redirect_uri = call.parameter("redirect_uri").filter(|uri| is_redirect_uri(uri));
+    let redirect_uri = redirect_uri.ok_or_else(|| invalid("Missing or bad \"redirect_uri\"."))?;
+    let back = |name, value: &str| {
+        let state = call.parameter("state").map(|state| ("state", state));
+        Answer::empty(StatusCode::FOUND)
+            .header(LOCATION, &with_query(redirect_uri, [(name, value)].into_iter().chain(state)))
+    };
+    if call.parameter("response_type") != Some("code") {
+        return Err(back("error", "unsupported_response_type"));
+    }
+    let challenge = challenge(call).map_err(|()| back("error", "invalid_request"))?;
+    Ok(back("code", &codes.issue(redirect_uri, challenge)))
+}
+
+/// Uses a code up, if all is right with it.
+pub(super) fn redeem(call: &Call, codes: &mut Codes) -> Result<(), Answer> {
+    let refused = |error, what| Answer::described_error(StatusCode::BAD_REQUEST, error, what);
+    let text = call
+        .value("code")
+        .ok_or_else(|| refused("invalid_request", "Missing \"code\" in request."))?;
+    let code = codes.0.get(text).filter(|code| code.issued.elapsed() < LIFETIME);
+    let code = code.ok_or_else(|| refused("invalid_grant", "Invalid \"code\" in request."))?;
+    if call.value("redirect_uri") != Some(&*code.redirect_uri) {
+        return Err(refused("invalid_grant", "Invalid \"redirect_uri\" in request."));
+    }
+    if let Some(challenge) = &code.challenge {
+        let verifier = call
+            .value("code_verifier")
+            .ok_or_else(|| refused("invalid_request", "Missing \"code_verifier\""))?;
+        if !challenge.is_met_by(verifier) {
+            return Err(refused("invalid_grant", "Code challenge failed."));
+        }
+    }
+    codes.0.remove(text);
+    Ok(())
+}
+
+impl Codes {
+    fn issue(&mut self, redirect_uri: &str, challenge: Option<Challenge>) -> String {
+        self.0.retain(|_, code| code.issued.elapsed() < LIFETIME);
+        let text = issue("polar_ac_");
+        let redirect_uri = redirect_uri.to_owned();
+        self.0.insert(text.clone(), Code { redirect_uri, challenge, issued: Instant::now() });
+        text
+    }
+}
+
+impl Challenge {
+    fn is_met_by(&self, verifier: &str) -> bool {
+        match self {
+            Self::Plain(challenge) => challenge == verifier,
+            Self::S256(challenge) => {
+                *challenge == URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
+            }
+        }
+    }
+}
+
+/// An error where the method is none of RFC 7636's.
+fn challenge(call: &Call) -> Result<Option<Challenge>, ()> {
+    let Some(challenge) = call.parameter("code_challenge") else { return Ok(None) };
+    match call.parameter("code_challenge_method") {
+        None | Some("plain") => Ok(Some(Challenge::Plain(challenge.to_owned()))),
+        Some("S256") => Ok(Some(Challenge::S256(challenge.to_owned()))),
+        Some(_) => Err(()),
+    }
+}
+
+/// Absolute and without a fragment (RFC 6749, section 3.1.2).
+fn is_redirect_uri(uri: &str) -> bool {
+    !uri.contains('#')
+        && uri.parse().is_ok_and(|uri: Uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        })
+}
+
+fn with_query<'a>(uri: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let separator = if uri.contains('?') { '&' } else { '?' };
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("{uri}{separator}{query}")
+}
