@@ -1,0 +1,149 @@
+//! An app with "Sign in with Polar", a page that shows what the layer does, and a logout that works.
+//!
+//! `cargo run --example demo`
+//!
+//! Without configuration a stand-in for Polar runs beside it. Settings, all of them environment
+//! variables:
+//!
+//! - `LISTEN_ADDR`: where to listen; default `127.0.0.1:3000`, port 0 for any free one
+//! - `PUBLIC_URL`: under which URL browsers reach it, `https://demo.example` say; default `http://`
+//!   and where it listens
+//! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar, which must
+//!   have `PUBLIC_URL` with the path `/callback` among its redirect URIs
+//! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
+//! - `POLAR_AUTHORIZE_URL`: the page where users sign in; default that of the server
+//! - `REVOCATION_JOURNAL`: a file that keeps what was revoked, and what Polar is yet to be told,
+//!   across restarts; default none
+//! - `REVOCATION_REDIS`: the URL of a Redis that does so for several demos at once, which are
+//!   replicas of one app then; default none
+//! - `REJECT_WHEN_BEHIND`: after how many seconds without Redis a request with a token is answered
+//!   503; default never
+//! - `ACCESS_TOKEN_RETENTION`: for how many seconds a revoked access token is rejected; default
+//!   864060
+
+mod app;
+mod assets;
+mod config;
+mod cookies;
+mod health;
+mod http_client;
+mod me;
+mod page;
+mod polar;
+mod replay;
+mod security;
+mod sign_in;
+mod stop;
+mod time_line;
+
+use std::error::Error;
+use std::fmt::Arguments;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::http::Method;
+use axum::serve;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tower_polar_logout::{PolarLogoutLayer, TokenLocation, WhenRevoked};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::http_client::HttpClient;
+use crate::polar::Polar;
+use crate::time_line::TimeLine;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("demo: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let time_line = TimeLine::default();
+    // Whoever started this may have closed standard error: no reason to fail.
+    let to_stderr = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(to_stderr).with(time_line.layer()).init();
+    // Before the layer is built: what is counted earlier is counted by nobody.
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+
+    let config = Config::from_env()?;
+    let polar = Polar::from_env().await?;
+    let logout = config
+        .apply_to(PolarLogoutLayer::builder(polar.credentials()).server(polar.server()))?
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+        .access_token(TokenLocation::cookie(cookies::ACCESS_TOKEN))
+        .refresh_token(TokenLocation::cookie(cookies::REFRESH_TOKEN))
+        .redirect_to("/");
+    // What must work for a browser that still carries a dead cookie.
+    let logout = app::PUBLIC_PATHS
+        .iter()
+        .fold(logout, |logout, path| logout.when_revoked_at(*path, WhenRevoked::Anonymous))
+        .build()
+        .await?;
+    let http = HttpClient::new(polar.uses_tls())?;
+    polar.check_credentials(&http).await?;
+
+    let listener = listen(&config.address).await?;
+    let address = listener.local_addr()?;
+    let public_url = config.public_url_at(address);
+    print_welcome(&format!("http://{address}"), &public_url, &polar);
+
+    let handle = logout.handle();
+    let app = App::new(polar, http, handle.clone(), time_line, metrics, address, &public_url)?;
+    let router = app::router(app).layer(logout).layer(security::headers(&public_url));
+    serve(listener, router).with_graceful_shutdown(stop::signal()).await?;
+
+    let left = handle.shutdown(Duration::from_secs(10)).await;
+    say(format_args!("stopped; {left} revocations are still on their way to Polar"));
+    Ok(())
+}
+
+async fn listen(address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        format!(
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+        )
+    })
+}
+
+fn say(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn print_welcome(url: &str, public_url: &str, polar: &Polar) {
+    let to_try = match polar.stand_in_url() {
+        Some(stand_in) => format!(
+            "a stand-in for Polar runs at {stand_in}; open {public_url}/ in a browser, or try:
+  curl -sL -c jar -b jar {url}/login   # signs in
+  curl -i -b jar {url}/me              # 200
+  curl -i -b jar -X POST {url}/logout  # 204: dead here and at Polar
+  curl -i -b jar {url}/me              # 401: the old cookie is refused"
+        ),
+        None => format!(
+            "open {public_url}/ in a browser; your client at Polar needs the redirect URI
+  {public_url}{}
+or try it with a token of yours:
+  curl -i -H 'Authorization: Bearer polar_at_u_...' {url}/me
+  curl -i -H 'Authorization: Bearer polar_at_u_...' -X POST {url}/logout
+  curl -i -H 'Authorization: Bearer polar_at_u_...' {url}/me",
+            sign_in::CALLBACK
+        ),
+    };
+    // Whoever started this may have closed the pipe: no reason to stop.
+    let _ = writeln!(std::io::stdout(), "listening on {url}\n{to_try}\n  curl {url}/health");
+}

@@ -1,0 +1,105 @@
+//! What a thief would do: come back with a cookie that its owner has logged out.
+//!
+//! A browser throws the cookie away at logout, so the demo itself keeps the last ones that it gave
+//! out. In memory, for an hour, and for this purpose alone: an app has no reason to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT, COOKIE};
+use axum::http::{HeaderMap, Request, Version};
+use axum::response::Redirect;
+use axum_extra::extract::CookieJar;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+use oauth2::CsrfToken;
+
+use crate::app::App;
+use crate::cookies;
+
+pub(crate) const REPLAY: &str = "/replay";
+
+/// What the demo knows of the browsers that have signed in, by the name that it gave each.
+pub(crate) struct Browsers(Cache<String, Browser>);
+
+#[derive(Clone, Default)]
+pub(crate) struct Browser {
+    /// The access token of the last sign-in, and of the one before.
+    tokens: Vec<String>,
+    pub(crate) replayed: Option<Arc<Replayed>>,
+}
+
+/// The answer to the old cookie.
+pub(crate) struct Replayed {
+    pub(crate) status_line: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Default for Browsers {
+    fn default() -> Self {
+        let hour = Duration::from_secs(3_600);
+        Self(Cache::builder().max_capacity(10_000).time_to_idle(hour).build())
+    }
+}
+
+impl Browsers {
+    /// Keeps the token, and returns the browser's name: a new one where it had none.
+    pub(crate) fn signed_in(&self, name: Option<&str>, token: &str) -> String {
+        // A name that was not given here could be anybody's choice.
+        let known = name.filter(|name| self.0.contains_key(*name)).map(ToOwned::to_owned);
+        let name = known.unwrap_or_else(|| CsrfToken::new_random().into_secret());
+        self.0.entry(name.clone()).and_compute_with(|browser| {
+            let before = browser.and_then(|browser| browser.into_value().tokens.into_iter().next());
+            let tokens = [Some(token.to_owned()), before].into_iter().flatten().collect();
+            Op::Put(Browser { tokens, replayed: None })
+        });
+        name
+    }
+
+    pub(crate) fn get(&self, jar: &CookieJar) -> Option<Browser> {
+        self.0.get(cookies::value(jar, cookies::BROWSER)?)
+    }
+
+    fn replayed(&self, jar: &CookieJar, replayed: Replayed) {
+        let Some(name) = cookies::value(jar, cookies::BROWSER) else { return };
+        self.0.entry(name.to_owned()).and_compute_with(|browser| match browser {
+            Some(browser) => {
+                Op::Put(Browser { replayed: Some(Arc::new(replayed)), ..browser.into_value() })
+            }
+            None => Op::Nop,
+        });
+    }
+}
+
+impl Browser {
+    /// The newest that is logged out.
+    pub(crate) fn old_token(&self, app: &App) -> Option<&String> {
+        self.tokens.iter().find(|token| app.handle.is_revoked(token))
+    }
+}
+
+/// Calls `/me` of this very process, as anybody could from anywhere.
+pub(crate) async fn replay(State(app): State<Arc<App>>, jar: CookieJar) -> Redirect {
+    let there = Redirect::to("/#replay");
+    let browser = app.browsers.get(&jar).unwrap_or_default();
+    let Some(token) = browser.old_token(&app) else { return there };
+    let request = Request::get(format!("http://{}/me", app.own_address))
+        .header(ACCEPT, "application/json")
+        .header(COOKIE, format!("{}={token}", cookies::ACCESS_TOKEN))
+        .body(Vec::new());
+    let Ok(request) = request else { return there };
+    let replayed = match app.http.clone().send(request).await {
+        Ok(answer) => Replayed {
+            status_line: status_line(answer.version(), answer.status()),
+            headers: answer.headers().clone(),
+        },
+        Err(error) => Replayed { status_line: error.to_string(), headers: HeaderMap::new() },
+    };
+    app.browsers.replayed(&jar, replayed);
+    there
+}
+
+fn status_line(version: Version, status: axum::http::StatusCode) -> String {
+    format!("{version:?} {status}")
+}

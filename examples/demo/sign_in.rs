@@ -1,0 +1,220 @@
+//! "Sign in with Polar": the authorization code flow with state and PKCE (RFC 6749, section 4.1;
+//! RFC 7636; RFC 9700, section 2.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::CookieJar;
+use axum_extra::extract::cookie::Cookie;
+use moka::sync::Cache;
+use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
+use oauth2::url::ParseError;
+use oauth2::{
+    AuthType, AuthorizationCode, CsrfToken, EndpointNotSet, EndpointSet, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse,
+};
+use serde::Deserialize;
+use tracing::warn;
+
+use crate::app::App;
+use crate::cookies;
+use crate::http_client::NoAnswer;
+use crate::page;
+use crate::polar::Polar;
+
+pub(crate) const LOGIN: &str = "/login";
+pub(crate) const CALLBACK: &str = "/callback";
+
+/// How long a user may take, and how many may be at it at once: whoever calls `/login` for ever
+/// fills no memory.
+const TIME_TO_SIGN_IN: Duration = Duration::from_secs(600);
+const AT_ONCE: u64 = 10_000;
+
+type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+pub(crate) struct SignIn {
+    client: Client,
+    /// By what the browser's cookie says. Each is taken out when it is used, so none is used twice.
+    begun: Cache<String, Arc<Begun>>,
+}
+
+/// What must come back, and what proves to Polar that it is us who asked.
+struct Begun {
+    state: CsrfToken,
+    verifier: String,
+}
+
+impl SignIn {
+    pub(crate) fn new(polar: &Polar, public_url: &str) -> Result<Self, ParseError> {
+        let client = BasicClient::new(polar.client_id())
+            .set_client_secret(polar.client_secret())
+            // As Polar documents it.
+            .set_auth_type(AuthType::RequestBody)
+            .set_auth_uri(polar.authorize_url())
+            .set_token_uri(polar.token_url()?)
+            .set_redirect_uri(RedirectUrl::new(format!("{public_url}{CALLBACK}"))?);
+        let begun = Cache::builder().max_capacity(AT_ONCE).time_to_live(TIME_TO_SIGN_IN).build();
+        Ok(Self { client, begun })
+    }
+}
+
+/// Sends the browser to Polar.
+pub(crate) async fn begin(State(app): State<Arc<App>>) -> Response {
+    let SignIn { client, begun } = &app.sign_in;
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+    let (url, state) = client
+        .authorize_url(CsrfToken::new_random)
+        .add_scope(Scope::new("openid".to_owned()))
+        .set_pkce_challenge(challenge)
+        .url();
+    let id = CsrfToken::new_random().into_secret();
+    begun.insert(id.clone(), Arc::new(Begun { state, verifier: verifier.into_secret() }));
+    let cookie = app.cookies.set_for(cookies::SIGN_IN, id, TIME_TO_SIGN_IN);
+    let jar = CookieJar::new().add(cookie);
+    (jar, [(CACHE_CONTROL, "no-store")], Redirect::to(url.as_str())).into_response()
+}
+
+/// What Polar sends the browser back with.
+#[derive(Deserialize)]
+pub(crate) struct Callback {
+    state: Option<String>,
+    code: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+/// Where the browser comes back to. Whatever happens, the sign-in that had begun is over.
+pub(crate) async fn finish(
+    State(app): State<Arc<App>>,
+    jar: CookieJar,
+    callback: Result<Query<Callback>, QueryRejection>,
+) -> Response {
+    let no_more = CookieJar::new().add(app.cookies.remove(cookies::SIGN_IN));
+    match exchange(&app, &jar, callback.ok().map(|Query(callback)| callback)).await {
+        Ok(tokens) => {
+            let signed_in = sign_in(&app, &jar, &tokens).into_iter().fold(no_more, CookieJar::add);
+            (signed_in, [(CACHE_CONTROL, "no-store")], Redirect::to("/")).into_response()
+        }
+        Err(failure) => {
+            (failure.status(), no_more, page::sign_in_failed(&app, &failure)).into_response()
+        }
+    }
+}
+
+async fn exchange(
+    app: &App,
+    jar: &CookieJar,
+    callback: Option<Callback>,
+) -> Result<BasicTokenResponse, Failure> {
+    let SignIn { client, begun } = &app.sign_in;
+    let begun = cookies::value(jar, cookies::SIGN_IN).and_then(|id| begun.remove(id));
+    let begun = begun.ok_or(Failure::NotBegun)?;
+    let callback = callback.ok_or(Failure::WrongState)?;
+    // Before anything else is believed that came with it.
+    let state = callback.state.map(CsrfToken::new).ok_or(Failure::WrongState)?;
+    if state.secret() != begun.state.secret() {
+        return Err(Failure::WrongState);
+    }
+    if let Some(error) = callback.error {
+        return Err(Failure::Refused { error, description: callback.error_description });
+    }
+    let code = callback.code.filter(|code| !code.is_empty()).ok_or(Failure::NoCode)?;
+    let tokens = client
+        .exchange_code(AuthorizationCode::new(code))
+        .set_pkce_verifier(PkceCodeVerifier::new(begun.verifier.clone()))
+        .request_async(&|request| app.http.clone().send(request))
+        .await
+        .map_err(|error| not_exchanged(&error))?;
+    let refresh = tokens.refresh_token().map(|token| token.secret());
+    if [Some(tokens.access_token().secret()), refresh].into_iter().flatten().any(is_no_token) {
+        return Err(Failure::NotExchanged("its answer holds no token".to_owned()));
+    }
+    Ok(tokens)
+}
+
+fn sign_in(app: &App, jar: &CookieJar, tokens: &BasicTokenResponse) -> Vec<Cookie<'static>> {
+    let access = tokens.access_token().secret();
+    let browser = app.browsers.signed_in(cookies::value(jar, cookies::BROWSER), access);
+    let refresh = match tokens.refresh_token() {
+        Some(token) => app.cookies.set(cookies::REFRESH_TOKEN, token.secret().clone()),
+        // One of an earlier sign-in belongs to another pair.
+        None => app.cookies.remove(cookies::REFRESH_TOKEN),
+    };
+    vec![
+        app.cookies.set(cookies::ACCESS_TOKEN, access.clone()),
+        refresh,
+        app.cookies.set(cookies::BROWSER, browser),
+    ]
+}
+
+/// What is no `b64token` (RFC 6750, section 2.1) could end the cookie that it is put into.
+fn is_no_token(token: &String) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    token.is_empty() || !token.bytes().all(allowed)
+}
+
+fn not_exchanged(error: &RequestTokenError<NoAnswer, BasicErrorResponse>) -> Failure {
+    let why = match error {
+        RequestTokenError::ServerResponse(answer) => answer.to_string(),
+        RequestTokenError::Request(error) => error.to_string(),
+        // Not shown: an answer that cannot be read may hold a token all the same.
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            "its answer cannot be read".to_owned()
+        }
+    };
+    warn!(why, "a code was not exchanged for tokens");
+    Failure::NotExchanged(why)
+}
+
+/// Why nobody was signed in.
+pub(crate) enum Failure {
+    /// No sign-in was begun in this browser, or it is over.
+    NotBegun,
+    /// The answer belongs to another sign-in.
+    WrongState,
+    NoCode,
+    /// Polar sent the browser back with an error (RFC 6749, section 4.1.2.1).
+    Refused {
+        error: String,
+        description: Option<String>,
+    },
+    NotExchanged(String),
+}
+
+impl Failure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotBegun | Self::WrongState | Self::NoCode => StatusCode::BAD_REQUEST,
+            Self::Refused { error, .. } if error == "access_denied" => StatusCode::FORBIDDEN,
+            Self::Refused { .. } | Self::NotExchanged(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    pub(crate) fn explanation(&self, public_url: &str) -> String {
+        match self {
+            Self::NotBegun => format!(
+                "No sign-in is under way in this browser: it was used already, took longer than \
+                 ten minutes, or was begun under another address than {public_url}/."
+            ),
+            Self::WrongState => {
+                "The answer does not belong to the sign-in that was begun in this browser.".into()
+            }
+            Self::NoCode => "Polar sent you back without an authorization code.".into(),
+            Self::Refused { error, .. } if error == "access_denied" => {
+                "You declined, or Polar did not let you in.".into()
+            }
+            Self::Refused { error, description } => format!(
+                "Polar refused: {error}{}",
+                description.iter().map(|text| format!(" ({text})")).collect::<String>()
+            ),
+            Self::NotExchanged(why) => {
+                format!("Polar did not give tokens for the authorization code: {why}")
+            }
+        }
+    }
+}
