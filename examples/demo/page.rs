@@ -120,10 +120,10 @@ fn replay(app: &App, browser: &Browser, signed_in: bool) -> Markup {
             h2 #replay-title { "The old cookie" }
             @if let Some(token) = browser.old_token(app) {
                 p {
-                    "Your browser has thrown away the cookie of the session that you ended, a "
-                    "thief would not: " code { (prefix(token)) "…" } " hash "
-                    code { (hash(token)) "…" }
+                    "Your browser has thrown away the cookie of the session that you ended. "
+                    "A thief would have kept it:"
                 }
+                p { code { (prefix(token)) "…" } " hash " code { (hash(token)) "…" } }
                 form .actions method="post" action=(REPLAY) {
                     button { "Replay the old cookie" }
                 }
@@ -191,7 +191,7 @@ fn time_line(steps: &[Step]) -> Markup {
         p #nothing hidden[!steps.is_empty()] { "Nothing yet." }
         ol #steps aria-live="polite" aria-relevant="additions" {
             @for Step { number, at, fields } in steps {
-                li id={ "step-" (number) } class=(class(&fields.step)) {
+                li id={ "step-" (number) } class=[class(&fields.step)] {
                     strong { (fields.step.replace('_', " ")) }
                     @if let Some(elapsed) = &fields.elapsed_ms {
                         " " span .after { "after " (elapsed) " ms" }
@@ -222,13 +222,13 @@ fn meaning(step: &str) -> &'static str {
     }
 }
 
-fn class(step: &str) -> &'static str {
+fn class(step: &str) -> Option<&'static str> {
     match step {
-        "confirmed" => "good",
-        "retrying" => "wait",
-        "dead_letter" => "bad",
-        "denied" | "rejected" => "stop",
-        _ => "",
+        "confirmed" => Some("good"),
+        "retrying" => Some("wait"),
+        "dead_letter" => Some("bad"),
+        "denied" | "rejected" => Some("stop"),
+        _ => None,
     }
 }
 

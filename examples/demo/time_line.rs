@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -54,7 +54,8 @@ impl TimeLine {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        Collector(self.clone()).with_filter(filter_fn(is_of_the_layer))
+        let of_the_layer = Targets::new().with_target("tower_polar_logout", Level::DEBUG);
+        Collector(self.clone()).with_filter(of_the_layer)
     }
 
     /// The newest first.
@@ -77,11 +78,6 @@ impl TimeLine {
     }
 }
 
-fn is_of_the_layer(metadata: &Metadata<'_>) -> bool {
-    let name = if metadata.is_span() { "id" } else { "step" };
-    metadata.target().starts_with("tower_polar_logout") && metadata.fields().field(name).is_some()
-}
-
 struct Collector(TimeLine);
 
 /// Kept with a span that has one.
@@ -100,6 +96,9 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if event.metadata().fields().field("step").is_none() {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         if fields.id.is_none() {

@@ -18,11 +18,13 @@ use super::Answer;
 use super::example::build;
 
 /// The demo's settings, which no test takes from its surroundings.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 10] = [
     "LISTEN_ADDR",
+    "PUBLIC_URL",
     "POLAR_CLIENT_ID",
     "POLAR_CLIENT_SECRET",
     "POLAR_SERVER",
+    "POLAR_AUTHORIZE_URL",
     "REVOCATION_JOURNAL",
     "REVOCATION_REDIS",
     "REJECT_WHEN_BEHIND",
@@ -84,6 +86,12 @@ impl Demo {
 
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.try_send(method, path, headers).await.expect("an answer")
+    }
+
+    /// Calls another server, as a browser does that was sent there.
+    pub async fn follow(&self, url: &str) -> Answer {
+        let request = Request::get(url).body(Empty::new()).expect("a request");
+        Answer::read(self.client.request(request).await.expect("an answer")).await
     }
 
     pub fn id(&self) -> u32 {
