@@ -217,6 +217,15 @@ async fn where_polar_does_not_answer_the_sign_in_says_so() {
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert!(answer.body.contains("did not give tokens for the authorization code"), "{answer:?}");
     assert_eq!(browser.cookies, []);
+
+    let nowhere = [
+        ("POLAR_CLIENT_ID", "polar_ci_1"),
+        ("POLAR_CLIENT_SECRET", "polar_cs_1"),
+        ("POLAR_SERVER", "http://127.0.0.1:1"),
+    ];
+    let demo = Demo::start(&nowhere).await;
+    let health = demo.send(Method::GET, "/health", &[]).await;
+    assert_eq!(health.status, StatusCode::OK, "it starts all the same");
 }
 
 #[tokio::test]

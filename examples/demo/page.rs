@@ -27,7 +27,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, jar: CookieJar) -> impl In
         }
         (replay(&app, &browser, signed_in))
         section #delivery aria-labelledby="delivery-title" {
-            h2 #delivery-title { "On its way to Polar" }
+            h2 #delivery-title { "In figures" }
             (delivery(&app))
         }
         section #time-line aria-labelledby="time-line-title" {
@@ -163,13 +163,13 @@ fn delivery(app: &App) -> Markup {
     let seconds = |time: Duration| format!("{} s", time.as_secs());
     html! {
         dl .figures {
-            (figure("Tokens pending", counts.pending))
-            @if let Some(age) = health.oldest_age { (figure("The oldest for", seconds(age))) }
+            (figure("Pending", counts.pending))
+            @if let Some(age) = health.oldest_age { (figure("Oldest pending for", seconds(age))) }
             (figure("Calls to Polar", counts.attempts))
             (figure("Confirmed", counts.confirmed))
             (figure("Dead letters", counts.dead_letters))
-            (figure("Revoked tokens held", counts.revoked))
-            (figure("Requests rejected", counts.rejected))
+            (figure("Tokens revoked", counts.revoked))
+            (figure("Rejected", counts.rejected))
             @if let Some(left) = health::pause_left(&health) {
                 (figure("Paused for", seconds(left)))
             }

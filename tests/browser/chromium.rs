@@ -36,7 +36,13 @@ impl Browser {
         let mut options = DesiredCapabilities::chrome();
         let directory = format!("--user-data-dir={}", profile.path().display());
         // Without a sandbox: tests may run as root, and go to nobody else's page.
-        for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", &directory] {
+        for argument in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            &directory,
+        ] {
             options.add_arg(argument).expect("an argument");
         }
         let url = format!("http://127.0.0.1:{port}");
