@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{Html, IntoResponse};
 use axum_extra::extract::CookieJar;
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, Render, html};
 use tower_polar_logout::TokenHash;
 
 use crate::app::App;
@@ -163,27 +163,27 @@ fn delivery(app: &App) -> Markup {
     let seconds = |time: Duration| format!("{} s", time.as_secs());
     html! {
         dl .figures {
-            (figure("Pending", counts.pending))
-            @if let Some(age) = health.oldest_age { (figure("Oldest pending for", seconds(age))) }
-            (figure("Calls to Polar", counts.attempts))
-            (figure("Confirmed", counts.confirmed))
-            (figure("Dead letters", counts.dead_letters))
-            (figure("Tokens revoked", counts.revoked))
-            (figure("Rejected", counts.rejected))
+            (figure("Pending", &counts.pending))
+            @if let Some(age) = health.oldest_age { (figure("Oldest pending for", &seconds(age))) }
+            (figure("Calls to Polar", &counts.attempts))
+            (figure("Confirmed", &counts.confirmed))
+            (figure("Dead letters", &counts.dead_letters))
+            (figure("Tokens revoked", &counts.revoked))
+            (figure("Rejected", &counts.rejected))
             @if let Some(left) = health::pause_left(&health) {
-                (figure("Paused for", seconds(left)))
+                (figure("Paused for", &seconds(left)))
             }
             @if let Some(error) = health.last_error {
-                (figure("Last error", error.as_str().replace('_', " ")))
+                (figure("Last error", &error.as_str().replace('_', " ")))
             }
-            @if let Some(behind) = health.log_behind { (figure("Log behind for", seconds(behind))) }
-            @if health.log_held > 0 { (figure("Held for the log", health.log_held)) }
+            @if let Some(behind) = health.log_behind { (figure("Log behind for", &seconds(behind))) }
+            @if health.log_held > 0 { (figure("Held for the log", &health.log_held)) }
         }
     }
 }
 
-fn figure(name: &str, value: impl ToString) -> Markup {
-    html! { div { dt { (name) } dd { (value.to_string()) } } }
+fn figure(name: &str, value: &dyn Render) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
 }
 
 fn time_line(steps: &[Step]) -> Markup {

@@ -26,7 +26,7 @@ pub(crate) struct Polar {
 impl Polar {
     pub(crate) async fn from_env() -> Result<Self, Box<dyn Error>> {
         let is_set = |name: &&str| env::var_os(name).is_some();
-        if ["POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET"].iter().any(|name| is_set(&name)) {
+        if ["POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET"].iter().any(is_set) {
             return Self::real();
         }
         if let Some(name) = ["POLAR_SERVER", "POLAR_AUTHORIZE_URL"].into_iter().find(is_set) {

@@ -16,7 +16,7 @@ use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::url::ParseError;
 use oauth2::{
     AuthType, AuthorizationCode, CsrfToken, EndpointNotSet, EndpointSet, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, TokenResponse,
 };
 use serde::Deserialize;
 use tracing::warn;
@@ -130,8 +130,9 @@ async fn exchange(
         .request_async(&|request| app.http.clone().send(request))
         .await
         .map_err(|error| not_exchanged(&error))?;
-    let refresh = tokens.refresh_token().map(|token| token.secret());
-    if [Some(tokens.access_token().secret()), refresh].into_iter().flatten().any(is_no_token) {
+    let refresh = tokens.refresh_token().map(RefreshToken::secret);
+    if is_no_token(tokens.access_token().secret()) || refresh.is_some_and(|text| is_no_token(text))
+    {
         return Err(Failure::NotExchanged("its answer holds no token".to_owned()));
     }
     Ok(tokens)
@@ -153,7 +154,7 @@ fn sign_in(app: &App, jar: &CookieJar, tokens: &BasicTokenResponse) -> Vec<Cooki
 }
 
 /// What is no `b64token` (RFC 6750, section 2.1) could end the cookie that it is put into.
-fn is_no_token(token: &String) -> bool {
+fn is_no_token(token: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     token.is_empty() || !token.bytes().all(allowed)
 }
@@ -208,10 +209,10 @@ impl Failure {
             Self::Refused { error, .. } if error == "access_denied" => {
                 "You declined, or Polar did not let you in.".into()
             }
-            Self::Refused { error, description } => format!(
-                "Polar refused: {error}{}",
-                description.iter().map(|text| format!(" ({text})")).collect::<String>()
-            ),
+            Self::Refused { error, description: Some(description) } => {
+                format!("Polar refused: {error} ({description})")
+            }
+            Self::Refused { error, description: None } => format!("Polar refused: {error}"),
             Self::NotExchanged(why) => {
                 format!("Polar did not give tokens for the authorization code: {why}")
             }

@@ -64,9 +64,8 @@ impl Browser {
                 tokio::time::sleep(EVERY).await;
             }
         };
-        if timeout(AT_MOST, shown).await.is_err() {
-            panic!("`{text}` never came up in #{id}: {:?}", self.try_text(id).await);
-        }
+        let seen = timeout(AT_MOST, shown).await.is_ok();
+        assert!(seen, "`{text}` never came up in #{id}: {:?}", self.try_text(id).await);
     }
 
     pub(crate) async fn text(&self, id: &str) -> String {
