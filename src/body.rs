@@ -138,6 +138,8 @@ pin_project! {
     }
 }
 
+type FrameOf<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
+
 /// Ends a body when the credential of its request is revoked.
 struct Until {
     signal: RevocationSignal,
@@ -152,7 +154,7 @@ impl Until {
         &mut self,
         mut body: Pin<&mut B>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>>
+    ) -> Poll<Option<FrameOf<B>>>
     where
         B: Body,
     {

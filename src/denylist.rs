@@ -160,8 +160,12 @@ impl Denylist {
     pub(crate) fn clean_up(&self) {
         self.cache.run_pending_tasks();
         if self.filter.is_silted() {
-            self.filter.renew(|| self.cache.iter().map(|(hash, _)| *hash.as_bytes()));
+            self.renew_filter();
         }
+    }
+
+    fn renew_filter(&self) {
+        self.filter.renew(|| self.cache.iter().map(|(hash, _)| *hash.as_bytes()));
     }
 }
 
@@ -208,6 +212,7 @@ fn remaining(hash: &TokenHash, ExpiresAt(expires_at): ExpiresAt, len: usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::thread;
 
     use super::*;
@@ -372,29 +377,64 @@ mod tests {
     #[test]
     fn what_is_revoked_stays_so_while_others_expire_and_the_filter_is_renewed() {
         const EACH: usize = 20_000;
-        // The filter is far too small on purpose, and so renewed all the time.
-        let denylist = Denylist { filter: Filter::new(1), ..Denylist::new(usize::MAX) };
-        let done = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for thread in 0..2 {
-                let (denylist, done) = (&denylist, &done);
+        // Large enough that a hash it forgets reads as "no".
+        let denylist = Denylist { filter: Filter::new(2 * EACH), ..Denylist::new(usize::MAX) };
+        let done = AtomicBool::new(false);
+        let failed = thread::scope(|scope| {
+            let writers = [0, EACH].map(|first| {
+                let denylist = &denylist;
                 scope.spawn(move || {
-                    for n in (0..EACH).map(|n| thread * EACH + n) {
+                    for n in 0..EACH {
                         let soon = later(Duration::from_millis(u64::from(n % 3 == 0) + 1));
-                        denylist.insert(hash(n), soon).expect("room");
-                        denylist.insert(hash(n - n % 2), later(DAY)).expect("room");
-                        assert!(denylist.contains(&hash(n - n % 2)));
-                        assert!(
-                            denylist.contains(&hash(thread * EACH + (n - thread * EACH) / 4 * 2))
-                        );
+                        denylist.insert(hash(first + n), soon).expect("room");
+                        denylist.insert(hash(first + n - n % 2), later(DAY)).expect("room");
+                        assert!(denylist.contains(&hash(first + n - n % 2)));
+                        assert!(denylist.contains(&hash(first + n / 4 * 2)));
                     }
-                    done.fetch_add(1, Ordering::AcqRel);
-                });
-            }
-            while done.load(Ordering::Acquire) < 2 {
-                denylist.filter.renew(|| denylist.cache.iter().map(|(hash, _)| *hash.as_bytes()));
-            }
+                })
+            });
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    denylist.renew_filter();
+                }
+            });
+            let failed = writers.map(|writer| writer.join().is_err());
+            done.store(true, Ordering::Release);
+            failed
         });
+        assert_eq!(failed, [false, false]);
         assert!((0..2 * EACH).step_by(2).all(|n| denylist.contains(&hash(n))));
+    }
+
+    #[test]
+    fn a_clean_up_of_more_than_was_planned_for_forgets_nobody_who_is_revoked() {
+        let denylist = Denylist::new(1000);
+        for n in 0..3000 {
+            denylist.admit(hash(n), later(DAY));
+        }
+        assert!(denylist.filter.is_silted());
+        denylist.clean_up();
+        assert!(!denylist.filter.is_silted());
+        assert!((0..3000).all(|n| denylist.contains(&hash(n))));
+    }
+
+    #[test]
+    fn a_clean_up_frees_the_filter_of_what_has_expired_and_of_nothing_else() {
+        let denylist = Denylist::new(1000);
+        for n in 0..900 {
+            denylist.insert(hash(n), later(Duration::from_millis(20))).expect("room");
+        }
+        eventually("they expire and are cleaned up", || {
+            denylist.clean_up();
+            denylist.len() == 0
+        });
+        for n in 900..1200 {
+            denylist.insert(hash(n), later(DAY)).expect("room");
+        }
+        assert!(denylist.filter.is_silted());
+        denylist.clean_up();
+        assert!((900..1200).all(|n| denylist.contains(&hash(n))));
+        let left = (0..900).filter(|&n| denylist.filter.may_contain(hash(n).as_bytes())).count();
+        assert!(left < 50, "{left}");
     }
 }

@@ -40,8 +40,8 @@
 //!
 //! Anybody may have tokens of his own choice revoked, and could look for such that fill whole words.
 //! An entry sets 4 bits of the 16 planned for it, so a full record has 25 % of the words full at most,
-//! however they are chosen, and then one in four of other people's hashes is a "maybe". What that
-//! costs is one lookup in the record; and to be answered "maybe" one can send a revoked token as well.
+//! however they are chosen, and one twice as large as planned has 50 %: then one in four, or in two, of
+//! other people's hashes is a "maybe". What that costs is one lookup in the record; and to be answered "maybe" one can send a revoked token as well.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

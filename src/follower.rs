@@ -264,9 +264,14 @@ impl Drop for Follower {
 
 type TakingIn = JoinHandle<()>;
 
-/// Waits for what was begun. Should it have panicked, the panic hook has said so.
+/// Waits for what was begun. Should it have panicked, so does this: what was not taken in must not
+/// count as known.
 async fn finish(taking_in: TakingIn) {
-    let _ = taking_in.await;
+    if let Err(error) = taking_in.await
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
 }
 
 async fn due(at: Option<Instant>) {

@@ -62,7 +62,7 @@ pub(crate) enum Verdict {
     /// Passes, unless its body carries what stops it.
     ReadBody,
     /// Goes on without the credentials that stop it.
-    PassAnonymous,
+    PassAnonymous(Stop),
     TurnAway(Stop),
     Logout,
 }
@@ -82,28 +82,34 @@ impl Policy {
         if self.logout_routes.iter().any(|route| route.matches(head.method, head.uri)) {
             return Verdict::Logout;
         }
-        let mut stop = None;
-        let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
-        let _ = self.locations.visit_head(head, check);
-        let Some(stop) = stop else {
+        let Some(stop) = self.stop_head(head, carried) else {
             return if self.reads_body(head) { Verdict::ReadBody } else { Verdict::Pass };
         };
         match self.when_revoked(head.uri.path()) {
             WhenRevoked::Reject => Verdict::TurnAway(stop),
-            WhenRevoked::Anonymous => Verdict::PassAnonymous,
+            WhenRevoked::Anonymous => Verdict::PassAnonymous(stop),
         }
     }
 
-    /// The same for a body.
-    pub(crate) fn stop_body(
+    /// What stops a request whose body is read.
+    pub(crate) fn stop_all(
         &self,
         head: Head<'_>,
         body: &[u8],
         carried: &mut Carried,
     ) -> Option<Stop> {
+        self.stop_head(head, carried).or_else(|| {
+            let mut stop = None;
+            let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
+            let _ = self.locations.visit_body(head, body, check);
+            stop
+        })
+    }
+
+    fn stop_head(&self, head: Head<'_>, carried: &mut Carried) -> Option<Stop> {
         let mut stop = None;
         let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
-        let _ = self.locations.visit_body(head, body, check);
+        let _ = self.locations.visit_head(head, check);
         stop
     }
 

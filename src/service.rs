@@ -84,20 +84,18 @@ impl<S> PolarLogout<S> {
     {
         match verdict {
             Verdict::Pass => self.pass(request, carried),
-            Verdict::ReadBody => self.in_a_task(request, true, |policy, request, caller| {
-                task::read_body(policy, request, carried, caller)
-            }),
+            Verdict::ReadBody => self.in_a_task(request, true, task::read_body),
             Verdict::TurnAway(why) => self.turned_away(request, why),
             Verdict::Logout => {
                 let calls_app = self.policy.then_call_app;
                 self.in_a_task(request, calls_app, task::log_out)
             }
-            Verdict::PassAnonymous => {
+            Verdict::PassAnonymous(_) => {
                 let request = self.anonymous(request);
                 carried.clear();
                 let verdict = match self.policy.verdict((&request).into(), &mut carried) {
                     // Should anything have resisted: better a 401 than a way around.
-                    Verdict::PassAnonymous => Verdict::TurnAway(Stop::Revoked),
+                    Verdict::PassAnonymous(why) => Verdict::TurnAway(why),
                     verdict => verdict,
                 };
                 self.call_otherwise(request, verdict, carried)

@@ -75,12 +75,8 @@ impl<B> Caller<B> {
 }
 
 /// Reads the body of a request to find tokens in it, and rejects or passes it on.
-pub(crate) async fn read_body<B>(
-    policy: Arc<Policy>,
-    request: Request<B>,
-    mut carried: Carried,
-    mut caller: Caller<B>,
-) where
+pub(crate) async fn read_body<B>(policy: Arc<Policy>, request: Request<B>, mut caller: Caller<B>)
+where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let (mut parts, body) = request.into_parts();
@@ -88,18 +84,16 @@ pub(crate) async fn read_body<B>(
         Ok(body) => body,
         Err(answer) => return caller.tell(Next::Answer(answer)),
     };
-    let in_head = carried.len();
-    if policy.stop_body((&parts).into(), &body.data, &mut carried).is_some()
-        && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
-    {
+    // The head anew: the body may have taken its time, and a logout has come meanwhile.
+    let mut carried = Carried::new();
+    let mut stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
+    if stop.is_some() && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous {
         make_anonymous(&policy, &mut parts, &mut body);
         carried.clear();
-        let _ = policy.verdict((&parts).into(), &mut carried);
-    } else {
-        carried.truncate(in_head);
+        // Also what could not be taken out, because the body is no plain form or object.
+        stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
     }
-    // Also what could not be taken out, because the body is no plain form or object.
-    if let Some(why) = policy.stop_body((&parts).into(), &body.data, &mut carried) {
+    if let Some(why) = stop {
         return caller.tell(Next::Answer(policy.turn_away(&parts, &body.data, why)));
     }
     let under_way = UnderWay::new(&policy, carried);

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt;
 use tower_polar_logout::testing::{FakePolar, MemoryLog};
 use tower_polar_logout::{
     PolarLogoutLayer, Revocation, RevocationSignal, TokenLocation, WhenRevoked,
@@ -169,6 +170,36 @@ async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
     let signed_in = app.post("/renew", ("cookie", &cookie(&dead.access))).await;
     assert_eq!(set_cookies(&signed_in), [cookie(&new.access)]);
     assert_eq!(app.get("/me", ("cookie", &cookie(&new.access))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_whose_token_is_revoked_while_its_body_arrives_is_rejected() {
+    let polar = start_polar().await;
+    let layer = builder(&polar)
+        .access_token(TokenLocation::form("token"))
+        .body_route(Method::POST, "/form")
+        .build()
+        .await
+        .expect("a layer");
+    let token = polar.mint().access;
+    let (reading, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (read, end) = (Arc::clone(&reading), Arc::clone(&go_on));
+    let body = Body::from_stream(futures_util::stream::once(async move {
+        read.notify_one();
+        end.notified().await;
+        Ok::<_, Infallible>(Bytes::from("a=b"))
+    }));
+    let request = Request::post("/form")
+        .header("authorization", bearer(&token))
+        .body(body)
+        .expect("a request");
+    let app = Router::new().route("/form", post(async || "called")).layer(layer.clone());
+    let answer = tokio::spawn(app.oneshot(request));
+    reading.notified().await;
+    layer.handle().revoke([Revocation::access_token(&token).expect("a token")]).await;
+    go_on.notify_one();
+    let answer = answer.await.expect("it ends").expect("an answer");
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 }
 
 /// What a test says goes out as an event each.

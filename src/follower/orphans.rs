@@ -17,8 +17,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(super) struct Orphans {
     adopt_after: Duration,
     known: HashMap<TokenHash, Orphan, foldhash::fast::RandomState>,
-    /// The earliest first. Of those that are not known any more, or due at another time, at most as
-    /// many as are known stay behind: to take one out of the middle would cost more.
+    /// The earliest first. Those that are not known any more, or due at another time, stay behind until
+    /// they are more than are known: to take each out of the middle would cost more.
     due: BinaryHeap<Reverse<(Instant, [u8; 32])>>,
 }
 

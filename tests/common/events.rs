@@ -9,7 +9,7 @@ use tracing::span::{Attributes, Id};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 /// Every event of ours that this thread tells of, and every span.
 #[derive(Clone, Default)]
@@ -106,7 +106,7 @@ where
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let scope = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
+        let scope = context.event_scope(event).into_iter().flat_map(Scope::from_root);
         let spans = scope.filter_map(|span| span.extensions().get::<Told>().cloned()).collect();
         let told = Told::new(metadata, fields);
         self.events.lock().expect("the events").push(Event { told, spans });
