@@ -91,8 +91,8 @@ pub(crate) fn child(url: &str, id: &str, secret: &str) {
     let requests: Vec<_> = (0..LOGOUTS).map(|n| logout(&subject::token(n))).collect();
     let (before, cpu_before) = (resident(), cpu());
 
+    let begun = Instant::now();
     let answers = requests.into_iter().map(|request| async {
-        let begun = Instant::now();
         let answer = service.clone().oneshot(request).await;
         assert!(answer.expect("an answer").status().is_success());
         begun.elapsed()

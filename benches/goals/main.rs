@@ -2,13 +2,14 @@
 //!
 //! `cargo bench --bench goals`, or with the plot of cost against the number of revoked tokens:
 //! `cargo bench --bench goals -- --plot cost.svg`; or some rows alone, those of `cost`, `readers`,
-//! `incident`, `full`, `memory`, `burst` or `streams`: `cargo bench --bench goals -- readers`. Linux, some three minutes, 6 GB of memory.
+//! `incident`, `full`, `memory`, `burst` or `streams`: `cargo bench --bench goals -- readers`. Linux,
+//! some five minutes, 6 GB of memory.
 //!
 //! What is compared is measured in one run, in interleaved rounds; a figure is the median of the
 //! rounds. "Net" is minus the same request to the same application without a layer in front; the
 //! application is ready at once. The calls are measured, and the end of requests and answers with
 //! them, not how the requests came to be: in both. A million tokens are revoked unless a row says
-//! otherwise, and each request carries another one, as from as many users.
+//! otherwise.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("it asks the kernel in /proc");

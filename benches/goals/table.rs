@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// The machine by itself is beyond the limit: that the figure is not, says nothing.
+    /// The machine by itself is beyond the limit: that the figure is, too, says nothing.
     Unclear(f64),
     /// For comparison.
     None,
@@ -16,10 +16,10 @@ pub(crate) enum Goal {
 impl Goal {
     fn verdict(self, figure: f64) -> &'static str {
         let is_met = match self {
-            Self::AtMost(limit) => figure <= limit,
+            Self::AtMost(limit) | Self::Unclear(limit) if figure <= limit => true,
+            Self::AtMost(_) => false,
             Self::AtLeast(limit) => figure >= limit,
-            Self::Unclear(limit) if figure <= limit => return "too noisy to tell",
-            Self::Unclear(_) => false,
+            Self::Unclear(_) => return "too noisy to tell",
             Self::None => return "",
         };
         if is_met { "met" } else { "falls short" }

@@ -4,7 +4,7 @@
 //! `cargo bench --bench hello`
 //!
 //! 64 connections, kept alive, one request at a time on each, and every request with a bearer token
-//! that is not among the million revoked ones. The server is a process of its own, so that its CPU
+//! that is not among the million revoked ones, one of 4,096 in turn. The server is a process of its own, so that its CPU
 //! can be told from the load's, and has one thread, as the load has: on two cores neither waits for
 //! the other's. The load sends what it has prepared and looks for a status and a length, so that it
 //! is the server that is busy. The two layers take turns, many and short, so that what else the machine
