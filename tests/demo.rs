@@ -2,11 +2,17 @@
 
 mod common;
 
+use std::fs;
+use std::future::IntoFuture;
 use std::time::Duration;
 
+use axum::routing::post;
 use common::demo::{self, Demo};
+use common::folder::Folder;
+use common::tls::{Authority, terminate_tls};
 use common::{Answer, start_polar};
 use http::{Method, StatusCode};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tower_polar_logout::testing::Fault;
 
@@ -226,6 +232,76 @@ async fn where_polar_does_not_answer_the_sign_in_says_so() {
     let demo = Demo::start(&nowhere).await;
     let health = demo.send(Method::GET, "/health", &[]).await;
     assert_eq!(health.status, StatusCode::OK, "it starts all the same");
+}
+
+#[tokio::test]
+async fn what_polar_answers_in_place_of_tokens_signs_nobody_in() {
+    for (answer, why) in [
+        (r#"{"access_token":"a; Domain=b","token_type":"Bearer"}"#.to_owned(), "no token"),
+        (r#"{"access_token":"a\r\nb: c","token_type":"Bearer"}"#.to_owned(), "no token"),
+        (
+            r#"{"access_token":"a","refresh_token":"b;","token_type":"Bearer"}"#.to_owned(),
+            "no token",
+        ),
+        (r#"{"access_token":"","token_type":"Bearer"}"#.to_owned(), "no token"),
+        (r#"{"access_token":"polar_at_u_secret""#.to_owned(), "cannot be read"),
+        (format!(r#"{{"access_token":"{}"}}"#, "a".repeat(1_000_000)), "length limit"),
+    ] {
+        let token = post(async move || ([("content-type", "application/json")], answer));
+        let other = axum::Router::new().route("/v1/oauth2/token", token);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(axum::serve(listener, other).into_future());
+        let settings = [
+            ("POLAR_CLIENT_ID", "polar_ci_1"),
+            ("POLAR_CLIENT_SECRET", "polar_cs_1"),
+            ("POLAR_SERVER", &url),
+        ];
+        let demo = Demo::start(&settings).await;
+        let mut browser = Browser::default();
+        let begun = browser.get(&demo, "/login").await;
+        let state = begun.header("location").split('&').find(|pair| pair.starts_with("state="));
+        let back = format!("/callback?code=x&{}", state.expect("a state"));
+        let answer = browser.get(&demo, &back).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{why}: {answer:?}");
+        assert!(answer.body.contains(why), "{why}: {}", answer.body);
+        assert!(!answer.body.contains("secret"), "{}", answer.body);
+        assert_eq!(browser.cookies, []);
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn it_signs_in_over_tls_where_it_trusts_the_certificate() {
+    let (polar, authority) = (start_polar().await, Authority::new());
+    let folder = Folder::new("demo-tls");
+    let pem = folder.file("authority.pem");
+    fs::write(&pem, authority.pem()).expect("it is written");
+    let port = terminate_tls(authority.acceptor(&["http/1.1"]), polar.address().to_string()).await;
+    let settings = [
+        ("POLAR_CLIENT_ID", polar.client_id()),
+        ("POLAR_CLIENT_SECRET", polar.client_secret()),
+        ("POLAR_SERVER", &*format!("https://localhost:{port}")),
+        ("POLAR_AUTHORIZE_URL", &*format!("{}/oauth2/authorize", polar.url())),
+    ];
+    let trust = ("SSL_CERT_FILE", pem.to_str().expect("text"));
+    let demo = Demo::start(&[&settings[..], &[trust]].concat()).await;
+    let mut browser = Browser::default();
+    browser.sign_in(&demo).await;
+    let access = browser.has("access_token").expect("signed in").to_owned();
+    browser.send(&demo, Method::POST, "/logout").await;
+    polar.revoked(1).await;
+    assert!(!polar.is_alive(&access));
+
+    let elsewhere = Authority::new();
+    fs::write(&pem, elsewhere.pem()).expect("it is written");
+    let demo = Demo::start(&[&settings[..], &[trust]].concat()).await;
+    let mut browser = Browser::default();
+    let back = browser.begin(&demo).await;
+    let answer = browser.get(&demo, &back).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+    assert!(answer.body.contains("certificate"), "{}", answer.body);
+    assert_eq!(browser.cookies, []);
 }
 
 #[tokio::test]
