@@ -6,6 +6,7 @@
 //! | [`quick_start`] | from nothing to a logout that works |
 //! | [`which_options`] | a table: which options for which app |
 //! | [`tokens`] | where requests carry tokens, and how the layer is told |
+//! | [`layer_order`] | CORS, sessions, compression, tracing, nested routers: which stands outside |
 //! | [`answers`] | what callers get, and how an app answers itself |
 //! | [`outages`] | when Polar is down, slow, or limits; restarts; what to watch |
 //! | [`replicas`] | several processes, one log |
@@ -24,6 +25,9 @@ pub mod which_options {}
 
 #[doc = include_str!("../docs/tokens.md")]
 pub mod tokens {}
+
+#[doc = include_str!("../docs/layer-order.md")]
+pub mod layer_order {}
 
 #[doc = include_str!("../docs/answers.md")]
 pub mod answers {}

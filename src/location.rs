@@ -51,7 +51,7 @@ impl TokenLocation {
         CookieLocation::new(name.into())
     }
 
-    /// The whole value of this header.
+    /// The whole value of this header, `x-api-key` say; every one, where it comes more than once.
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {
         Self(Place::Header(name.into()))

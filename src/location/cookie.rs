@@ -31,7 +31,8 @@ pub struct CookieLocation {
     partitioned: bool,
 }
 
-/// The `SameSite` attribute of a cookie.
+/// The `SameSite` attribute of a cookie: whether a browser sends it with requests that another site
+/// caused. Here only for its removal: give what the cookie was set with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
     /// `SameSite=Strict`
@@ -69,7 +70,8 @@ impl CookieLocation {
         self
     }
 
-    /// Whether the cookie was set `Secure`.
+    /// Whether the cookie was set `Secure`. Default `false`, but for names that begin with `__Host-` or
+    /// `__Secure-`.
     #[must_use]
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
