@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics;
+
 /// A snapshot of what has happened, and of what is held, for a health page.
 ///
 /// All but [`revoked`](Counts::revoked), [`limit`](Counts::limit) and
@@ -37,8 +39,8 @@ pub struct Counts {
     pub unsure: u64,
 }
 
-/// The counters behind [`Counts`].
-#[derive(Debug, Default)]
+/// The counters behind [`Counts`], which monitoring sees too.
+#[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) rejected: Counter,
     pub(crate) logouts: Counter,
@@ -52,23 +54,46 @@ pub(crate) struct Counters {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter {
+    count: AtomicU64,
+    metric: metrics::Counter,
+}
 
 impl Counter {
+    fn seen_as(metric: metrics::Counter) -> Self {
+        Self { count: AtomicU64::new(0), metric }
+    }
+
     pub(crate) fn increment(&self) {
         self.add(1);
     }
 
     pub(crate) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
+        self.count.fetch_add(more, Ordering::Relaxed);
+        self.metric.add(more);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 
 impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            rejected: Counter::seen_as(metrics::requests("rejected")),
+            // Monitoring counts them when they have an outcome.
+            logouts: Counter::default(),
+            full: Counter::seen_as(metrics::denylist_refused()),
+            attempts: Counter::seen_as(metrics::attempts()),
+            confirmed: Counter::seen_as(metrics::confirmed()),
+            dead_letters: Counter::seen_as(metrics::dead_letters()),
+            adopted: Counter::seen_as(metrics::adopted()),
+            skipped: Counter::seen_as(metrics::log_skipped()),
+            unsure: Counter::seen_as(metrics::requests("unsure")),
+        }
+    }
+
     pub(crate) fn snapshot(&self, revoked: usize, limit: usize, pending: usize) -> Counts {
         Counts {
             revoked,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, debug, error, warn};
 
+use self::courier::Durations;
 use self::queue::Queue;
 pub(crate) use self::queue::{Delivered, NotTaken};
 use crate::correlation::Correlation;
@@ -90,6 +91,7 @@ struct Shared {
     log: Option<Arc<dyn RevocationLog>>,
     on_dead_letter: Option<OnDeadLetter>,
     counters: Arc<Counters>,
+    durations: Durations,
     tasks: Tasks,
     closing: CancellationToken,
 }
@@ -113,6 +115,7 @@ impl Delivery {
             log: setup.log,
             on_dead_letter: setup.on_dead_letter,
             counters: setup.counters,
+            durations: Durations::new(),
             tasks: setup.tasks,
             closing: closing.clone(),
         });

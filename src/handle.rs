@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::health::Health;
 use crate::logout::{Logout, LogoutOutcome};
 use crate::polar::ClientCredentials;
-use crate::recorder::Recorder;
 use crate::tasks::Tasks;
 use crate::token::{Revocation, TokenHash};
 
@@ -70,19 +69,13 @@ impl LogoutHandle {
     /// What is held, and what has happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Logout { denylist, delivery, counters, .. } = &*self.logout;
-        counters.snapshot(denylist.len(), denylist.limit(), delivery.pending())
+        self.logout.counts()
     }
 
     /// How delivery to Polar, and the log, are doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        let Logout { delivery, freshness, recorder, .. } = &*self.logout;
-        Health {
-            log_behind: freshness.behind_for(),
-            log_held: recorder.as_ref().map_or(0, Recorder::held),
-            ..delivery.health()
-        }
+        self.logout.health()
     }
 
     /// Exchanges the client credentials, without losing what is on its way: Polar is called with

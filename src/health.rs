@@ -47,6 +47,15 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Refused,
+        Self::Misconfigured,
+        Self::RateLimited,
+        Self::ServerError,
+        Self::Unanswered,
+        Self::NotCommitted,
+    ];
+
     /// A word for it, in `snake_case`, for a health page or a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -11,11 +11,13 @@ use tracing::{Instrument, debug, error};
 
 use crate::audit;
 use crate::correlation::Correlation;
-use crate::counts::Counters;
+use crate::counts::{Counters, Counts};
 use crate::delivery::{Delivered, Delivery, Held, NotTaken};
 use crate::denylist::Denylist;
 use crate::error::Error;
 use crate::freshness::Freshness;
+use crate::health::Health;
+use crate::metrics;
 use crate::polar::ClientCredentials;
 use crate::recorder::{Recorded, Recorder};
 use crate::seal::Sealer;
@@ -45,6 +47,16 @@ pub enum LogoutOutcome {
 }
 
 impl LogoutOutcome {
+    const ALL: [Self; 7] = [
+        Self::NoToken,
+        Self::Confirmed,
+        Self::Refused,
+        Self::Pending,
+        Self::Busy,
+        Self::Unrecorded,
+        Self::Full,
+    ];
+
     /// A word for it, in `snake_case`, for a log or a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -91,10 +103,29 @@ pub(crate) struct Logout {
     /// How long a logout waits for Polar.
     pub(crate) deadline: Duration,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) outcomes: Outcomes,
     /// Held while credentials are exchanged.
     pub(crate) exchange: Mutex<()>,
     /// What follows the log ends with this.
     pub(crate) _closing: DropGuard,
+}
+
+/// Counts logouts for monitoring.
+#[derive(Debug)]
+pub(crate) struct Outcomes([metrics::Counter; LogoutOutcome::ALL.len()]);
+
+impl Outcomes {
+    pub(crate) fn new() -> Self {
+        Self(LogoutOutcome::ALL.map(|outcome| metrics::logouts(outcome.as_str())))
+    }
+
+    fn count(&self, outcome: LogoutOutcome) {
+        for (counter, known) in self.0.iter().zip(LogoutOutcome::ALL) {
+            if known == outcome {
+                counter.add(1);
+            }
+        }
+    }
 }
 
 /// A revocation with its expiry fixed, after it took its first effect.
@@ -144,8 +175,22 @@ impl Logout {
         let outcome = outcome.unwrap_or(LogoutOutcome::NoToken);
         let credentials = orders.iter().map(|Order { revocation, .. }| revocation);
         let credentials: Vec<_> = credentials.map(|it| (it.found_in, it.hash)).collect();
+        self.outcomes.count(outcome);
         audit::logout(correlation, outcome.as_str(), &credentials);
         outcome
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let Self { denylist, delivery, counters, .. } = self;
+        counters.snapshot(denylist.len(), denylist.limit(), delivery.pending())
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health {
+            log_behind: self.freshness.behind_for(),
+            log_held: self.recorder.as_ref().map_or(0, Recorder::held),
+            ..self.delivery.health()
+        }
     }
 
     /// Calls Polar and seals tokens with these credentials from now on, what is on its way included.

@@ -13,6 +13,7 @@ use tracing::{Level, debug, enabled};
 use crate::csrf::Csrf;
 use crate::location::{Found, Head, Locations};
 use crate::logout::Logout;
+use crate::metrics;
 use crate::response::{self, Answers};
 use crate::route::Route;
 use crate::signal::Carried;
@@ -36,9 +37,36 @@ pub(crate) struct Policy {
     pub(crate) answers: Arc<Answers>,
     /// For how long requests with credentials are served without all knowledge of the log.
     pub(crate) reject_when_behind: Option<Duration>,
+    pub(crate) requests: Requests,
     pub(crate) logout: Arc<Logout>,
     /// Where logouts run, and bodies are read.
     pub(crate) tasks: Tasks,
+}
+
+/// Counts for monitoring what is not counted elsewhere: [`Counters`](crate::counts::Counters) know
+/// who was turned away.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    pub(crate) passed: metrics::Counter,
+    pub(crate) passed_anonymous: metrics::Counter,
+    /// Of a body route, and its body is too large, compressed, or broken off.
+    pub(crate) unreadable: metrics::Counter,
+    pub(crate) logout: metrics::Counter,
+}
+
+impl Requests {
+    pub(crate) fn new() -> Self {
+        Self {
+            passed: metrics::requests("passed"),
+            passed_anonymous: metrics::requests("passed_anonymous"),
+            unreadable: metrics::requests("unreadable"),
+            logout: metrics::requests("logout"),
+        }
+    }
+
+    pub(crate) fn pass(&self, is_anonymous: bool) {
+        if is_anonymous { &self.passed_anonymous } else { &self.passed }.add(1);
+    }
 }
 
 /// What becomes of a request that carries a revoked credential.

@@ -49,8 +49,11 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut carried = Carried::new();
         match self.policy.verdict((&request).into(), &mut carried) {
-            Verdict::Pass => self.pass(request, carried),
-            verdict => self.call_otherwise(request, verdict, carried),
+            Verdict::Pass => {
+                self.policy.requests.passed.add(1);
+                self.pass(request, carried)
+            }
+            verdict => self.call_otherwise(request, verdict, carried, false),
         }
     }
 }
@@ -77,16 +80,23 @@ impl<S> PolarLogout<S> {
         request: Request<B>,
         verdict: Verdict,
         mut carried: Carried,
+        is_anonymous: bool,
     ) -> ResponseFuture<S, B>
     where
         S: Service<Request<RequestBody<B>>> + Clone,
         B: Body<Data = Bytes> + Send + 'static,
     {
         match verdict {
-            Verdict::Pass => self.pass(request, carried),
-            Verdict::ReadBody => self.in_a_task(request, true, task::read_body),
+            Verdict::Pass => {
+                self.policy.requests.pass(is_anonymous);
+                self.pass(request, carried)
+            }
+            Verdict::ReadBody => self.in_a_task(request, true, move |policy, request, caller| {
+                task::read_body(policy, request, caller, is_anonymous)
+            }),
             Verdict::TurnAway(why) => self.turned_away(request, why),
             Verdict::Logout => {
+                self.policy.requests.logout.add(1);
                 let calls_app = self.policy.then_call_app;
                 self.in_a_task(request, calls_app, task::log_out)
             }
@@ -98,7 +108,7 @@ impl<S> PolarLogout<S> {
                     Verdict::PassAnonymous(why) => Verdict::TurnAway(why),
                     verdict => verdict,
                 };
-                self.call_otherwise(request, verdict, carried)
+                self.call_otherwise(request, verdict, carried, true)
             }
         }
     }

@@ -74,21 +74,30 @@ impl<B> Caller<B> {
     }
 }
 
-/// Reads the body of a request to find tokens in it, and rejects or passes it on.
-pub(crate) async fn read_body<B>(policy: Arc<Policy>, request: Request<B>, mut caller: Caller<B>)
-where
+/// Reads the body of a request to find tokens in it, and rejects or passes it on. `is_anonymous`: a
+/// revoked credential was taken out of its head.
+pub(crate) async fn read_body<B>(
+    policy: Arc<Policy>,
+    request: Request<B>,
+    mut caller: Caller<B>,
+    mut is_anonymous: bool,
+) where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let (mut parts, body) = request.into_parts();
     let mut body = match read(&policy, &parts.headers, body, &mut caller).await {
         Ok(body) => body,
-        Err(answer) => return caller.tell(Next::Answer(answer)),
+        Err(answer) => {
+            policy.requests.unreadable.add(1);
+            return caller.tell(Next::Answer(answer));
+        }
     };
     // The head anew: the body may have taken its time, and a logout has come meanwhile.
     let mut carried = Carried::new();
     let mut stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
     if stop.is_some() && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous {
         make_anonymous(&policy, &mut parts, &mut body);
+        is_anonymous = true;
         carried.clear();
         // Also what could not be taken out, because the body is no plain form or object.
         stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
@@ -96,6 +105,7 @@ where
     if let Some(why) = stop {
         return caller.tell(Next::Answer(policy.turn_away(&parts, &body.data, why)));
     }
+    policy.requests.pass(is_anonymous);
     let under_way = UnderWay::new(&policy, carried);
     if let Some(signal) = under_way.as_ref().and_then(UnderWay::signal) {
         parts.extensions.insert(signal);

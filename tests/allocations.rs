@@ -1,16 +1,18 @@
 //! What a request costs the heap: nothing, unless it is turned away.
 //!
-//! Counted by thread, so that nothing else in this process is in the figures.
+//! Counted by thread, so that nothing else in this process is in the figures. With monitoring on.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tower::{Layer, Service, service_fn};
 use tower_polar_logout::{
     ClientCredentials, PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
@@ -53,6 +55,10 @@ async fn assert_passes_for_free(name: &str, value: &str) {
     let (_, without) = allocations(service_fn(app), name, value);
     let (status, with) = allocations(layer().await.layer(service_fn(app)), name, value);
     assert_eq!((status, with), (StatusCode::OK, without));
+    let passed = "polar_logout_requests_total{verdict=\"passed\"} ";
+    let exported = monitored().render();
+    let passed = exported.lines().find_map(|line| line.strip_prefix(passed));
+    assert!(passed.is_some_and(|passed| passed != "0"), "not counted: {exported}");
 }
 
 /// For at most three allocations more than the cheapest response that one can build.
@@ -96,7 +102,19 @@ fn app<B>(_: Request<B>) -> Ready<Result<Response<Body>, Infallible>> {
     ready(Ok(Response::new(Body::new())))
 }
 
+/// Makes this process one that exports its metrics.
+fn monitored() -> &'static PrometheusHandle {
+    static EXPORTED: OnceLock<PrometheusHandle> = OnceLock::new();
+    EXPORTED.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let exported = recorder.handle();
+        metrics::set_global_recorder(recorder).expect("the first");
+        exported
+    })
+}
+
 async fn layer() -> PolarLogoutLayer {
+    monitored();
     let layer = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .logout_route(Method::POST, "/logout")

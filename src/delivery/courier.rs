@@ -1,7 +1,7 @@
 //! Does what the queue says: calls, waits, and brings back the answers.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
@@ -11,7 +11,8 @@ use super::queue::{Answer, Call, Delivered, Next, Settled, Step};
 use super::{DeadLetter, Shared, lock};
 use crate::correlation::Correlation;
 use crate::health::ErrorClass;
-use crate::polar::{Outcome, Reason};
+use crate::metrics::{self, Histogram};
+use crate::polar::Outcome;
 use crate::token::TokenHash;
 
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -67,38 +68,91 @@ impl Shared {
     }
 
     /// Tells the world what came of a call, and the queue what it means.
-    fn read(&self, hash: TokenHash, correlation: Correlation, outcome: Outcome) -> Answer {
+    fn read(&self, hash: TokenHash, correlation: Correlation, said: Said) -> Answer {
         let elapsed_ms = correlation.elapsed_ms();
-        match outcome {
-            Outcome::Confirmed => Answer::Confirmed,
-            Outcome::Refused(reason) => {
-                lock(&self.last).error = Some(ErrorClass::Refused);
+        if let Some(class) = said.error() {
+            lock(&self.last).error = Some(class);
+        }
+        match said {
+            Said::Outcome(Outcome::Confirmed) => Answer::Confirmed,
+            Said::Outcome(Outcome::Refused(reason)) => {
                 let letter = DeadLetter::Refused { hash, reason: &reason };
                 self.dead_letter(&letter, Some(elapsed_ms));
                 Answer::Refused
             }
-            Outcome::Misconfigured(reason) => {
+            Said::Outcome(Outcome::Misconfigured(reason)) => {
                 error!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar does not accept our configuration, tokens wait here: check client id, \
                      client secret and server"
                 );
-                lock(&self.last).error = Some(ErrorClass::Misconfigured);
                 Answer::Misconfigured
             }
-            Outcome::TryAgain { reason, retry_after } => {
+            Said::Outcome(Outcome::TryAgain { reason, retry_after }) => {
                 warn!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar did not confirm a revocation; trying again later"
                 );
-                lock(&self.last).error = Some(class(&reason));
                 let everyone = matches!(
                     reason.status(),
                     Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
                 );
                 Answer::TryAgain { retry_after, everyone }
             }
+            Said::StillActive => {
+                warn!(
+                    step = "retrying",
+                    ?hash,
+                    elapsed_ms,
+                    "Polar confirmed a revocation that did not take hold; trying again later"
+                );
+                Answer::TryAgain { retry_after: None, everyone: false }
+            }
         }
+    }
+}
+
+/// What came of a call.
+enum Said {
+    Outcome(Outcome),
+    /// The token lives, though its revocation was confirmed.
+    StillActive,
+}
+
+impl Said {
+    fn error(&self) -> Option<ErrorClass> {
+        match self {
+            Self::Outcome(Outcome::Confirmed) => None,
+            Self::Outcome(Outcome::Refused(_)) => Some(ErrorClass::Refused),
+            Self::Outcome(Outcome::Misconfigured(_)) => Some(ErrorClass::Misconfigured),
+            Self::Outcome(Outcome::TryAgain { reason, .. }) => Some(match reason.status() {
+                None => ErrorClass::Unanswered,
+                Some(StatusCode::TOO_MANY_REQUESTS) => ErrorClass::RateLimited,
+                Some(_) => ErrorClass::ServerError,
+            }),
+            Self::StillActive => Some(ErrorClass::NotCommitted),
+        }
+    }
+}
+
+/// How long calls took, for monitoring.
+pub(super) struct Durations {
+    confirmed: Histogram,
+    failed: [Histogram; ErrorClass::ALL.len()],
+}
+
+impl Durations {
+    pub(super) fn new() -> Self {
+        Self {
+            confirmed: metrics::polar_call_duration("confirmed"),
+            failed: ErrorClass::ALL.map(|class| metrics::polar_call_duration(class.as_str())),
+        }
+    }
+
+    fn record(&self, duration: Duration, error: Option<ErrorClass>) {
+        let failed = self.failed.iter().zip(ErrorClass::ALL);
+        let failed = failed.filter(|(_, class)| Some(*class) == error).map(|(it, _)| it);
+        failed.chain(error.is_none().then_some(&self.confirmed)).for_each(|it| it.record(duration));
     }
 }
 
@@ -115,28 +169,21 @@ impl UnderWay<'_> {
         let client = lock(&self.shared.client).clone();
         self.shared.counters.attempts.increment();
         let (hash, correlation) = (self.hash, self.correlation);
-        let answer = match call.step {
+        let began = Instant::now();
+        let said = match call.step {
             Step::Revoke => {
                 let (attempt, elapsed_ms) = (call.attempt, correlation.elapsed_ms());
                 debug!(step = "forwarded", ?hash, attempt, elapsed_ms, "calling Polar");
-                let outcome = client.revoke(&call.token, call.hint).await;
-                self.shared.read(hash, correlation, outcome)
+                Said::Outcome(client.revoke(&call.token, call.hint).await)
             }
             Step::Confirm => match client.is_active(&call.token).await {
-                Ok(false) => Answer::Confirmed,
-                Ok(true) => {
-                    warn!(
-                        step = "retrying",
-                        ?hash,
-                        elapsed_ms = correlation.elapsed_ms(),
-                        "Polar confirmed a revocation that did not take hold; trying again later"
-                    );
-                    lock(&self.shared.last).error = Some(ErrorClass::NotCommitted);
-                    Answer::TryAgain { retry_after: None, everyone: false }
-                }
-                Err(outcome) => self.shared.read(hash, correlation, outcome),
+                Ok(false) => Said::Outcome(Outcome::Confirmed),
+                Ok(true) => Said::StillActive,
+                Err(outcome) => Said::Outcome(outcome),
             },
         };
+        self.shared.durations.record(began.elapsed(), said.error());
+        let answer = self.shared.read(hash, correlation, said);
         self.is_settled = true;
         self.shared.settle(hash, correlation, answer);
     }
@@ -158,13 +205,5 @@ impl Drop for UnderWay<'_> {
             let answer = Answer::TryAgain { retry_after: None, everyone: false };
             self.shared.settle(hash, correlation, answer);
         }
-    }
-}
-
-fn class(reason: &Reason) -> ErrorClass {
-    match reason.status() {
-        None => ErrorClass::Unanswered,
-        Some(StatusCode::TOO_MANY_REQUESTS) => ErrorClass::RateLimited,
-        Some(_) => ErrorClass::ServerError,
     }
 }

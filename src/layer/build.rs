@@ -18,9 +18,10 @@ use crate::denylist::Denylist;
 use crate::error::Error;
 use crate::follower::Follower;
 use crate::freshness::Freshness;
+use crate::gauges::Gauges;
 use crate::location::Locations;
-use crate::logout::Logout;
-use crate::policy::Policy;
+use crate::logout::{Logout, Outcomes};
+use crate::policy::{Policy, Requests};
 use crate::recorder::Recorder;
 use crate::response::{Answers, ClearSiteData};
 use crate::route::{Route, check_path};
@@ -80,6 +81,7 @@ impl Builder {
             answers: Arc::new(self.answers(&locations)?),
             locations,
             reject_when_behind: self.reject_when_behind,
+            requests: Requests::new(),
             // Last, since this starts something.
             logout: self.start(&tasks).await?,
             tasks,
@@ -139,7 +141,7 @@ impl Builder {
                  `PolarServer::Url`, or leave `confirm` off",
             ));
         }
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new());
         let closing = CancellationToken::new();
         let logout = Arc::new(Logout {
             denylist: Arc::new(Denylist::new(self.limit)),
@@ -159,6 +161,7 @@ impl Builder {
             retention: self.retention,
             deadline: self.deadline,
             counters,
+            outcomes: Outcomes::new(),
             exchange: Mutex::new(()),
             _closing: closing.clone().drop_guard(),
         });
@@ -176,7 +179,7 @@ impl Builder {
                 follow.await;
             });
         }
-        tasks.spawn_background(clean_up(Arc::downgrade(&logout.denylist)));
+        tasks.spawn_background(keep_house(&logout));
         Ok(logout)
     }
 }
@@ -200,14 +203,17 @@ async fn catch_up(follower: &mut Follower, limit: Duration, logout: &Logout) -> 
     Ok(())
 }
 
-/// Cleans up for as long as somebody holds the denylist.
-fn clean_up(denylist: Weak<Denylist>) -> impl Future<Output = ()> {
+/// Cleans up, and tells monitoring what is held, for as long as the layer lives.
+fn keep_house(logout: &Arc<Logout>) -> impl Future<Output = ()> + use<> {
     // Not in the task: a runtime without a timer is to be noticed at once.
     let mut pause = sleep(CLEAN_UP_EVERY);
+    let mut gauges = Gauges::new();
+    gauges.report(logout);
+    let logout = Arc::downgrade(logout);
     async move {
         loop {
             pause.await;
-            let Some(denylist) = denylist.upgrade() else { return };
+            let Some(denylist) = look_after(&logout, &mut gauges) else { return };
             pause = sleep(match denylist.len() {
                 ..MUCH => CLEAN_UP_EVERY,
                 MUCH.. => CLEAN_UP_MUCH_EVERY,
@@ -216,6 +222,12 @@ fn clean_up(denylist: Weak<Denylist>) -> impl Future<Output = ()> {
             let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
         }
     }
+}
+
+fn look_after(logout: &Weak<Logout>, gauges: &mut Gauges) -> Option<Arc<Denylist>> {
+    let logout = logout.upgrade()?;
+    gauges.report(&logout);
+    Some(Arc::clone(&logout.denylist))
 }
 
 fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {

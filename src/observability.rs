@@ -1,0 +1,82 @@
+//! What an operator sees: spans and events through [`tracing`](https://docs.rs/tracing), and with
+//! the feature `metrics` counters, gauges and a histogram through
+//! [`metrics`](https://docs.rs/metrics). This module holds documentation only.
+//!
+//! Nothing here ever holds a token, a session id or a client secret: a credential shows as the first
+//! four bytes of its SHA-256, `TokenHash(2cf24dba..)`.
+//!
+//! # Spans
+//!
+//! | span | level, target | fields | around |
+//! |---|---|---|---|
+//! | `logout` | INFO, `tower_polar_logout::logout` | `id` | one logout, by a request or through [`LogoutHandle::revoke`](crate::LogoutHandle::revoke); within the span of the request, where there is one |
+//! | `delivery` | INFO, `tower_polar_logout::delivery` | `id`, `hash`, `attempt` | one attempt to have Polar revoke a token |
+//!
+//! The `id`, eight hex digits by chance, ties a logout to every attempt to deliver one of its tokens,
+//! days later too. Where several logouts revoke one token at the same time, it is delivered once,
+//! under the `id` of the first. A token that this process took over from another has an `id` of its
+//! own. A request that is no logout has no span, which would cost something.
+//!
+//! # Steps
+//!
+//! Events with a field `step`: what befalls a token, in this order. All have `hash`; `elapsed_ms`
+//! counts from the beginning of the logout, or of the delivery where it was taken over.
+//!
+//! | `step` | level | further fields | what it says |
+//! |---|---|---|---|
+//! | `denied` | DEBUG | `elapsed_ms` | the token is rejected here from now on |
+//! | `recorded` | DEBUG | `id`, `elapsed_ms` | the log has it; perhaps long after the logout, so with the `id` in the event itself |
+//! | `forwarded` | DEBUG | `attempt`, `elapsed_ms` | Polar is called, for the `attempt`th time |
+//! | `confirmed` | DEBUG | `elapsed_ms` | Polar confirmed: the end |
+//! | `retrying` | WARN; ERROR where the configuration is to be mended | `elapsed_ms`, `reason` | Polar did not confirm; the token will be sent again |
+//! | `dead_letter` | ERROR | `elapsed_ms`, `reason` | the token will never reach Polar: the end |
+//! | `rejected` | DEBUG | | a request with this revoked credential was turned away; in the span of that request |
+//!
+//! # Audit
+//!
+//! One INFO event for each logout, with the target `tower_polar_logout::audit`, so that a filter can
+//! send it elsewhere:
+//!
+//! | field | |
+//! |---|---|
+//! | `id` | as above |
+//! | `outcome` | [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str), when the logout was answered |
+//! | `credentials` | what was revoked: `bearer TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each with where it was found: `bearer`, `cookie`, `header`, `query`, `form`, `json`; `handle` where the application itself revoked it; `set_cookie` where a response was to renew what was revoked meanwhile |
+//! | `elapsed_ms` | how long the logout took to be answered |
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, for the recorder that the application installs, one for
+//! [Prometheus](https://docs.rs/metrics-exporter-prometheus) say. **Install it before
+//! [`build()`](crate::Builder::build)**: a layer finds its metrics there once, so that a request costs
+//! an atomic addition and no allocation, and one that was built before stays silent.
+//!
+//! | metric | type | unit | labels | what it says |
+//! |---|---|---|---|---|
+//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `passed_anonymous` (without its revoked credential), `rejected` (401), `unsure` (503), `unreadable` (a body route: 400, 413, 415), `logout` | requests, by what became of them |
+//! | `polar_logout_logouts_total` | counter | logouts | `outcome`: [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str) | logouts that were answered, those through the handle included |
+//! | `polar_logout_attempts_total` | counter | calls | | calls to Polar that were begun |
+//! | `polar_logout_polar_call_duration_seconds` | histogram | seconds | `result`: `confirmed`, or [`ErrorClass::as_str`](crate::ErrorClass::as_str) | calls to Polar, those that ask whether a revocation took hold included |
+//! | `polar_logout_confirmed_total` | counter | tokens | | revocations that Polar confirmed |
+//! | `polar_logout_dead_letters_total` | counter | tokens | | tokens that will never reach Polar |
+//! | `polar_logout_adopted_total` | counter | tokens | | tokens that were taken over from another process |
+//! | `polar_logout_denylist_refused_total` | counter | revocations | | revocations that the denylist had no room for |
+//! | `polar_logout_log_skipped_total` | counter | entries | | entries of the log that could not be read |
+//! | `polar_logout_pending` | gauge | tokens | | tokens on their way to Polar |
+//! | `polar_logout_oldest_pending_age_seconds` | gauge | seconds | | for how long the oldest of them has been |
+//! | `polar_logout_paused` | gauge | 0 or 1 | | whether delivery is paused |
+//! | `polar_logout_denylist_size` | gauge | credentials | | revoked credentials that are held |
+//! | `polar_logout_denylist_limit` | gauge | credentials | | how many can be held |
+//! | `polar_logout_log_behind_seconds` | gauge | seconds | | for how long the log has not been followed to its end |
+//! | `polar_logout_log_held` | gauge | appends | | accepted while the log was away, and on their way into it |
+//!
+//! Gauges are set every second at least. The layers of one process share these series, and add up,
+//! gauges too: of two layers that are paused `polar_logout_paused` says 2, and ages are summed. What a
+//! layer holds is subtracted when it is dropped.
+//!
+//! The exporter for Prometheus writes a histogram as a summary unless it is given buckets; a call to
+//! Polar takes from 10 ms to 5 s, the default time-out.
+//!
+//! Worth an alarm: `polar_logout_oldest_pending_age_seconds` above some minutes,
+//! `polar_logout_dead_letters_total` that grows, `polar_logout_denylist_size` above 80 % of
+//! `polar_logout_denylist_limit`, `polar_logout_log_behind_seconds` above some seconds.
