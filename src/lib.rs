@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod audit;
+#[cfg(feature = "axum")]
+mod axum;
 mod body;
 mod correlation;
 mod counts;
@@ -41,6 +43,8 @@ mod token;
 mod under_way;
 mod watchers;
 
+#[cfg(feature = "axum")]
+pub use self::axum::LogoutOutcomeRejection;
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::counts::Counts;
 pub use self::delivery::DeadLetter;

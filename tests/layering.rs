@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &["*"]),
     ("guide", &[]),
     ("observability", &[]),
+    ("axum", &["handle", "logout"]),
     (
         "layer",
         &[
