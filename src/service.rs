@@ -63,9 +63,10 @@ impl<S> PolarLogout<S> {
     where
         S: Service<Request<RequestBody<B>>>,
     {
-        let Some(under_way) = UnderWay::new(&self.policy, carried) else {
+        if carried.is_empty() {
             return ResponseFuture::called(self.inner.call(request.map(RequestBody::untouched)));
-        };
+        }
+        let under_way = UnderWay::new(Arc::clone(&self.policy), carried);
         if let Some(signal) = under_way.signal() {
             request.extensions_mut().insert(signal);
         }

@@ -106,7 +106,7 @@ pub(crate) async fn read_body<B>(
         return caller.tell(Next::Answer(policy.turn_away(&parts, &body.data, why)));
     }
     policy.requests.pass(is_anonymous);
-    let under_way = UnderWay::new(&policy, carried);
+    let under_way = (!carried.is_empty()).then(|| UnderWay::new(Arc::clone(&policy), carried));
     if let Some(signal) = under_way.as_ref().and_then(UnderWay::signal) {
         parts.extensions.insert(signal);
     }

@@ -19,11 +19,9 @@ pub(crate) struct UnderWay {
 }
 
 impl UnderWay {
-    /// `None` where nothing can come of it: the request carries no credential, or the layer knows of
-    /// no cookie and ends no response.
     #[inline]
-    pub(crate) fn new(policy: &Arc<Policy>, carried: Carried) -> Option<Self> {
-        (!carried.is_empty()).then(|| Self { policy: Arc::clone(policy), carried })
+    pub(crate) fn new(policy: Arc<Policy>, carried: Carried) -> Self {
+        Self { policy, carried }
     }
 
     /// For the handler and the response, where they are to end.

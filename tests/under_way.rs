@@ -4,6 +4,7 @@ mod common;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::IntoResponse;
@@ -18,6 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 use tower_polar_logout::testing::{FakePolar, MemoryLog};
@@ -112,6 +114,7 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
         format!("refresh_token=\"{}\"; Path=/", new.refresh),
         "theme=dark; Path=/".to_owned(),
         "access_token=; Path=/; Max-Age=0".to_owned(),
+        "refresh_token=deleted; Path=/; Max-Age=0".to_owned(),
     ]);
     let layer = builder(&polar).build().await.expect("a layer");
     let app = Served::start(renewal.app(layer.clone())).await;
@@ -120,7 +123,7 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
 
     let renew = app.post("/renew", old_cookie);
     let log_out = async {
-        renewal.asked.notified().await;
+        soon(renewal.asked.notified()).await;
         let answer = app.post("/logout", old_cookie).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         renewal.let_go.notify_one();
@@ -129,7 +132,11 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
     assert_eq!(renewed.status, StatusCode::OK);
     assert_eq!(
         set_cookies(&renewed),
-        ["theme=dark; Path=/", "access_token=; Path=/; Max-Age=0"],
+        [
+            "theme=dark; Path=/",
+            "access_token=; Path=/; Max-Age=0",
+            "refresh_token=deleted; Path=/; Max-Age=0"
+        ],
         "what sets a session is gone, all else is as it was"
     );
     for token in [&new.access, &new.refresh] {
@@ -195,7 +202,7 @@ async fn a_request_whose_token_is_revoked_while_its_body_arrives_is_rejected() {
         .expect("a request");
     let app = Router::new().route("/form", post(async || "called")).layer(layer.clone());
     let answer = tokio::spawn(app.oneshot(request));
-    reading.notified().await;
+    soon(reading.notified()).await;
     layer.handle().revoke([Revocation::access_token(&token).expect("a token")]).await;
     go_on.notify_one();
     let answer = answer.await.expect("it ends").expect("an answer");
@@ -220,8 +227,14 @@ fn stream(events: mpsc::UnboundedReceiver<Bytes>, layer: PolarLogoutLayer) -> Ro
 }
 
 async fn next_frame(stream: &mut Response<Incoming>) -> Option<Bytes> {
-    let frame = stream.body_mut().frame().await?.expect("no error: it ends as if it were whole");
+    let frame =
+        soon(stream.body_mut().frame()).await?.expect("no error: it ends as if it were whole");
     Some(frame.into_data().expect("data"))
+}
+
+/// What nobody waits for in vain for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), what).await.expect("it comes to pass")
 }
 
 async fn a_stream_ends(
@@ -304,7 +317,7 @@ async fn a_stream_that_says_much_ends_too() {
     }));
     assert!(next_frame(&mut stream).await.is_some());
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
-    while next_frame(&mut stream).await.is_some() {}
+    soon(async { while next_frame(&mut stream).await.is_some() {} }).await;
     drop(chatter);
 }
 
@@ -347,7 +360,7 @@ async fn a_handler_is_told_when_its_token_is_revoked() {
     let app = Served::start(Router::new().route("/socket", get(handler)).layer(layer)).await;
     assert_eq!(app.get("/socket", ("accept", "*/*")).await.body, "nothing to wait for");
     assert_eq!(app.get("/socket", ("authorization", &bearer(&token))).await.body, "waiting");
-    assert_eq!(told.recv().await, Some("waiting"));
+    assert_eq!(soon(told.recv()).await, Some("waiting"));
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
-    assert_eq!(told.recv().await, Some("told"));
+    assert_eq!(soon(told.recv()).await, Some("told"));
 }

@@ -1,6 +1,7 @@
 //! A cookie of a given name, and how it is removed from the browser.
 
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use http::HeaderValue;
 
@@ -197,6 +198,29 @@ pub(super) fn pairs(header: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     })
 }
 
+/// The pair that a `Set-Cookie` value sets; `None` where it removes the cookie (RFC 6265, section 5.2).
+pub(super) fn set_by(set_cookie: &[u8]) -> Option<Pair<'_>> {
+    let mut pairs = pairs(set_cookie);
+    let set = pairs.next()?;
+    let (mut max_age, mut expires) = (None, None);
+    for Pair { text, .. } in pairs {
+        let Some((name, value)) = std::str::from_utf8(text).ok().and_then(|it| it.split_once('='))
+        else {
+            continue;
+        };
+        match name.trim().to_ascii_lowercase().as_str() {
+            "max-age" => max_age = value.trim().parse::<i64>().ok().or(max_age),
+            "expires" => expires = httpdate::parse_http_date(value.trim()).ok().or(expires),
+            _ => {}
+        }
+    }
+    let is_removal = match max_age {
+        Some(seconds) => seconds <= 0,
+        None => expires.is_some_and(|expires| expires <= SystemTime::now()),
+    };
+    (!is_removal).then_some(set)
+}
+
 /// The value without the pairs that `is_dead` says are; `None` where nothing is left.
 pub(super) fn without(
     value: &HeaderValue,
@@ -284,10 +308,37 @@ mod tests {
         assert!(read(b"t=\"a%62c\"", "t").contains(&"abc".to_owned()));
         assert!(read(b"t=%22abc%22", "t").contains(&"abc".to_owned()));
         assert!(read(b"t=%20abc", "t").contains(&"abc".to_owned()));
+        // As Python's standard library reads them.
+        for escaped in [&br#"t="\141bc""#[..], br#"t="\abc""#, br#"t="a\142\c""#] {
+            assert!(read(escaped, "t").contains(&"abc".to_owned()));
+        }
+        assert_eq!(read(br#"t="\4\""#, "t").last().expect("one"), r"4\");
+        assert_eq!(read(br"t=a\bc", "t"), [r"a\bc"]);
         assert!(read(b"t=%20abc", "t").contains(&" abc".to_owned()));
         assert_eq!(read(b"%74=abc", "t"), ["abc"]);
         assert_eq!(read("t=\u{3000}abc\u{a0}".as_bytes(), "t").last().expect("one"), "abc");
         assert_eq!(read("\u{a0}t=abc".as_bytes(), "t"), ["abc"]);
+    }
+
+    #[test]
+    fn a_cookie_is_set_unless_it_is_removed() {
+        for set in [
+            &b"t=1"[..],
+            b"t=1; Path=/; HttpOnly",
+            b"t=1; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            b"t=1; Max-Age=soon",
+            b"t=1; Expires=some day",
+            b"t=1; Expires=Fri, 31 Dec 9999 23:59:59 GMT",
+        ] {
+            assert!(set_by(set).is_some_and(|pair| pair.value_of("t").is_some()));
+        }
+        for removed in [
+            &b"t=1; Max-Age=0"[..],
+            b"t=1; path=/; max-age = -1",
+            b"t=deleted; Expires=Thu, 01 Jan 1970 00:00:01 GMT",
+        ] {
+            assert!(set_by(removed).is_none());
+        }
     }
 
     #[test]

@@ -198,16 +198,13 @@ impl Locations {
                 yield_to(found);
                 ControlFlow::Continue(())
             };
-            // What comes after the first pair are attributes.
-            let pair = cookie::pairs(value.as_bytes()).next();
-            for (cookie, value) in self
-                .cookies
-                .iter()
-                .filter_map(|cookie| Some((cookie, pair.as_ref()?.value_of(&cookie.name)?)))
-            {
-                let _ = value.visit(&mut |reading| {
-                    found(reading, cookie.kind, FoundIn::SetCookie, true, None, &mut take)
-                });
+            if let Some(pair) = cookie::set_by(value.as_bytes()) {
+                for cookie in &self.cookies {
+                    let Some(value) = pair.value_of(&cookie.name) else { continue };
+                    let _ = value.visit(&mut |reading| {
+                        found(reading, cookie.kind, FoundIn::SetCookie, true, None, &mut take)
+                    });
+                }
             }
             (!is_taken).then(|| value.clone())
         });

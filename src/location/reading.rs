@@ -41,11 +41,11 @@ pub(super) fn all(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, &byte| all & holds(byte))
 }
 
-/// Every reading of a value by parsers that may or may not trim it, decode it, and take off its
-/// quotes. The last is the likeliest: all of that was done to it.
+/// Every reading of a value by parsers that may or may not trim it, decode it, take off its
+/// quotes, and undo what a quoted string escapes. The last is the likeliest: all of that was done to it.
 pub(super) fn readings(value: &[u8]) -> Vec<Vec<u8>> {
     let mut readings = vec![value.to_vec()];
-    for step in [trimmed, decoded, trimmed, unquoted] {
+    for step in [trimmed, decoded, trimmed, unquoted, unescaped] {
         for at in 0..readings.len() {
             if let Some(reading) = step(&readings[at])
                 && !readings.contains(&reading)
@@ -84,4 +84,25 @@ fn decoded(value: &[u8]) -> Option<Vec<u8>> {
 
 fn unquoted(value: &[u8]) -> Option<Vec<u8>> {
     value.strip_prefix(b"\"")?.strip_suffix(b"\"").map(<[u8]>::to_vec)
+}
+
+/// The same, and in place of each backslash and what follows what it stands for: one byte (RFC 9110,
+/// section 5.6.4) or, as Python's `http.cookies` reads it, the byte of three octal digits.
+fn unescaped(value: &[u8]) -> Option<Vec<u8>> {
+    let quoted = unquoted(value).filter(|quoted| quoted.contains(&b'\\'))?;
+    let mut unescaped = Vec::with_capacity(quoted.len());
+    let mut rest = &*quoted;
+    loop {
+        let byte;
+        (byte, rest) = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), after)
+            }
+            [b'\\', escaped, after @ ..] => (*escaped, after),
+            [byte, after @ ..] => (*byte, after),
+            [] => break,
+        };
+        unescaped.push(byte);
+    }
+    Some(unescaped)
 }
