@@ -25,6 +25,7 @@ impl UnderWay {
     }
 
     /// For the handler and the response, where they are to end.
+    #[inline]
     pub(crate) fn signal(&self) -> Option<RevocationSignal> {
         let denylist = &self.policy.logout.denylist;
         let signal = || RevocationSignal::new(Arc::clone(denylist), &self.carried);
