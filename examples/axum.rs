@@ -5,8 +5,13 @@
 //! Set `POLAR_SERVER=sandbox` while trying, and `LISTEN_ADDR` for another address than
 //! 127.0.0.1:3000.
 
+#[path = "demo/stop.rs"]
+mod stop;
+
 use std::env;
 use std::error::Error;
+use std::io;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +21,19 @@ use tokio::net::TcpListener;
 use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // What goes wrong with Polar, a wrong client secret say, is told by events alone.
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("axum: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let logout = PolarLogoutLayer::builder(ClientCredentials::from_env()?)
         .server(PolarServer::from_env()?)
         .logout_route(Method::POST, "/logout")
@@ -34,11 +51,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(logout.clone());
 
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(&address).await.map_err(|error| {
+        format!(
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+        )
+    })?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
-        .await?;
+    axum::serve(listener, app).with_graceful_shutdown(stop::signal()).await?;
 
     let left = logout.handle().shutdown(Duration::from_secs(10)).await;
     println!("{left} revocations are still on their way to Polar");

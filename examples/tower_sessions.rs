@@ -7,9 +7,14 @@
 //! before a session is made of it. It denies the id as a credential of the app's own; the tokens,
 //! which only the app can find, the app's logout handler revokes.
 
+#[path = "demo/stop.rs"]
+mod stop;
+
 use std::env;
 use std::error::Error;
 use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,16 +35,39 @@ use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 const TOKENS: &str = "polar_tokens";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // What goes wrong with Polar, a wrong client secret say, is told by events alone.
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tower_sessions: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let polar = Arc::new(FakePolar::start().await?);
     let logout = logout(&polar).build().await?;
+    let polar_url = polar.url();
     let app = app(polar, &logout, MemoryStore::default());
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    serve(listener, app)
-        .with_graceful_shutdown(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
-        .await?;
+    let listener = TcpListener::bind(&address).await.map_err(|error| {
+        format!(
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+        )
+    })?;
+    let url = format!("http://{}", listener.local_addr()?);
+    println!(
+        "listening on {url}
+a stand-in for Polar runs at {polar_url}; to try it:
+  curl -i -c jar -X POST {url}/login   # signs in
+  curl -i -b jar {url}/me              # 200
+  curl -i -b jar -X POST {url}/logout  # 303: dead here and at Polar
+  curl -i -b jar {url}/me              # 401: the old session id is refused"
+    );
+    serve(listener, app).with_graceful_shutdown(stop::signal()).await?;
     let left = logout.handle().shutdown(Duration::from_secs(10)).await;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
