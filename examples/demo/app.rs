@@ -33,6 +33,10 @@ pub(crate) const PUBLIC_PATHS: [&str; 9] = [
     assets::ICON,
 ];
 
+/// Buckets for the one histogram there is, of calls to Polar, up to their time-out. Without them the
+/// exporter writes a summary.
+pub(crate) const CALL_SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
 pub(crate) struct App {
     pub(crate) polar: Polar,
     pub(crate) http: HttpClient,

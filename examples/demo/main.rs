@@ -78,7 +78,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .with_filter(LevelFilter::INFO);
     tracing_subscriber::registry().with(to_stderr).with(time_line.layer()).init();
     // Before the layer is built: what is counted earlier is counted by nobody.
-    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let metrics = PrometheusBuilder::new().set_buckets(&app::CALL_SECONDS)?.install_recorder()?;
 
     let config = Config::from_env()?;
     let polar = Polar::from_env().await?;
@@ -129,21 +129,21 @@ fn print_welcome(url: &str, public_url: &str, polar: &Polar) {
     let to_try = match polar.stand_in_url() {
         Some(stand_in) => format!(
             "a stand-in for Polar runs at {stand_in}; open {public_url}/ in a browser, or try:
-  curl -sL -c jar -b jar {url}/login   # signs in
-  curl -i -b jar {url}/me              # 200
-  curl -i -b jar -X POST {url}/logout  # 204: dead here and at Polar
-  curl -i -b jar {url}/me              # 401: the old cookie is refused"
+  curl -sL -c jar -b jar {public_url}/login   # signs in
+  curl -i -b jar {public_url}/me              # 200
+  curl -i -b jar -X POST {public_url}/logout  # 204: dead here and at Polar
+  curl -i -b jar {public_url}/me              # 401: the old cookie is refused"
         ),
         None => format!(
             "open {public_url}/ in a browser; your client at Polar needs the redirect URI
   {public_url}{}
 or try it with a token of yours:
-  curl -i -H 'Authorization: Bearer polar_at_u_...' {url}/me
-  curl -i -H 'Authorization: Bearer polar_at_u_...' -X POST {url}/logout
-  curl -i -H 'Authorization: Bearer polar_at_u_...' {url}/me",
+  curl -i -H 'Authorization: Bearer polar_at_u_...' {public_url}/me
+  curl -i -H 'Authorization: Bearer polar_at_u_...' -X POST {public_url}/logout
+  curl -i -H 'Authorization: Bearer polar_at_u_...' {public_url}/me",
             sign_in::CALLBACK
         ),
     };
     // Whoever started this may have closed the pipe: no reason to stop.
-    let _ = writeln!(std::io::stdout(), "listening on {url}\n{to_try}\n  curl {url}/health");
+    let _ = writeln!(std::io::stdout(), "listening on {url}\n{to_try}\n  curl {public_url}/health");
 }
