@@ -271,6 +271,42 @@ async fn what_a_proxy_in_front_says_of_the_caller_is_kept_where_it_is_trusted() 
     }
 }
 
+/// PHP replaces these bytes in the names of cookies, so that each of these is `access_token` to it.
+#[tokio::test]
+async fn a_cookie_that_php_would_take_for_the_token_never_reaches_the_app() {
+    let polar = start_polar().await;
+    let app = ByHand::start().await;
+    let proxy = Proxy::start_with(&polar, &app.url, &[]).await;
+    let token = polar.mint().access;
+    let cookie = format!("access_token={token}");
+    let answer = proxy.send(Method::POST, "/logout", &[("cookie", &cookie)]).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "confirmed");
+
+    let (mut caller, mut upstream) = (proxy.line().await, None);
+    for name in ["access.token", "access[token", "access token", " access.token", "access%2Etoken"]
+    {
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nCookie: theme=dark; {name}={token}; a.b[c=d\r\n\
+             Cookie: {name}={token}\r\n\r\n"
+        );
+        caller.say(&request).await;
+        if upstream.is_none() {
+            upstream = Some(app.accept().await);
+        }
+        let upstream = upstream.as_mut().expect("a connection");
+        let head = upstream.head().await;
+        assert_eq!(head.matches("\r\ncookie: theme=dark; a.b[c=d\r\n").count(), 1, "{head}");
+        assert_eq!(head.matches("cookie:").count(), 1, "{head}");
+        assert!(!head.contains(&token.to_ascii_lowercase()), "{head}");
+        upstream.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert!(caller.head().await.starts_with("http/1.1 204 "));
+    }
+    let alive = format!("access_token={}", polar.mint().access);
+    caller.say(&format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {alive}\r\n\r\n")).await;
+    let head = upstream.expect("a connection").head().await;
+    assert!(head.contains(&alive.to_ascii_lowercase()), "to the letter it passes: {head}");
+}
+
 /// Of RFC 6455, section 1.2, and bytes that do not wait for the answer.
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: app.example\r\nUpgrade: WebSocket\r\n\
     Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -459,6 +495,7 @@ async fn a_request_that_is_none_is_400() {
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET http://user@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+        "CONNECT http://a/b HTTP/1.1\r\nHost: a\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
     ] {

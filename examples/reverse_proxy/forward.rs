@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
@@ -63,6 +63,10 @@ impl Upstream {
         peer: IpAddr,
         mut request: Request<RequestBody<Incoming>>,
     ) -> Result<Response<Incoming>, StatusCode> {
+        // Asks for a tunnel past the layer, whatever it names.
+        if request.method() == Method::CONNECT {
+            return Err(StatusCode::BAD_REQUEST);
+        }
         let host = headers::host(&request).ok_or(StatusCode::BAD_REQUEST)?;
         *request.uri_mut() = self.uri(request.uri()).ok_or(StatusCode::BAD_REQUEST)?;
         *request.version_mut() = Version::HTTP_11;
@@ -86,7 +90,7 @@ impl Upstream {
         Ok(response)
     }
 
-    /// `None` for `CONNECT host:port` and `OPTIONS *`, which name nothing that an app serves.
+    /// `None` for `OPTIONS *`, which names nothing that an app serves.
     fn uri(&self, asked: &Uri) -> Option<Uri> {
         let path = asked.path_and_query().filter(|_| asked.path().starts_with('/'));
         Uri::builder()

@@ -2,8 +2,13 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use percent_encoding::percent_decode;
+
+/// The cookies that the layer looks at.
+pub(crate) const ACCESS_TOKEN: &str = "access_token";
+pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
 
 /// Meant for the next neighbour only (RFC 9110, section 7.6.1), beside what `Connection` names.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -50,6 +55,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, caller: Caller, upgrades: boo
     let takes_trailers = words(headers, &TE).any(|word| word.eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);
     strip(headers, |name| name.contains('_'));
+    strip_look_alikes(headers);
     if upgrades {
         switch_to_websocket(headers);
     }
@@ -99,6 +105,36 @@ fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     for name in unwanted {
         headers.remove(name);
     }
+}
+
+/// Takes out the cookies that PHP would take for one that the layer looks at.
+fn strip_look_alikes(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
+    headers.remove(COOKIE);
+    for line in lines {
+        let pairs = line.as_bytes().split(|byte| *byte == b';');
+        let kept = pairs.filter(|pair| !is_look_alike(pair)).collect::<Vec<_>>().join(&b';');
+        // Parts of a header value are a header value again.
+        if !kept.is_empty()
+            && let Ok(line) = HeaderValue::from_bytes(&kept)
+        {
+            headers.append(COOKIE, line);
+        }
+    }
+}
+
+fn is_look_alike(pair: &[u8]) -> bool {
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair).trim_ascii();
+    [ACCESS_TOKEN, REFRESH_TOKEN]
+        .map(str::as_bytes)
+        .into_iter()
+        .any(|cookie| name != cookie && as_php_reads(name) == as_php_reads(cookie))
+}
+
+/// The name of a cookie in `$_COOKIE`. Before PHP 7.4.11 it was decoded, too.
+fn as_php_reads(name: &[u8]) -> Vec<u8> {
+    let replaced = |byte| if b". [".contains(&byte) { b'_' } else { byte };
+    percent_decode(name).map(replaced).collect()
 }
 
 /// The members of a list that a header holds, in all its lines.

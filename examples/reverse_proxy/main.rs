@@ -17,7 +17,8 @@
 //! Bodies stream both ways, and an upgrade to `websocket` passes; one that is open when its token is
 //! revoked stays open. The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and `-Proto`.
 //! Headers with an underscore in their names are dropped: CGI and its heirs take it for a hyphen, so
-//! that the app would read what the layer has not looked at.
+//! that the app would read what the layer has not looked at. So are cookies like `access.token`: PHP
+//! reads `.`, a space and `[` in the name of a cookie as `_`.
 
 mod forward;
 mod headers;
@@ -74,8 +75,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .server(server)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
-        .access_token(TokenLocation::cookie("access_token"))
-        .refresh_token(TokenLocation::cookie("refresh_token"))
+        .access_token(TokenLocation::cookie(headers::ACCESS_TOKEN))
+        .refresh_token(TokenLocation::cookie(headers::REFRESH_TOKEN))
         .redirect_to("/")
         .build()
         .await?;
