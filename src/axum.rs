@@ -36,9 +36,13 @@ use crate::logout::LogoutOutcome;
 ///
 /// async fn sign_out_everywhere(logout: LogoutHandle) -> StatusCode {
 ///     let tokens = ["polar_at_u_...", "polar_at_u_..."]; // of all of the user's sessions
-///     match logout.revoke(tokens.map(|token| Revocation::access_token(token).unwrap())).await {
-///         LogoutOutcome::Full => StatusCode::SERVICE_UNAVAILABLE,
-///         _ => StatusCode::NO_CONTENT,
+///     let tokens: Result<Vec<_>, _> = tokens.map(Revocation::access_token).into_iter().collect();
+///     let Ok(tokens) = tokens else { return StatusCode::INTERNAL_SERVER_ERROR };
+///     // Up to `Pending` all of them are dead here, and Polar will be told.
+///     if logout.revoke(tokens).await <= LogoutOutcome::Pending {
+///         StatusCode::NO_CONTENT
+///     } else {
+///         StatusCode::SERVICE_UNAVAILABLE
 ///     }
 /// }
 ///

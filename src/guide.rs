@@ -9,6 +9,7 @@
 //! | [`layer_order`] | CORS, sessions, compression, tracing, nested routers: which stands outside |
 //! | [`answers`] | what callers get, and how an app answers itself |
 //! | [`outages`] | when Polar is down, slow, or limits; restarts; what to watch |
+//! | [`observability`](crate::observability) | every span, event and metric; what is worth an alarm |
 //! | [`replicas`] | several processes, one log |
 //! | [`security`] | the threat model: what is defended, and what is not |
 //! | [`sizing`] | how many logouts fit, and in how much memory |
