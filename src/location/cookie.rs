@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
-use http::HeaderValue;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 
 use super::reading::{self, Reading, are_plain, is_plain, readings};
 use crate::error::Error;
@@ -221,6 +222,25 @@ pub(super) fn set_by(set_cookie: &[u8]) -> Option<Pair<'_>> {
     (!is_removal).then_some(set)
 }
 
+/// All `Cookie` values as one, where a quote stands in any of them.
+pub(super) fn joined_if_quoted(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let values = || headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let is_quoted = values().any(|value| memchr::memchr(b'"', value).is_some());
+    is_quoted.then(|| values().collect::<Vec<_>>().join(&b"; "[..]))
+}
+
+/// The pairs that hold a semicolon between quotes. Browsers and most parsers know no such thing
+/// (RFC 6265, section 4.1.1), but some do, and join all values first: `headers::Cookie`.
+pub(super) fn pairs_across_semicolons(joined: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    let mut is_quoted = false;
+    let texts = joined.split(move |&byte| {
+        is_quoted ^= byte == b'"';
+        byte == b';' && !is_quoted
+    });
+    let holds_one = |text: &&[u8]| memchr::memchr(b';', text).is_some();
+    texts.filter(holds_one).map(|text| Pair { text, is_plain: false })
+}
+
 /// The value without the pairs that `is_dead` says are; `None` where nothing is left.
 pub(super) fn without(
     value: &HeaderValue,
@@ -339,6 +359,26 @@ mod tests {
         ] {
             assert!(set_by(removed).is_none());
         }
+    }
+
+    #[test]
+    fn quotes_may_hold_semicolons_also_from_one_value_to_the_next() {
+        let read = |values: &[&'static str]| {
+            let values = values.iter().map(|text| (COOKIE, HeaderValue::from_static(text)));
+            let joined = joined_if_quoted(&values.collect()).unwrap_or_default();
+            let mut found = Vec::new();
+            for value in pairs_across_semicolons(&joined).filter_map(|pair| pair.value_of("t")) {
+                let _ = value.visit(&mut |Reading { value, .. }| {
+                    found.push(String::from_utf8_lossy(value).into_owned());
+                    ControlFlow::Continue(())
+                });
+            }
+            found
+        };
+        assert_eq!(read(&["a=1; t=\"b;c\"; d=2"]), ["\"b;c\"", "b;c"]);
+        assert_eq!(read(&["t=b\"", "c\"d"]), ["b\"; c\"d"]);
+        assert!(read(&["t=b", "t=c"]).is_empty(), "no quotes");
+        assert!(read(&["t=\"b\"", "t=c"]).is_empty(), "no semicolon");
     }
 
     #[test]

@@ -110,19 +110,7 @@ impl Locations {
             }
         }
         if !self.cookies.is_empty() {
-            for header in head.headers.get_all(COOKIE) {
-                for pair in cookie::pairs(header.as_bytes()) {
-                    for cookie in &self.cookies {
-                        if let Some(value) = pair.value_of(&cookie.name) {
-                            let removal = Some(&cookie.removal);
-                            let in_cookie = FoundIn::Cookie;
-                            value.visit(&mut |reading| {
-                                found(reading, cookie.kind, in_cookie, true, removal, &mut yield_to)
-                            })?;
-                        }
-                    }
-                }
-            }
+            self.visit_cookies(head.headers, &mut yield_to)?;
         }
         for (name, kind) in &self.headers {
             for value in head.headers.get_all(name) {
@@ -133,6 +121,34 @@ impl Locations {
             }
         }
         visit_fields(&self.query, FoundIn::Query, query(head), &mut yield_to)
+    }
+
+    fn visit_cookies(
+        &self,
+        headers: &HeaderMap,
+        yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut visit = |pair: cookie::Pair<'_>, as_read: fn(Reading<'_>) -> Reading<'_>| {
+            for cookie in &self.cookies {
+                if let Some(value) = pair.value_of(&cookie.name) {
+                    let removal = Some(&cookie.removal);
+                    value.visit(&mut |reading| {
+                        let reading = as_read(reading);
+                        found(reading, cookie.kind, FoundIn::Cookie, true, removal, yield_to)
+                    })?;
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        for value in headers.get_all(COOKIE) {
+            cookie::pairs(value.as_bytes()).try_for_each(|pair| visit(pair, |reading| reading))?;
+        }
+        let Some(joined) = cookie::joined_if_quoted(headers) else {
+            return ControlFlow::Continue(());
+        };
+        // Hardly what anybody has issued.
+        cookie::pairs_across_semicolons(&joined)
+            .try_for_each(|pair| visit(pair, |reading| Reading::possible(reading.value)))
     }
 
     /// Yields what a body carries, on the routes where bodies are read.
