@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
-use tracing::{debug, error};
+use tracing::{Instrument, debug, error};
 
 use crate::correlation::Correlation;
 use crate::error::Error;
@@ -80,13 +80,23 @@ impl Recorder {
                 let sealer = self.sealer();
                 (sealer.exchanges, sealer.events(revocations)?)
             };
-            let kept = self.log.append(events).await?;
+            let kept = self.append(events).await?;
             // The secret was exchanged meanwhile: what was sealed with the old one is sealed anew.
             if self.sealer().exchanges == exchanges {
                 let hashes = revocations.iter().map(|(hash, ..)| *hash).collect();
                 return Ok(self.recorded(correlation, hashes, kept));
             }
         }
+    }
+
+    /// A log that panics has kept nothing, and takes nobody along: Polar is still to be told.
+    async fn append(&self, events: Vec<Event>) -> Result<Kept, Error> {
+        let log = Arc::clone(&self.log);
+        let appending = async move { log.append(events).await };
+        let appending = self.tasks.spawn_abortable(appending.in_current_span());
+        appending.await.unwrap_or_else(|error| {
+            Err(Error::log("the log has panicked: this is a bug of its").with_source(error))
+        })
     }
 
     fn recorded(&self, correlation: Correlation, hashes: Vec<TokenHash>, kept: Kept) -> Recorded {

@@ -33,10 +33,10 @@ impl Tasks {
     }
 
     /// The same, unless the handle is dropped before.
-    pub(crate) fn spawn_abortable(
+    pub(crate) fn spawn_abortable<T: Send + 'static>(
         &self,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> AbortOnDropHandle<()> {
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> AbortOnDropHandle<T> {
         AbortOnDropHandle::new(self.tracker.spawn_on(work, &self.runtime))
     }
 

@@ -1,0 +1,254 @@
+//! A caller may hang up at any moment. So the future of each answer is dropped after every number of
+//! polls that it takes, and each time the promise holds: either the request had not arrived in full,
+//! and nothing was done; or its token is denied, is in the log, and reaches Polar.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+use tokio_util::sync::PollSemaphore;
+use tower::{Layer, Service, service_fn};
+use tower_polar_logout::testing::MemoryLog;
+use tower_polar_logout::{
+    ClientCredentials, Cursor, Event, Followed, Kept, LogFuture, LogoutOutcome, PolarClient,
+    PolarLogoutLayer, PolarServer, RequestBody, Revocation, RevocationLog, TokenHash,
+    TokenLocation,
+};
+
+const IN_HEAD: &str = "polar_at_u_head";
+const IN_BODY: &str = "polar_rt_u_body";
+
+/// How many steps the body, the log and Polar take each.
+const STEPS: usize = 3;
+
+/// What waits for its turn takes one step, and a test decides when.
+#[derive(Clone, Debug)]
+struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    async fn take(&self) {
+        for _ in 0..STEPS {
+            self.0.acquire().await.expect("it stays open").forget();
+        }
+    }
+
+    /// Gives one turn, and waits until nobody has anything to do but wait for the next.
+    async fn give(&self) {
+        self.0.add_permits(1);
+        settle().await;
+    }
+
+    fn give_all(&self) {
+        self.0.add_permits(1_000);
+    }
+}
+
+/// Lets every task go as far as it can.
+async fn settle() {
+    for _ in 0..50 {
+        yield_now().await;
+    }
+}
+
+/// A log that takes its time.
+#[derive(Debug)]
+struct SlowLog(MemoryLog, Turns);
+
+impl RevocationLog for SlowLog {
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+        self.0.follow(after)
+    }
+
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
+        Box::pin(async {
+            self.1.take().await;
+            self.0.append(events).await
+        })
+    }
+}
+
+/// A body in as many parts, each of which comes late.
+struct SlowBody {
+    parts: Vec<Bytes>,
+    turns: PollSemaphore,
+    arrived: Arc<AtomicBool>,
+}
+
+impl Body for SlowBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(part) = self.parts.first().cloned() else {
+            self.arrived.store(true, Ordering::SeqCst);
+            return Poll::Ready(None);
+        };
+        ready!(self.turns.poll_acquire(cx)).expect("it stays open").forget();
+        self.parts.remove(0);
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+}
+
+/// A layer, its log, its Polar, and an app that must not see what is dead.
+struct World {
+    layer: PolarLogoutLayer,
+    turns: Turns,
+    log: MemoryLog,
+    told: Arc<Mutex<Vec<String>>>,
+    arrived: Arc<AtomicBool>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (log, told) = (MemoryLog::new(), Arc::<Mutex<Vec<String>>>::default());
+        let turns = Turns(Arc::new(Semaphore::new(0)));
+        let (calls, polars) = (Arc::clone(&told), turns.clone());
+        let transport = service_fn(move |request: Request<Full<Bytes>>| {
+            let (calls, turns) = (Arc::clone(&calls), polars.clone());
+            async move {
+                turns.take().await;
+                let body = request.into_body().collect().await?.to_bytes();
+                calls.lock().expect("the calls").push(String::from_utf8_lossy(&body).into_owned());
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+            }
+        });
+        let client = PolarClient::builder(ClientCredentials::new("id", "secret"))
+            .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+            .transport(transport);
+        let layer = PolarLogoutLayer::builder(client)
+            .logout_route(Method::POST, "/logout")
+            .body_route(Method::POST, "/refresh")
+            .access_token(TokenLocation::bearer())
+            .refresh_token(TokenLocation::form("token"))
+            .log(SlowLog(log.clone(), turns.clone()))
+            .build()
+            .await
+            .expect("a layer");
+        Self { layer, turns, log, told, arrived: Arc::default() }
+    }
+
+    fn call(&self, path: &str) -> impl Future<Output = StatusCode> + use<> {
+        let app = service_fn(|request: Request<RequestBody<SlowBody>>| async {
+            let body = request.into_body().collect().await?.to_bytes();
+            assert!(!body.ends_with(IN_BODY.as_bytes()), "the app saw a revoked token");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        let parts = ["to", "ken=", IN_BODY].map(Bytes::from).to_vec();
+        let turns = PollSemaphore::new(Arc::clone(&self.turns.0));
+        let body = SlowBody { parts, turns, arrived: Arc::clone(&self.arrived) };
+        let request = Request::post(path);
+        let request = match path {
+            "/logout" => request.header("authorization", format!("Bearer {IN_HEAD}")),
+            _ => request,
+        };
+        let called = self.layer.layer(app).call(request.body(body).expect("a request"));
+        async move { called.await.expect("an answer").status() }
+    }
+
+    /// Polls so many times, and between two polls gives a turn; then drops the future.
+    async fn poll_times<T>(&self, future: impl Future<Output = T>, polls: usize) -> Option<T> {
+        let mut future = pin!(future);
+        for _ in 0..polls {
+            if let Poll::Ready(output) =
+                future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            {
+                return Some(output);
+            }
+            self.turns.give().await;
+        }
+        None
+    }
+
+    /// Whether all of the promise holds; or nothing at all was done.
+    async fn is_done(&self, tokens: &[&str]) -> bool {
+        let handle = self.layer.handle();
+        // The caller is gone, and whoever waits for more of the body notices.
+        settle().await;
+        self.turns.give_all();
+        // A shutdown takes in nothing new, so the logout goes first.
+        settle().await;
+        assert_eq!(handle.shutdown(Duration::from_secs(3600)).await, 0, "all is delivered");
+        let (events, told) = (self.log.events(), self.told.lock().expect("the calls").clone());
+        let is_recorded = |token: &str| {
+            let hash = TokenHash::of(token);
+            events
+                .iter()
+                .any(|event| matches!(event, Event::Revoked { hash: it, .. } if *it == hash))
+        };
+        let is_told = |token: &str| told.iter().any(|body| body.contains(token));
+        let done: Vec<_> = tokens
+            .iter()
+            .flat_map(|token| [handle.is_revoked(token), is_recorded(token), is_told(token)])
+            .collect();
+        let is_done = done[0];
+        assert!(done.iter().all(|it| *it == is_done), "denied, recorded, told: {done:?}");
+        is_done
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_is_done_in_full_or_never_arrived_wherever_its_future_is_dropped() {
+    let (mut undone, mut done) = (0, 0);
+    for polls in 0.. {
+        let world = World::new().await;
+        let answer = world.poll_times(world.call("/logout"), polls).await;
+        let arrived = world.arrived.load(Ordering::SeqCst);
+        let is_done = world.is_done(&[IN_HEAD, IN_BODY]).await;
+        assert!(is_done || !arrived, "{polls} polls: arrived in full, and was forgotten");
+        *if is_done { &mut done } else { &mut undone } += 1;
+        if let Some(answer) = answer {
+            assert_eq!((answer, is_done), (StatusCode::NO_CONTENT, true));
+            break;
+        }
+    }
+    assert!(undone >= STEPS && done >= STEPS, "{undone} logouts undone, {done} done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_by_the_app_is_done_in_full_once_it_is_polled() {
+    for polls in 0.. {
+        let world = World::new().await;
+        let handle = world.layer.handle();
+        let revocation = Revocation::access_token(IN_HEAD).expect("a token");
+        let outcome = world.poll_times(handle.revoke([revocation]), polls).await;
+        assert_eq!(world.is_done(&[IN_HEAD]).await, polls > 0, "{polls} polls");
+        if let Some(outcome) = outcome {
+            assert_eq!(outcome, LogoutOutcome::Confirmed);
+            assert!(polls > STEPS, "{polls} polls leave nothing to interrupt");
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_body_is_read_may_be_dropped_anywhere_and_the_next_is_judged_as_ever() {
+    for polls in 0.. {
+        let world = World::new().await;
+        let handle = world.layer.handle();
+        world.turns.give_all();
+        handle.revoke([Revocation::refresh_token(IN_BODY).expect("a token")]).await;
+        world.turns.0.forget_permits(usize::MAX);
+        let answer = world.poll_times(world.call("/refresh"), polls).await;
+        settle().await;
+        world.turns.give_all();
+        assert_eq!(world.call("/refresh").await, StatusCode::UNAUTHORIZED, "{polls} polls");
+        assert!(world.is_done(&[IN_BODY]).await);
+        if let Some(answer) = answer {
+            assert_eq!(answer, StatusCode::UNAUTHORIZED);
+            assert!(polls > STEPS, "{polls} polls leave nothing to interrupt");
+            break;
+        }
+    }
+}
