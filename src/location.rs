@@ -18,6 +18,10 @@ pub use self::cookie::{CookieLocation, SameSite};
 pub(crate) use self::locations::Locations;
 use crate::token::{CredentialKind, FoundIn, Revocation};
 
+/// How many credentials one request may carry, every reading of each counted. A browser carries
+/// two; what carries more than this is a flood in one request, and each costs a hash.
+pub(crate) const MOST_CREDENTIALS: usize = 64;
+
 /// A place in a request where a token is carried.
 ///
 /// Invalid names are reported when the layer is built.

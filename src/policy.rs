@@ -11,7 +11,7 @@ use tracing::field::debug;
 use tracing::{Level, debug, enabled};
 
 use crate::csrf::Csrf;
-use crate::location::{Found, Head, Locations};
+use crate::location::{Found, Head, Locations, MOST_CREDENTIALS};
 use crate::logout::Logout;
 use crate::metrics;
 use crate::response::{self, Answers};
@@ -101,6 +101,43 @@ pub(crate) enum Stop {
     Revoked,
     /// It may be revoked, and nobody here knows.
     Unsure,
+    /// There are more than anybody looks at.
+    TooMany,
+}
+
+impl Stop {
+    /// Whether a request without what stops it would go on.
+    pub(crate) fn can_be_taken_out(self) -> bool {
+        self != Self::TooMany
+    }
+}
+
+/// Looks at the credentials of a request until one stops it.
+struct Look<'a> {
+    policy: &'a Policy,
+    carried: &'a mut Carried,
+    looked_at: usize,
+    stop: Option<Stop>,
+}
+
+impl<'a> Look<'a> {
+    fn new(policy: &'a Policy, carried: &'a mut Carried) -> Self {
+        Self { policy, carried, looked_at: 0, stop: None }
+    }
+
+    fn at(&mut self, found: Found<'_>) -> ControlFlow<()> {
+        self.looked_at += 1;
+        self.stop = if self.looked_at > MOST_CREDENTIALS {
+            Some(Stop::TooMany)
+        } else {
+            let hash = TokenHash::of(found.value);
+            if self.policy.end_when_revoked || self.policy.locations.has_cookies() {
+                self.carried.push(hash);
+            }
+            self.policy.stop_hash(&hash)
+        };
+        if self.stop.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 impl Policy {
@@ -115,7 +152,8 @@ impl Policy {
         };
         match self.when_revoked(head.uri.path()) {
             WhenRevoked::Reject => Verdict::TurnAway(stop),
-            WhenRevoked::Anonymous => Verdict::PassAnonymous(stop),
+            WhenRevoked::Anonymous if stop.can_be_taken_out() => Verdict::PassAnonymous(stop),
+            WhenRevoked::Anonymous => Verdict::TurnAway(stop),
         }
     }
 
@@ -126,19 +164,17 @@ impl Policy {
         body: &[u8],
         carried: &mut Carried,
     ) -> Option<Stop> {
-        self.stop_head(head, carried).or_else(|| {
-            let mut stop = None;
-            let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
-            let _ = self.locations.visit_body(head, body, check);
-            stop
-        })
+        let mut look = Look::new(self, carried);
+        if self.locations.visit_head(head, |found| look.at(found)).is_continue() {
+            let _ = self.locations.visit_body(head, body, |found| look.at(found));
+        }
+        look.stop
     }
 
     fn stop_head(&self, head: Head<'_>, carried: &mut Carried) -> Option<Stop> {
-        let mut stop = None;
-        let check = |found: Found<'_>| self.check(found.value, carried, &mut stop);
-        let _ = self.locations.visit_head(head, check);
-        stop
+        let mut look = Look::new(self, carried);
+        let _ = self.locations.visit_head(head, |found| look.at(found));
+        look.stop
     }
 
     pub(crate) fn is_revoked(&self, value: &[u8]) -> bool {
@@ -161,20 +197,6 @@ impl Policy {
         self.reject_when_behind.is_some_and(too_long)
     }
 
-    fn check(
-        &self,
-        value: &[u8],
-        carried: &mut Carried,
-        stop: &mut Option<Stop>,
-    ) -> ControlFlow<()> {
-        let hash = TokenHash::of(value);
-        if self.end_when_revoked || self.locations.has_cookies() {
-            carried.push(hash);
-        }
-        *stop = self.stop_hash(&hash);
-        if stop.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
     pub(crate) fn when_revoked(&self, path: &str) -> WhenRevoked {
         let at = self.when_revoked_at.iter().find(|(known, _)| known == path);
         at.map_or(self.when_revoked, |(_, when)| *when)
@@ -195,7 +217,8 @@ impl Policy {
         });
     }
 
-    /// The 401, with the removal of every cookie that a revoked credential came in; or the 503.
+    /// The 401, with the removal of every cookie that a revoked credential came in; or the 503, or
+    /// the 400.
     /// `body` is what was read of the body, nothing where it was not.
     pub(crate) fn turn_away(
         &self,
@@ -207,6 +230,10 @@ impl Policy {
             self.logout.counters.unsure.increment();
             return response::unsure();
         }
+        if why == Stop::TooMany {
+            debug!("a request with more than {MOST_CREDENTIALS} credentials was refused");
+            return response::too_many_credentials();
+        }
         self.logout.counters.rejected.increment();
         if enabled!(Level::DEBUG) {
             let hash = self.revoked_hash(request.into(), body).map(debug);
@@ -214,7 +241,12 @@ impl Policy {
         }
         let mut response = self.answers.rejected(request);
         let headers = response.headers_mut();
+        let mut looked_at = 0;
         let _ = self.locations.visit_head(request.into(), |found| {
+            looked_at += 1;
+            if looked_at > MOST_CREDENTIALS {
+                return ControlFlow::Break(());
+            }
             if let Some(removal) = found.cookie_removal
                 && headers.get_all(SET_COOKIE).iter().all(|known| known != removal)
                 && self.is_revoked(found.value)

@@ -12,8 +12,8 @@ use http_body::Body;
 use tokio::sync::oneshot;
 
 use crate::body::{ReadBody, ReadError, RequestBody};
-use crate::location::Found;
-use crate::policy::{Policy, WhenRevoked};
+use crate::location::{Found, MOST_CREDENTIALS};
+use crate::policy::{Policy, Stop, WhenRevoked};
 use crate::response::{self, Answers};
 use crate::signal::Carried;
 use crate::token::{CredentialKind, Revocation, TokenHash};
@@ -95,7 +95,9 @@ pub(crate) async fn read_body<B>(
     // The head anew: the body may have taken its time, and a logout has come meanwhile.
     let mut carried = Carried::new();
     let mut stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
-    if stop.is_some() && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous {
+    if stop.is_some_and(Stop::can_be_taken_out)
+        && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
+    {
         make_anonymous(&policy, &mut parts, &mut body);
         is_anonymous = true;
         carried.clear();
@@ -153,10 +155,6 @@ where
         Next::Answer(policy.answers.logged_out(outcome, wants_html, cross_site))
     });
 }
-
-/// How many credentials one logout may carry, every reading of each counted. A browser carries
-/// two; what carries more than this is a flood in one request.
-const MOST_CREDENTIALS: usize = 64;
 
 /// What a logout found, each credential once.
 #[derive(Default)]

@@ -168,13 +168,13 @@ fn bearer_tokens_in_any_case_with_any_white_space_and_two_headers() {
         [&scheme, space.as_bytes(), &token, end.as_bytes()].concat()
     });
     let requests = vec(value, 1..3).prop_map(|values| with_values(AUTHORIZATION, values));
-    the_layer_sees_what_apps_read(1_000, &requests);
+    the_layer_sees_what_apps_read(400, &requests);
 }
 
 #[test]
 fn cookies_that_shadow_are_quoted_encoded_or_in_several_headers() {
     let requests = vec(pairs(";"), 1..4).prop_map(|values| with_values(COOKIE, values));
-    the_layer_sees_what_apps_read(2_000, &requests);
+    the_layer_sees_what_apps_read(1_000, &requests);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn one_cookie_anywhere_in_64_kib_of_them() {
         }
         with_values(COOKIE, vec![all])
     });
-    the_layer_sees_what_apps_read(30, &requests);
+    the_layer_sees_what_apps_read(16, &requests);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn queries_with_pluses_and_escapes_also_in_names_doubled_and_cut_short() {
         *request.uri_mut() = uri(&query);
         request
     });
-    the_layer_sees_what_apps_read(1_000, &requests);
+    the_layer_sees_what_apps_read(400, &requests);
 }
 
 #[test]
@@ -231,12 +231,12 @@ fn forms_of_any_bytes_in_the_body_or_in_the_query() {
         *request.uri_mut() = uri(&query);
         request
     });
-    the_layer_sees_what_apps_read(1_000, &requests);
+    the_layer_sees_what_apps_read(400, &requests);
 }
 
 #[test]
 fn whole_headers_with_anything_at_their_ends() {
     let requests = vec(tricks(), 1..3)
         .prop_map(|values| with_values(HeaderName::from_static("x-token"), values));
-    the_layer_sees_what_apps_read(500, &requests);
+    the_layer_sees_what_apps_read(300, &requests);
 }

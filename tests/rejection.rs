@@ -340,3 +340,32 @@ async fn a_cookie_in_white_space_of_any_script_is_no_way_around() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{cookie}");
     }
 }
+
+/// The flood: each of the many costs a hash, and nobody needs more than a few.
+#[tokio::test]
+async fn a_request_with_more_credentials_than_anybody_looks_at_goes_no_further() {
+    for server in SERVERS {
+        for when in [WhenRevoked::Reject, WhenRevoked::Anonymous] {
+            let builder = around(TokenLocation::bearer())
+                .opaque(TokenLocation::cookie("token"))
+                .opaque(TokenLocation::form("token"))
+                .body_route(Method::POST, "/refresh")
+                .when_revoked(when);
+            let app = start(server, builder).await;
+            let many = |between: &str, count| vec!["ALIVE"; count].join(between);
+            let cookies = format!("token={}", many("; token=", 65));
+            let joined = format!("Bearer {}", many(",", 65));
+            let form = format!("token={}", many("&token=", 65));
+            for answer in [
+                app.get("/me", &[("cookie", &cookies)]).await,
+                app.get("/me", &[("authorization", &joined)]).await,
+                app.send(Method::POST, "/refresh", FORM, form).await,
+            ] {
+                assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
+            }
+            assert_eq!(app.calls(), 0);
+            let few = format!("token={}", many("; token=", 64));
+            assert_eq!(app.get("/me", &[("cookie", &few)]).await.status, StatusCode::OK);
+        }
+    }
+}

@@ -1,12 +1,14 @@
 //! A cookie of a given name, and how it is removed from the browser.
 
+use std::iter;
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
+use memchr::memmem::Finder;
 
-use super::reading::{self, Reading, are_plain, is_plain, readings};
+use super::reading::{self, Reading, are_plain, first_odd, is_plain, readings};
 use crate::error::Error;
 
 /// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
@@ -222,11 +224,62 @@ pub(super) fn set_by(set_cookie: &[u8]) -> Option<Pair<'_>> {
     (!is_removal).then_some(set)
 }
 
-/// All `Cookie` values as one, where a quote stands in any of them.
-pub(super) fn joined_if_quoted(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let values = || headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let is_quoted = values().any(|value| memchr::memchr(b'"', value).is_some());
-    is_quoted.then(|| values().collect::<Vec<_>>().join(&b"; "[..]))
+/// The values of the cookies of this name, which the finder finds, in a header that is
+/// [plain](are_plain) or is not.
+///
+/// Most of a header is other cookies, and is passed over many bytes at a time. A pair is looked at
+/// where it holds the name as it is, or what not every parser reads as it is.
+pub(super) fn values<'a>(
+    header: &'a [u8],
+    is_plain: bool,
+    name: &'a str,
+    finder: &'a Finder<'_>,
+) -> impl Iterator<Item = Value<'a>> {
+    let mut named = Next::new(|header: &[u8]| finder.find(header));
+    let mut odd = Next::new(move |header: &[u8]| if is_plain { None } else { first_odd(header) });
+    let mut begin = 0;
+    iter::from_fn(move || {
+        while begin < header.len() {
+            let hit = named.from(header, begin).min(odd.from(header, begin));
+            let before = header.get(begin..hit)?;
+            let first = memchr::memrchr(b';', before).map_or(begin, |at| begin + at + 1);
+            let end = memchr::memchr(b';', &header[hit..]).map_or(header.len(), |at| hit + at);
+            begin = end + 1;
+            let value = Pair { text: &header[first..end], is_plain }.value_of(name);
+            if value.is_some() {
+                return value;
+            }
+        }
+        None
+    })
+}
+
+/// Where something is found next. What was found ahead is not searched for again.
+struct Next<F> {
+    find: F,
+    at: usize,
+    is_known: bool,
+}
+
+impl<F: Fn(&[u8]) -> Option<usize>> Next<F> {
+    fn new(find: F) -> Self {
+        Self { find, at: 0, is_known: false }
+    }
+
+    /// The first place from there on; `usize::MAX` where there is none.
+    fn from(&mut self, header: &[u8], begin: usize) -> usize {
+        if !self.is_known || self.at < begin {
+            self.at = (self.find)(&header[begin..]).map_or(usize::MAX, |at| begin + at);
+            self.is_known = true;
+        }
+        self.at
+    }
+}
+
+/// All `Cookie` values as one.
+pub(super) fn joined(headers: &HeaderMap) -> Vec<u8> {
+    let values = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    values.collect::<Vec<_>>().join(&b"; "[..])
 }
 
 /// The pairs that hold a semicolon between quotes. Browsers and most parsers know no such thing
@@ -304,13 +357,11 @@ mod tests {
 
     fn read(header: &[u8], name: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for pair in pairs(header) {
-            if let Some(value) = pair.value_of(name) {
-                let _ = value.visit(&mut |Reading { value, .. }| {
-                    found.push(String::from_utf8_lossy(value).into_owned());
-                    ControlFlow::Continue(())
-                });
-            }
+        for value in values(header, are_plain(header), name, &Finder::new(name)) {
+            let _ = value.visit(&mut |Reading { value, .. }| {
+                found.push(String::from_utf8_lossy(value).into_owned());
+                ControlFlow::Continue(())
+            });
         }
         found
     }
@@ -365,7 +416,7 @@ mod tests {
     fn quotes_may_hold_semicolons_also_from_one_value_to_the_next() {
         let read = |values: &[&'static str]| {
             let values = values.iter().map(|text| (COOKIE, HeaderValue::from_static(text)));
-            let joined = joined_if_quoted(&values.collect()).unwrap_or_default();
+            let joined = joined(&values.collect());
             let mut found = Vec::new();
             for value in pairs_across_semicolons(&joined).filter_map(|pair| pair.value_of("t")) {
                 let _ = value.visit(&mut |Reading { value, .. }| {

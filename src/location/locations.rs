@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
+use memchr::memmem::Finder;
 
-use super::reading::Reading;
+use super::reading::{Reading, are_plain};
 use super::{Found, Head, Place, TokenLocation, bearer, cookie, header, json, urlencoded};
 use crate::error::Error;
 use crate::token::{CredentialKind, FoundIn};
@@ -25,6 +26,7 @@ pub(crate) struct Locations {
 #[derive(Debug)]
 struct Cookie {
     name: String,
+    finder: Finder<'static>,
     kind: CredentialKind,
     removal: HeaderValue,
 }
@@ -50,7 +52,8 @@ impl Locations {
                     return Err(twice("cookie", &cookie.name));
                 }
                 let removal = cookie.removal()?;
-                self.cookies.push(Cookie { name: cookie.name, kind, removal });
+                let finder = Finder::new(&cookie.name).into_owned();
+                self.cookies.push(Cookie { name: cookie.name, finder, kind, removal });
             }
             Place::Header(name) => {
                 let parsed = HeaderName::try_from(&*name).map_err(|error| {
@@ -128,27 +131,46 @@ impl Locations {
         headers: &HeaderMap,
         yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut visit = |pair: cookie::Pair<'_>, as_read: fn(Reading<'_>) -> Reading<'_>| {
+        let mut is_quoted = false;
+        for header in headers.get_all(COOKIE) {
+            let header = header.as_bytes();
+            let is_plain = are_plain(header);
+            is_quoted |= !is_plain && header.contains(&b'"');
             for cookie in &self.cookies {
-                if let Some(value) = pair.value_of(&cookie.name) {
-                    let removal = Some(&cookie.removal);
+                let removal = Some(&cookie.removal);
+                for value in cookie::values(header, is_plain, &cookie.name, &cookie.finder) {
                     value.visit(&mut |reading| {
-                        let reading = as_read(reading);
                         found(reading, cookie.kind, FoundIn::Cookie, true, removal, yield_to)
                     })?;
                 }
             }
-            ControlFlow::Continue(())
-        };
-        for value in headers.get_all(COOKIE) {
-            cookie::pairs(value.as_bytes()).try_for_each(|pair| visit(pair, |reading| reading))?;
         }
-        let Some(joined) = cookie::joined_if_quoted(headers) else {
-            return ControlFlow::Continue(());
-        };
-        // Hardly what anybody has issued.
-        cookie::pairs_across_semicolons(&joined)
-            .try_for_each(|pair| visit(pair, |reading| Reading::possible(reading.value)))
+        if is_quoted {
+            self.visit_quoted_cookies(headers, yield_to)
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    #[cold]
+    fn visit_quoted_cookies(
+        &self,
+        headers: &HeaderMap,
+        yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let joined = cookie::joined(headers);
+        for pair in cookie::pairs_across_semicolons(&joined) {
+            for cookie in &self.cookies {
+                let Some(value) = pair.value_of(&cookie.name) else { continue };
+                let removal = Some(&cookie.removal);
+                // Hardly what anybody has issued.
+                value.visit(&mut |Reading { value, .. }| {
+                    let reading = Reading::possible(value);
+                    found(reading, cookie.kind, FoundIn::Cookie, true, removal, yield_to)
+                })?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Yields what a body carries, on the routes where bodies are read.

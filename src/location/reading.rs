@@ -32,6 +32,14 @@ pub(super) fn are_plain(values: &[u8]) -> bool {
     all(values, is_plain_or_space)
 }
 
+/// Where the first byte stands that parsers read differently.
+pub(super) fn first_odd(values: &[u8]) -> Option<usize> {
+    const AT_ONCE: usize = 64;
+    let skipped = values.chunks(AT_ONCE).take_while(|chunk| are_plain(chunk)).count() * AT_ONCE;
+    let rest = values.get(skipped..)?;
+    Some(skipped + rest.iter().position(|&byte| !is_plain_or_space(byte))?)
+}
+
 fn is_plain_or_space(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'%' | b'"')
 }
