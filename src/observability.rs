@@ -53,7 +53,7 @@
 //!
 //! | metric | type | unit | labels | what it says |
 //! |---|---|---|---|---|
-//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `passed_anonymous` (without its revoked credential), `rejected` (401), `unsure` (503), `unreadable` (a body route: 400, 413, 415), `logout` | requests, by what became of them |
+//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `passed_anonymous` (without its revoked credential), `rejected` (401), `unsure` (503), `unreadable` (a body route: 400, 413, 415; too many credentials: 400), `logout` | requests, by what became of them |
 //! | `polar_logout_logouts_total` | counter | logouts | `outcome`: [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str) | logouts that were answered, those through the handle included |
 //! | `polar_logout_attempts_total` | counter | calls | | calls to Polar that were begun |
 //! | `polar_logout_polar_call_duration_seconds` | histogram | seconds | `result`: `confirmed`, or [`ErrorClass::as_str`](crate::ErrorClass::as_str) | calls to Polar, those that ask whether a revocation took hold included |

@@ -231,6 +231,7 @@ impl Policy {
             return response::unsure();
         }
         if why == Stop::TooMany {
+            self.requests.unreadable.add(1);
             debug!("a request with more than {MOST_CREDENTIALS} credentials was refused");
             return response::too_many_credentials();
         }
