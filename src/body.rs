@@ -33,10 +33,16 @@ pin_project! {
 }
 
 /// A body that has been read to its end.
-#[derive(Debug)]
 pub(crate) struct ReadBody {
     pub(crate) data: Bytes,
     trailers: Option<HeaderMap>,
+}
+
+/// Without what was read: it was read for the tokens in it.
+impl fmt::Debug for ReadBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBody").field("len", &self.data.len()).finish_non_exhaustive()
+    }
 }
 
 /// Why a body could not be read.

@@ -2,17 +2,30 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::prelude::{
+    BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine as _,
+};
+use bytes::Bytes;
+use common::folder::Folder;
+use common::redis::RedisServer;
 use common::tls::{Authority, terminate_tls};
 use common::{App, SERVERS, bearer, start_polar};
-use http::{Method, StatusCode};
-use tower_polar_logout::testing::{FakePolar, Fault};
+use futures_util::FutureExt;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_polar_logout::testing::{FakePolar, Fault, MemoryLog};
 use tower_polar_logout::{
-    ClientCredentials, Outcome, PolarClient, PolarLogoutLayer, PolarServer, Revocation, Token,
-    TokenHash, TokenLocation,
+    ClientCredentials, DeadLetter, Event, Journal, LogoutOutcome, Outcome, PolarClient,
+    PolarLogoutLayer, PolarServer, RedisLog, RequestBody, Revocation, RevocationLog,
+    RevocationSignal, SealedToken, Token, TokenHash, TokenLocation,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -68,12 +81,52 @@ impl Watch {
             assert!(log.contains(needle), "the log does not reach `{needle}`: {log}");
         }
         for secret in &self.secrets {
-            // The prefix alone would do no harm; what follows is the secret.
-            let core = &secret[secret.len() - 20..];
-            for text in self.put_out.iter().chain([&log]) {
-                assert!(!text.contains(core), "a secret in the open: {text}");
+            for needle in written(secret) {
+                for text in self.put_out.iter().chain([&log]) {
+                    assert!(!text.contains(&needle), "a secret in the open: {text}");
+                }
             }
         }
+    }
+}
+
+/// How a secret could be written: as it is, percent-encoded, in hex, or in base64.
+fn written(secret: &str) -> Vec<String> {
+    // The prefix alone would do no harm; what follows is the secret.
+    let core = &secret[secret.len() - 20..];
+    let each = |format: fn(u8) -> String| core.bytes().map(format).collect::<String>();
+    let mut written = vec![
+        core.to_owned(),
+        each(|byte| format!("%{byte:02x}")),
+        each(|byte| format!("%{byte:02X}")),
+        each(|byte| format!("{byte:02x}")),
+        each(|byte| format!("{byte:02X}")),
+        // As `Debug` writes bytes.
+        core.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", "),
+    ];
+    for before in ["", "-", "--"] {
+        let text = format!("{before}{core}");
+        for base64 in [BASE64_STANDARD_NO_PAD.encode(&text), BASE64_URL_SAFE_NO_PAD.encode(&text)] {
+            // Without what depends on its neighbours.
+            written.push(base64[4..base64.len() - 4].to_owned());
+        }
+    }
+    written
+}
+
+#[test]
+fn a_secret_is_found_however_it_is_written() {
+    let secret = "polar_at_u_abcdefghijklmnopqrstuvwxyz0123456789";
+    for put_out in [
+        format!("{secret:?}"),
+        format!("{:?}", secret.as_bytes()),
+        BASE64_STANDARD.encode(format!("token={secret}&more")),
+        BASE64_STANDARD.encode(format!("id:{secret}")),
+        BASE64_URL_SAFE_NO_PAD.encode(secret),
+        secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+    ] {
+        assert!(written(secret).iter().any(|needle| put_out.contains(needle)), "{put_out}");
     }
 }
 
@@ -114,6 +167,13 @@ async fn nothing_that_is_put_out_holds_a_token_or_the_secret() {
         polar.recover();
         app.handle.shutdown(Duration::from_secs(60)).await;
     }
+    panics(&mut watch).await;
+    let monitor = PrometheusBuilder::new().build_recorder();
+    let metered = metrics::set_default_local_recorder(&monitor);
+    dead_letters_and_logs(&mut watch).await;
+    drop(metered);
+    watch.put_out.push(monitor.handle().render());
+    assert!(watch.put_out.iter().any(|text| text.contains("polar_logout_confirmed_total")));
     debug_of_every_public_type(&mut watch).await;
     errors(&mut watch).await;
     watch.check();
@@ -125,6 +185,10 @@ async fn whole_flows(app: &App, polar: &FakePolar, watch: &mut Watch) {
         None,
         Some(failure(StatusCode::TOO_MANY_REQUESTS)),
         Some(failure(StatusCode::INTERNAL_SERVER_ERROR)),
+        Some(failure(StatusCode::BAD_REQUEST)),
+        Some(failure(StatusCode::UNAUTHORIZED)),
+        Some(failure(StatusCode::PAYLOAD_TOO_LARGE)),
+        Some(failure(StatusCode::TEMPORARY_REDIRECT)),
         Some(Fault::Drop),
         Some(Fault::Freeze),
     ] {
@@ -152,6 +216,96 @@ async fn whole_flows(app: &App, polar: &FakePolar, watch: &mut Watch) {
     watch.keep(app.post("/logout", &[("authorization", &bearer(&foreign))]).await);
 }
 
+/// Panics of the application's while it holds a request with tokens, and what it sees of that.
+async fn panics(watch: &mut Watch) {
+    let polar = start_polar().await;
+    let layer = common::builder(&polar)
+        .refresh_token(TokenLocation::form("token"))
+        .body_route(Method::POST, "/refresh")
+        .end_when_revoked()
+        .then_call_app()
+        .build()
+        .await
+        .expect("a layer");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&seen);
+    let app = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        keep.lock().expect("what was seen").extend([
+            format!("{:?}", request.body()),
+            format!("{:?}", request.extensions().get::<RevocationSignal>()),
+            format!("{:?}", request.extensions().get::<LogoutOutcome>()),
+        ]);
+        async move {
+            assert!(request.uri().path() == "/", "the app has a bug");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }
+    }));
+    for path in ["/refresh", "/logout"] {
+        let (access, refresh) =
+            (watch.secret(&polar.mint().access), watch.secret(&polar.mint().refresh));
+        let request = Request::post(path)
+            .header("authorization", bearer(&access))
+            .body(Full::from(format!("token={refresh}")))
+            .expect("a request");
+        let mut app = app.clone();
+        let called = app.ready().await.expect("ready").call(request);
+        watch.keep(&called);
+        let called = AssertUnwindSafe(called).catch_unwind().await;
+        let panicked = called.expect_err("the app panics");
+        watch.keep(panicked.downcast_ref::<&str>().expect("a text"));
+    }
+    assert_eq!(layer.handle().counts().logouts, 1);
+    watch.keep(&app);
+    watch.put_out.append(&mut seen.lock().expect("what was seen"));
+}
+
+/// What is refused for good, and what lies in a journal and in Redis while Polar is away.
+async fn dead_letters_and_logs(watch: &mut Watch) {
+    let polar = start_polar().await;
+    watch.secret(polar.client_secret());
+    let (folder, redis) = (Folder::new("secrets"), RedisServer::start("secrets").await);
+    let journal = Journal::open(folder.file("journal")).expect("a journal");
+    let shared = RedisLog::connect(&redis.url()).expect("a URL");
+    watch.keep((&journal, &shared));
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    for builder in [common::builder(&polar).log(journal), common::builder(&polar).log(shared)] {
+        let letters = Arc::clone(&letters);
+        let read = move |letter: &DeadLetter<'_>| {
+            letters.lock().expect("the letters").push(format!("{letter:?}"));
+        };
+        let builder =
+            builder.deadline(Duration::from_millis(1)).on_dead_letter(move |it| read(&it));
+        watch.keep(&builder);
+        let handle = builder.build().await.expect("a layer").handle();
+        polar.recover();
+        let known = watch.secret(&polar.mint().access);
+        let foreign = watch.secret(&polar.mint_for_another_client().access);
+        let orders = [&known, &foreign].map(|it| Revocation::access_token(it).expect("a token"));
+        watch.keep(handle.revoke(orders).await);
+        polar.revoked(1).await;
+        polar.behave(Fault::Freeze);
+        let pending = watch.secret(&polar.mint().access);
+        watch.keep(handle.revoke([Revocation::access_token(&pending).expect("a token")]).await);
+        watch.keep((&handle, handle.counts(), handle.health()));
+        for file in std::fs::read_dir(folder.path()).expect("a folder") {
+            let bytes = std::fs::read(file.expect("a file").path()).expect("its bytes");
+            assert!(bytes.len() > 100);
+            watch.put_out.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    let keys: Vec<String> = redis.ask(redis::cmd("KEYS").arg("*")).await;
+    let [stream] = &keys[..] else { panic!("one stream: {keys:?}") };
+    let entries: Vec<(String, Vec<Vec<u8>>)> =
+        redis.ask(redis::cmd("XRANGE").arg(stream).arg("-").arg("+")).await;
+    assert!(entries.len() >= 3, "{entries:?}");
+    let texts = entries.iter().flat_map(|(_, fields)| fields);
+    watch.put_out.extend(texts.map(|text| String::from_utf8_lossy(text).into_owned()));
+    watch.put_out.extend(keys);
+    common::until("the dead letters", || letters.lock().expect("the letters").len() == 2).await;
+    watch.put_out.append(&mut letters.lock().expect("the letters"));
+    polar.recover();
+}
+
 async fn debug_of_every_public_type(watch: &mut Watch) {
     let secret = watch.secret("polar_cs_0123456789012345678901234567890123456789");
     let token = watch.secret("polar_at_u_abcdefghijklmnopqrstuvwxyzabcdefghijk");
@@ -173,11 +327,35 @@ async fn debug_of_every_public_type(watch: &mut Watch) {
     let password = watch.secret("https://user:password-0123456789-0123456789@api.polar.sh");
     watch.keep(PolarServer::Url(password.clone()));
     watch.keep(PolarClient::builder(credentials.clone()).server(PolarServer::Url(password)));
+    let in_url = watch.secret("redis-password-0123456789-0123456789");
+    let address = format!("redis://:{in_url}@127.0.0.1:9/0");
+    let log = RedisLog::connect(&address).expect("a URL");
+    watch.keep(&log);
+    let error = match log.append(Vec::new()).await {
+        Ok(kept) => format!("{kept:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    };
+    watch.put_out.push(error);
+    watch.keep(RedisLog::connect(&format!("http://:{in_url}@127.0.0.1:9/0")));
+    watch.keep(RedisLog::connect(&format!("redis://:{in_url}@[:x")));
+    let sealed = SealedToken::from_bytes(token.clone().into_bytes());
+    watch.keep(Event::Revoked {
+        hash: TokenHash::of(&token),
+        expires_at: std::time::SystemTime::now(),
+        sealed: Some(sealed),
+    });
+    watch.keep((TokenLocation::bearer(), TokenLocation::cookie("access_token")));
     let polar = start_polar().await;
     let pair = polar.mint();
     watch.secret(&pair.access);
     watch.secret(&pair.refresh);
     watch.keep(&pair);
+    let client = PolarClient::builder(polar.credentials()).server(polar.server());
+    let client = client.build().expect("a client");
+    client.revoke(&Token::parse(&pair.access).expect("a token"), None).await;
+    watch.keep(polar.requests());
+    watch.keep(polar.seen());
+    watch.keep(MemoryLog::new());
     watch.secret(polar.client_secret());
     watch.keep(&polar);
 }
