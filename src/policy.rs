@@ -150,10 +150,10 @@ impl Policy {
         let Some(stop) = self.stop_head(head, carried) else {
             return if self.reads_body(head) { Verdict::ReadBody } else { Verdict::Pass };
         };
-        match self.when_revoked(head.uri.path()) {
-            WhenRevoked::Reject => Verdict::TurnAway(stop),
-            WhenRevoked::Anonymous if stop.can_be_taken_out() => Verdict::PassAnonymous(stop),
-            WhenRevoked::Anonymous => Verdict::TurnAway(stop),
+        if self.when_revoked(head.uri.path()) == WhenRevoked::Anonymous && stop.can_be_taken_out() {
+            Verdict::PassAnonymous(stop)
+        } else {
+            Verdict::TurnAway(stop)
         }
     }
 
