@@ -129,10 +129,11 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     let metrics = demo.send(Method::GET, "/metrics", &signed_in).await;
     assert_eq!(metrics.status, StatusCode::OK);
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
-    // With buckets, where the exporter would write a summary by default.
-    let bucket = "polar_logout_polar_call_duration_seconds_bucket{";
-    let buckets = metrics.body.lines().filter(|line| line.starts_with(bucket));
-    assert_eq!(buckets.count(), 10, "of the one result there was: {}", metrics.body);
+    // With buckets, where the exporter would write a summary by default: both tokens were confirmed.
+    let confirmed = "polar_logout_polar_call_duration_seconds_bucket{result=\"confirmed\",le=";
+    for bucket in [format!("\n{confirmed}\"0.01\"}} "), format!("\n{confirmed}\"+Inf\"}} 2\n")] {
+        assert!(metrics.body.contains(&bucket), "{bucket} in {}", metrics.body);
+    }
 
     let mut to_try = Vec::new();
     while let Ok(Some(line)) = demo.output.next_line().await {
