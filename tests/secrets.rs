@@ -123,8 +123,8 @@ fn a_secret_is_found_however_it_is_written() {
         BASE64_STANDARD.encode(format!("token={secret}&more")),
         BASE64_STANDARD.encode(format!("id:{secret}")),
         BASE64_URL_SAFE_NO_PAD.encode(secret),
-        secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
-        secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        secret.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat(),
+        secret.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
     ] {
         assert!(written(secret).iter().any(|needle| put_out.contains(needle)), "{put_out}");
     }
@@ -273,8 +273,7 @@ async fn dead_letters_and_logs(watch: &mut Watch) {
         let read = move |letter: &DeadLetter<'_>| {
             letters.lock().expect("the letters").push(format!("{letter:?}"));
         };
-        let builder =
-            builder.deadline(Duration::from_millis(1)).on_dead_letter(move |it| read(&it));
+        let builder = builder.deadline(Duration::from_millis(1)).on_dead_letter(read);
         watch.keep(&builder);
         let handle = builder.build().await.expect("a layer").handle();
         polar.recover();
