@@ -35,10 +35,15 @@ pub(super) fn visit(
     // No bearer token holds a space or a comma (RFC 6750, section 2.1). What does is two headers
     // that were joined on the way, or meant to confuse: somebody may read one of its parts.
     if is_joined {
-        for part in token.split(|&byte| is_separator(byte)) {
+        let mut rest = token;
+        while let Some(begin) = rest.iter().position(|&byte| !is_separator(byte)) {
+            rest = &rest[begin..];
+            let end = rest.iter().position(|&byte| is_separator(byte)).unwrap_or(rest.len());
+            let (part, behind) = rest.split_at(end);
             if !is_scheme(part) {
                 yield_to(Reading::likeliest(part))?;
             }
+            rest = behind;
         }
     }
     ControlFlow::Continue(())

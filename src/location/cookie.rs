@@ -1,14 +1,14 @@
 //! A cookie of a given name, and how it is removed from the browser.
 
-use std::iter;
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use memchr::memmem::Finder;
+use percent_encoding::percent_decode;
 
-use super::reading::{self, Reading, are_plain, first_odd, is_plain, readings};
+use super::reading::{self, Reading, are_plain, is_plain, readings};
 use crate::error::Error;
 
 /// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
@@ -193,12 +193,7 @@ pub(super) struct Value<'a> {
 pub(super) fn pairs(header: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     // One look at all of it is cheaper than one at each part, and most headers pass.
     let is_plain = are_plain(header);
-    let ends = memchr::memchr_iter(b';', header).chain([header.len()]);
-    ends.scan(0, move |begin, end| {
-        let text = &header[*begin..end];
-        *begin = end + 1;
-        Some(Pair { text, is_plain })
-    })
+    header.split(|&byte| byte == b';').map(move |text| Pair { text, is_plain })
 }
 
 /// The pair that a `Set-Cookie` value sets; `None` where it removes the cookie (RFC 6265, section 5.2).
@@ -224,56 +219,36 @@ pub(super) fn set_by(set_cookie: &[u8]) -> Option<Pair<'_>> {
     (!is_removal).then_some(set)
 }
 
-/// The values of the cookies of this name, which the finder finds, in a header that is
-/// [plain](are_plain) or is not.
-///
-/// Most of a header is other cookies, and is passed over many bytes at a time. A pair is looked at
-/// where it holds the name as it is, or what not every parser reads as it is.
-pub(super) fn values<'a>(
+/// The values of the cookies of this name, which the finder finds.
+pub(super) fn values(
+    header: &[u8],
+    name: &str,
+    finder: &Finder<'_>,
+    mut visit: impl FnMut(Value<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if are_plain(header) {
+        plain_values(header, name, finder).try_for_each(visit)
+    } else {
+        pairs(header).filter_map(|pair| pair.value_of(name)).try_for_each(&mut visit)
+    }
+}
+
+/// The same in a header that every parser reads as it is: other cookies are passed over many bytes
+/// at a time.
+fn plain_values<'a>(
     header: &'a [u8],
-    is_plain: bool,
     name: &'a str,
     finder: &'a Finder<'_>,
 ) -> impl Iterator<Item = Value<'a>> {
-    let mut named = Next::new(|header: &[u8]| finder.find(header));
-    let mut odd = Next::new(move |header: &[u8]| if is_plain { None } else { first_odd(header) });
-    let mut begin = 0;
-    iter::from_fn(move || {
-        while begin < header.len() {
-            let hit = named.from(header, begin).min(odd.from(header, begin));
-            let before = header.get(begin..hit)?;
-            let first = memchr::memrchr(b';', before).map_or(begin, |at| begin + at + 1);
-            let end = memchr::memchr(b';', &header[hit..]).map_or(header.len(), |at| hit + at);
-            begin = end + 1;
-            let value = Pair { text: &header[first..end], is_plain }.value_of(name);
-            if value.is_some() {
-                return value;
-            }
+    finder.find_iter(header).filter_map(move |at| {
+        let before = header[..at].trim_ascii_end();
+        if before.last().is_some_and(|&byte| byte != b';') {
+            return None;
         }
-        None
+        let text = header[at + name.len()..].trim_ascii_start().strip_prefix(b"=")?;
+        let end = memchr::memchr(b';', text).unwrap_or(text.len());
+        Some(Value { text: text[..end].trim_ascii(), is_plain: true })
     })
-}
-
-/// Where something is found next. What was found ahead is not searched for again.
-struct Next<F> {
-    find: F,
-    at: usize,
-    is_known: bool,
-}
-
-impl<F: Fn(&[u8]) -> Option<usize>> Next<F> {
-    fn new(find: F) -> Self {
-        Self { find, at: 0, is_known: false }
-    }
-
-    /// The first place from there on; `usize::MAX` where there is none.
-    fn from(&mut self, header: &[u8], begin: usize) -> usize {
-        if !self.is_known || self.at < begin {
-            self.at = (self.find)(&header[begin..]).map_or(usize::MAX, |at| begin + at);
-            self.is_known = true;
-        }
-        self.at
-    }
 }
 
 /// All `Cookie` values as one.
@@ -321,21 +296,27 @@ pub(super) fn without(
 impl<'a> Pair<'a> {
     /// The value, where the name, in any reading of it, is this one.
     pub(super) fn value_of(&self, name: &str) -> Option<Value<'a>> {
-        let text = if self.is_plain {
-            // Most pairs are others, and differ from this in a letter or two: no need to take them
-            // apart. No name holds an equals sign.
-            let rest = self.text.trim_ascii_start().strip_prefix(name.as_bytes())?;
-            rest.trim_ascii_start().strip_prefix(b"=")?
-        } else {
-            let equals = memchr::memchr(b'=', self.text)?;
-            let (found, value) = (self.text[..equals].trim_ascii(), &self.text[equals + 1..]);
-            let is_named = found == name.as_bytes()
-                || (!is_plain(found)
-                    && readings(found).iter().any(|reading| reading == name.as_bytes()));
-            is_named.then_some(value)?
-        };
-        Some(Value { text: text.trim_ascii(), is_plain: self.is_plain })
+        // No reading is longer than what is read: most other pairs end here.
+        if self.text.len() <= name.len() {
+            return None;
+        }
+        let equals = memchr::memchr(b'=', self.text)?;
+        let (found, value) = (self.text[..equals].trim_ascii(), &self.text[equals + 1..]);
+        let is_named = found == name.as_bytes()
+            || (!is_plain(found)
+                && may_be_read_as(found, name)
+                && readings(found).iter().any(|reading| reading == name.as_bytes()));
+        is_named.then(|| Value { text: value.trim_ascii(), is_plain: self.is_plain })
     }
+}
+
+/// Whether any reading could be the name. Without a backslash every reading is a part of what is
+/// found, or of what that is decoded: either has the letters of the name in their order.
+fn may_be_read_as(found: &[u8], name: &str) -> bool {
+    let mut decoded = percent_decode(found);
+    name.contains('%')
+        || found.contains(&b'\\')
+        || name.bytes().all(|letter| decoded.any(|byte| byte == letter))
 }
 
 impl Value<'_> {
@@ -357,12 +338,12 @@ mod tests {
 
     fn read(header: &[u8], name: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for value in values(header, are_plain(header), name, &Finder::new(name)) {
-            let _ = value.visit(&mut |Reading { value, .. }| {
+        let _ = values(header, name, &Finder::new(name), |value| {
+            value.visit(&mut |Reading { value, .. }| {
                 found.push(String::from_utf8_lossy(value).into_owned());
                 ControlFlow::Continue(())
-            });
-        }
+            })
+        });
         found
     }
 

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use memchr::memmem::Finder;
 
-use super::reading::{Reading, are_plain};
+use super::reading::Reading;
 use super::{Found, Head, Place, TokenLocation, bearer, cookie, header, json, urlencoded};
 use crate::error::Error;
 use crate::token::{CredentialKind, FoundIn};
@@ -131,21 +131,19 @@ impl Locations {
         headers: &HeaderMap,
         yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut is_quoted = false;
+        let mut may_be_quoted = false;
         for header in headers.get_all(COOKIE) {
             let header = header.as_bytes();
-            let is_plain = are_plain(header);
-            is_quoted |= !is_plain && header.contains(&b'"');
-            for cookie in &self.cookies {
-                let removal = Some(&cookie.removal);
-                for value in cookie::values(header, is_plain, &cookie.name, &cookie.finder) {
+            for Cookie { name, finder, kind, removal } in &self.cookies {
+                cookie::values(header, name, finder, |value| {
                     value.visit(&mut |reading| {
-                        found(reading, cookie.kind, FoundIn::Cookie, true, removal, yield_to)
-                    })?;
-                }
+                        found(reading, *kind, FoundIn::Cookie, true, Some(removal), yield_to)
+                    })
+                })?;
             }
+            may_be_quoted |= memchr::memchr(b'"', header).is_some();
         }
-        if is_quoted {
+        if may_be_quoted {
             self.visit_quoted_cookies(headers, yield_to)
         } else {
             ControlFlow::Continue(())
@@ -159,6 +157,10 @@ impl Locations {
         yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let joined = cookie::joined(headers);
+        // Who lets quotes hold semicolons decodes no names.
+        if self.cookies.iter().all(|cookie| cookie.finder.find(&joined).is_none()) {
+            return ControlFlow::Continue(());
+        }
         for pair in cookie::pairs_across_semicolons(&joined) {
             for cookie in &self.cookies {
                 let Some(value) = pair.value_of(&cookie.name) else { continue };

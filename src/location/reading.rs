@@ -1,5 +1,6 @@
 //! The ways in which applications could read one value.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use percent_encoding::percent_decode;
@@ -30,14 +31,6 @@ pub(super) fn is_plain(value: &[u8]) -> bool {
 /// Whether every parser reads all the values in this as they are, once they are trimmed.
 pub(super) fn are_plain(values: &[u8]) -> bool {
     all(values, is_plain_or_space)
-}
-
-/// Where the first byte stands that parsers read differently.
-pub(super) fn first_odd(values: &[u8]) -> Option<usize> {
-    const AT_ONCE: usize = 64;
-    let skipped = values.chunks(AT_ONCE).take_while(|chunk| are_plain(chunk)).count() * AT_ONCE;
-    let rest = values.get(skipped..)?;
-    Some(skipped + rest.iter().position(|&byte| !is_plain_or_space(byte))?)
 }
 
 fn is_plain_or_space(byte: u8) -> bool {
@@ -87,7 +80,10 @@ fn trimmed(value: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn decoded(value: &[u8]) -> Option<Vec<u8>> {
-    value.contains(&b'%').then(|| percent_decode(value).collect())
+    match Cow::from(percent_decode(value)) {
+        Cow::Owned(decoded) => Some(decoded),
+        Cow::Borrowed(_) => None,
+    }
 }
 
 fn unquoted(value: &[u8]) -> Option<Vec<u8>> {

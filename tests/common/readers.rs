@@ -81,7 +81,7 @@ async fn read_from_typed_cookies(parts: &mut request::Parts) -> Option<String> {
 }
 
 async fn read_by_tower_cookies(headers: &HeaderMap) -> Vec<String> {
-    let read = service_fn(async |request: Request<()>| {
+    let read = service_fn(|request: Request<()>| async move {
         let cookies = request.extensions().get::<Cookies>().expect("the layer's");
         let cookie = cookies.get("token").map(|cookie| cookie.value().to_owned());
         Ok::<_, Infallible>(Response::new(cookie.unwrap_or_default()))
