@@ -88,11 +88,9 @@ impl Proxy {
         line.head().await.split(' ').nth(1).expect("a status").to_owned()
     }
 
-    /// As a terminal sends Ctrl-C, by the shell's own `kill`: a slim system has no other.
+    /// As a terminal sends Ctrl-C.
     async fn interrupt(&self) {
-        let kill = format!("kill -INT {}", self.process.id().expect("it runs"));
-        let sent = Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
-        assert!(sent.success());
+        common::example::signal(self.process.id().expect("it runs"), "INT").await;
     }
 
     async fn ended(&mut self) -> ExitStatus {
@@ -103,14 +101,7 @@ impl Proxy {
 fn command(settings: &[(&str, &str)]) -> Command {
     static PROXY: OnceLock<PathBuf> = OnceLock::new();
     let mut command = Command::new(PROXY.get_or_init(|| common::example::build("reverse_proxy")));
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
-    command
-        .envs(settings.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    common::example::set(&mut command, &VARIABLES, settings);
     command
 }
 

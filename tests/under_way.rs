@@ -11,13 +11,13 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use common::site::Site;
 use common::{Answer, bearer, builder, start_polar};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,44 +27,22 @@ use tower_polar_logout::{
     PolarLogoutLayer, Revocation, RevocationSignal, TokenLocation, WhenRevoked,
 };
 
-/// An app on a real socket.
-struct Served {
-    url: String,
-    _server: AbortOnDropHandle<()>,
-}
-
-impl Served {
-    async fn start(app: Router) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let server = tokio::spawn(async { axum::serve(listener, app).await.expect("it serves") });
-        Self { url, _server: AbortOnDropHandle::new(server) }
-    }
-
-    async fn begin(
-        &self,
-        method: Method,
-        path: &str,
-        (name, value): (&str, &str),
-        body: &str,
-    ) -> Response<Incoming> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url))
-            .header(name, value)
-            .body(Body::from(body.to_owned()))
-            .expect("a request");
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        client.request(request).await.expect("an answer")
-    }
-
-    async fn get(&self, path: &str, header: (&str, &str)) -> Answer {
-        Answer::read(self.begin(Method::GET, path, header, "").await).await
-    }
-
-    async fn post(&self, path: &str, header: (&str, &str)) -> Answer {
-        Answer::read(self.begin(Method::POST, path, header, "").await).await
-    }
+/// The answer, once its head is there: its body may still be under way.
+async fn begin(
+    app: &Site,
+    method: Method,
+    path: &str,
+    (name, value): (&str, &str),
+    body: &str,
+) -> Response<Incoming> {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", app.url))
+        .header(name, value)
+        .body(Body::from(body.to_owned()))
+        .expect("a request");
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    client.request(request).await.expect("an answer")
 }
 
 /// An app that renews the session, once it is let.
@@ -117,14 +95,14 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
         "refresh_token=deleted; Path=/; Max-Age=0".to_owned(),
     ]);
     let layer = builder(&polar).build().await.expect("a layer");
-    let app = Served::start(renewal.app(layer.clone())).await;
+    let app = Site::start(renewal.app(layer.clone())).await;
     let old_cookie = cookie(&old.access);
-    let old_cookie = ("cookie", old_cookie.as_str());
+    let old_cookie = [("cookie", old_cookie.as_str())];
 
-    let renew = app.post("/renew", old_cookie);
+    let renew = app.post("/renew", &old_cookie);
     let log_out = async {
         soon(renewal.asked.notified()).await;
-        let answer = app.post("/logout", old_cookie).await;
+        let answer = app.post("/logout", &old_cookie).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         renewal.let_go.notify_one();
     };
@@ -140,7 +118,7 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
         "what sets a session is gone, all else is as it was"
     );
     for token in [&new.access, &new.refresh] {
-        let answer = app.get("/me", ("cookie", &cookie(token))).await;
+        let answer = app.get("/me", &[("cookie", &cookie(token))]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "denied at once");
     }
     common::until("Polar has heard of the new pair too", || !polar.is_alive(&new.access)).await;
@@ -152,13 +130,13 @@ async fn a_session_that_is_renewed_in_peace_is_renewed() {
     let (old, new, other) = (polar.mint(), polar.mint(), polar.mint());
     let renewal = Renewal::new(&[cookie(&new.access)]);
     let layer = builder(&polar).build().await.expect("a layer");
-    let app = Served::start(renewal.app(layer.clone())).await;
+    let app = Site::start(renewal.app(layer.clone())).await;
     // Somebody else's logout.
     layer.handle().revoke([Revocation::access_token(&other.access).expect("a token")]).await;
     renewal.let_go.notify_one();
-    let renewed = app.post("/renew", ("cookie", &cookie(&old.access))).await;
+    let renewed = app.post("/renew", &[("cookie", &cookie(&old.access))]).await;
     assert_eq!(set_cookies(&renewed), [cookie(&new.access)]);
-    assert_eq!(app.get("/me", ("cookie", &cookie(&new.access))).await.status, StatusCode::OK);
+    assert_eq!(app.get("/me", &[("cookie", &cookie(&new.access))]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -172,11 +150,11 @@ async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
         .await
         .expect("a layer");
     layer.handle().revoke([Revocation::access_token(&dead.access).expect("a token")]).await;
-    let app = Served::start(renewal.app(layer)).await;
+    let app = Site::start(renewal.app(layer)).await;
     renewal.let_go.notify_one();
-    let signed_in = app.post("/renew", ("cookie", &cookie(&dead.access))).await;
+    let signed_in = app.post("/renew", &[("cookie", &cookie(&dead.access))]).await;
     assert_eq!(set_cookies(&signed_in), [cookie(&new.access)]);
-    assert_eq!(app.get("/me", ("cookie", &cookie(&new.access))).await.status, StatusCode::OK);
+    assert_eq!(app.get("/me", &[("cookie", &cookie(&new.access))]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -245,9 +223,9 @@ async fn a_stream_ends(
     revoke: impl AsyncFnOnce(),
 ) {
     let (say, events) = mpsc::unbounded_channel();
-    let app = Served::start(stream(events, layer)).await;
+    let app = Site::start(stream(events, layer)).await;
     let header = if body.is_empty() { bearer(token) } else { bearer(&polar.mint().access) };
-    let mut stream = app.begin(method, "/events", ("authorization", &header), body).await;
+    let mut stream = begin(&app, method, "/events", ("authorization", &header), body).await;
     for event in ["data: 1\n\n", "data: 2\n\n"] {
         say.send(Bytes::from(event)).expect("somebody listens");
         assert_eq!(next_frame(&mut stream).await.expect("an event"), event);
@@ -307,9 +285,9 @@ async fn a_stream_that_says_much_ends_too() {
     let token = polar.mint().access;
     let (say, events) = mpsc::unbounded_channel();
     let handle = layer.handle();
-    let app = Served::start(stream(events, layer)).await;
+    let app = Site::start(stream(events, layer)).await;
     let mut stream =
-        app.begin(Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
+        begin(&app, Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
     let chatter = AbortOnDropHandle::new(tokio::spawn(async move {
         while say.send(Bytes::from_static(b"data: and on\n\n")).is_ok() {
             tokio::task::yield_now().await;
@@ -328,9 +306,9 @@ async fn without_being_asked_to_the_layer_ends_no_stream() {
     let token = polar.mint().access;
     let (say, events) = mpsc::unbounded_channel();
     let handle = layer.handle();
-    let app = Served::start(stream(events, layer)).await;
+    let app = Site::start(stream(events, layer)).await;
     let mut stream =
-        app.begin(Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
+        begin(&app, Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
     say.send(Bytes::from("data: 1\n\n")).expect("somebody listens");
     assert_eq!(next_frame(&mut stream).await.expect("an event"), "data: 1\n\n");
@@ -357,9 +335,9 @@ async fn a_handler_is_told_when_its_token_is_revoked() {
         "waiting"
     };
     let handle = layer.handle();
-    let app = Served::start(Router::new().route("/socket", get(handler)).layer(layer)).await;
-    assert_eq!(app.get("/socket", ("accept", "*/*")).await.body, "nothing to wait for");
-    assert_eq!(app.get("/socket", ("authorization", &bearer(&token))).await.body, "waiting");
+    let app = Site::start(Router::new().route("/socket", get(handler)).layer(layer)).await;
+    assert_eq!(app.get("/socket", &[("accept", "*/*")]).await.body, "nothing to wait for");
+    assert_eq!(app.get("/socket", &[("authorization", &bearer(&token))]).await.body, "waiting");
     assert_eq!(soon(told.recv()).await, Some("waiting"));
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
     assert_eq!(soon(told.recv()).await, Some("told"));

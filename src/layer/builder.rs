@@ -220,7 +220,7 @@ impl Builder {
     /// what outlives the response, a WebSocket. Default off: what has passed goes on.
     ///
     /// A body ends without an error, as if it were whole; where its length was told in advance, the
-    /// connection ends with it. Costs three allocations for each request that carries a credential.
+    /// connection ends with it. Costs some allocations for each request that carries a credential.
     pub fn end_when_revoked(mut self) -> Self {
         self.end_when_revoked = true;
         self

@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tower_polar_logout::testing::FakePolar;
 
 use super::Answer;
-use super::example::build;
+use super::example::{self, build};
 
 /// The demo's settings, which no test takes from its surroundings.
 const VARIABLES: [&str; 10] = [
@@ -98,11 +98,8 @@ impl Demo {
         self.process.id().expect("it runs")
     }
 
-    /// Sends a signal, by the shell's own `kill`: a slim system has no other.
     pub async fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.id());
-        let sent = Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
-        assert!(sent.success());
+        example::signal(self.id(), name).await;
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
@@ -116,13 +113,6 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
     // A file that may grow no further is an error then, as a full disk is, and not a signal.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\""]).arg(DEMO.get_or_init(|| build("demo")));
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
-    command
-        .envs(settings.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    example::set(&mut command, &VARIABLES, settings);
     command
 }

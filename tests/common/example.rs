@@ -1,8 +1,10 @@
-//! An example, built.
+//! An example, built, and what its process is given.
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use tokio::process;
 
 /// Built anew where it has changed: a run of one test alone would take a stale one.
 pub fn build(name: &str) -> PathBuf {
@@ -22,4 +24,23 @@ pub fn build(name: &str) -> PathBuf {
     assert!(built.success(), "the example {name} does not build");
     let test = env::current_exe().expect("this test");
     test.ancestors().nth(2).expect("the target folder").join("examples").join(name)
+}
+
+/// Of the variables that an example reads these and no others, and pipes for its output.
+pub fn set(command: &mut process::Command, variables: &[&str], settings: &[(&str, &str)]) {
+    for name in variables {
+        command.env_remove(name);
+    }
+    command
+        .envs(settings.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+}
+
+/// By the shell's own `kill`: a slim system has no other.
+pub async fn signal(process: u32, name: &str) {
+    let kill = format!("kill -{name} {process}");
+    let sent = process::Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
+    assert!(sent.success());
 }
