@@ -26,9 +26,9 @@ use http_body_util::Empty;
 use sha2::{Digest, Sha256};
 use tokio::runtime;
 use tower::{Layer, Service, service_fn};
-use tower_polar_logout::PolarLogoutLayer;
+use tower_polar_logout::{PolarLogoutLayer, TokenLocation};
 
-use self::revoked::layer_of;
+use self::revoked::{layer_of, revoke, without_polar};
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 const PREAMBLE: &str = "\
@@ -48,12 +48,12 @@ const REQUESTS: u32 = 100;
 /// Not revoked.
 const TOKEN: &str = "polar_at_u_0000000000000000000000000000000000000001000";
 
-/// A header that a request carries, and what the layer hashes of it.
+/// A header that a request carries, and the lengths of what the layer hashes of it.
 struct Scenario {
     name: &'static str,
     header: &'static str,
     value: fn() -> String,
-    hashed: fn() -> Vec<String>,
+    hashed: fn() -> Vec<usize>,
     /// The scenario it is compared with.
     plain: Option<&'static str>,
 }
@@ -61,7 +61,7 @@ struct Scenario {
 const LENGTH: usize = 8 * 1024;
 
 const fn usual(name: &'static str, header: &'static str, value: fn() -> String) -> Scenario {
-    Scenario { name, header, value, hashed: || vec![TOKEN.to_owned()], plain: None }
+    Scenario { name, header, value, hashed: || vec![TOKEN.len()], plain: None }
 }
 
 const fn cookies(name: &'static str, value: fn() -> String) -> Scenario {
@@ -72,10 +72,21 @@ const fn cookies(name: &'static str, value: fn() -> String) -> Scenario {
 const fn bearers(
     name: &'static str,
     value: fn() -> String,
-    hashed: fn() -> Vec<String>,
+    hashed: fn() -> Vec<usize>,
 ) -> Scenario {
     Scenario { name, header: "authorization", value, hashed, plain: Some("8-kib-bearer") }
 }
+
+const fn values(name: &'static str, value: fn() -> String, hashed: fn() -> Vec<usize>) -> Scenario {
+    Scenario { hashed, plain: Some("8-kib-cookie"), ..cookies(name, value) }
+}
+
+const fn queries(name: &'static str, value: fn() -> String) -> Scenario {
+    Scenario { header: QUERY, plain: Some("8-kib-of-fields"), ..cookies(name, value) }
+}
+
+/// Not a header.
+const QUERY: &str = "query";
 
 const SCENARIOS: &[Scenario] = &[
     usual("bearer", "authorization", || format!("Bearer {TOKEN}")),
@@ -93,41 +104,50 @@ const SCENARIOS: &[Scenario] = &[
     cookies("quotes-and-semicolons", || repeated("\";", LENGTH)),
     cookies("names-alone", || repeated("access_token;", LENGTH)),
     Scenario {
-        hashed: || vec!["a".to_owned(); MOST_CREDENTIALS],
+        hashed: || vec![1; MOST_CREDENTIALS],
         ..cookies("cookies-of-the-name", || repeated("access_token=a;", LENGTH))
     },
+    cookies("names-without-a-cookie", || repeated("xaccess_token=", LENGTH)),
+    cookies("escaped-letters", || repeated("%61;", LENGTH)),
     Scenario {
-        hashed: || vec![repeated("%", LENGTH)],
-        ..cookies("percents-in-the-value", || format!("access_token={}", repeated("%", LENGTH)))
+        plain: None,
+        ..values("8-kib-cookie", || named(&repeated("0", LENGTH)), || vec![LENGTH])
     },
+    values("percents-in-the-value", || named(&repeated("%", LENGTH)), || vec![LENGTH]),
+    values("escapes-in-the-value", || named(&repeated("%41", LENGTH)), || vec![LENGTH, LENGTH / 3]),
+    values("quotes-in-the-value", || named(&repeated("\"", LENGTH)), || vec![LENGTH; 2]),
+    values("commas-in-the-value", || named(&repeated("a,", LENGTH)), || vec![1, LENGTH]),
+    values(
+        "backslashes-in-the-value",
+        || named(&format!("\"{}\"", repeated("\\a", LENGTH))),
+        || vec![LENGTH],
+    ),
+    // Refused after the first of four readings.
+    values(
+        "quoted-escapes-in-the-value",
+        || named(&format!("\"%41{}\"", repeated("0", LENGTH))),
+        || vec![LENGTH],
+    ),
     Scenario {
-        hashed: || vec![repeated("%41", LENGTH), repeated("A", LENGTH / 3)],
-        ..cookies("escapes-in-the-value", || format!("access_token={}", repeated("%41", LENGTH)))
-    },
-    Scenario {
-        hashed: || vec![repeated("\"", LENGTH); 2],
-        ..cookies("quotes-in-the-value", || format!("access_token={}", repeated("\"", LENGTH)))
-    },
-    Scenario {
-        hashed: || vec![repeated("0", LENGTH)],
+        hashed: || vec![LENGTH],
         plain: None,
         ..bearers("8-kib-bearer", || format!("Bearer {}", repeated("0", LENGTH)), Vec::new)
     },
-    bearers(
-        "commas",
-        || format!("Bearer {}", repeated(",", LENGTH)),
-        || vec![repeated(",", LENGTH)],
-    ),
+    bearers("commas", || format!("Bearer {}", repeated(",", LENGTH)), || vec![LENGTH]),
     bearers(
         "bearers-joined",
         || format!("Bearer {}", repeated("a,", LENGTH)),
-        || {
-            iter::once(repeated("a,", LENGTH))
-                .chain(vec!["a".to_owned(); MOST_CREDENTIALS - 1])
-                .collect()
-        },
+        || iter::once(LENGTH).chain(vec![1; MOST_CREDENTIALS - 1]).collect(),
     ),
-    bearers("spaces", || format!("Bearer {}a", repeated(" ", LENGTH)), || vec!["a".to_owned()]),
+    usual("8-kib-of-fields", QUERY, || {
+        let field = "&preference=0123456789abcdef";
+        format!("access_token={TOKEN}{}", repeated(field, LENGTH - TOKEN.len()))
+    }),
+    queries("ampersands", || repeated("&", LENGTH)),
+    queries("plusses", || repeated("+=&", LENGTH)),
+    queries("escapes-in-fields", || repeated("%61=&", LENGTH)),
+    queries("escapes-in-names-of-fields", || repeated("access_toke%41=&", LENGTH)),
+    bearers("spaces", || format!("Bearer {}a", repeated(" ", LENGTH)), || vec![1]),
 ];
 
 /// As many are looked at, of one request.
@@ -135,6 +155,10 @@ const MOST_CREDENTIALS: usize = 64;
 
 fn repeated(text: &str, length: usize) -> String {
     text.repeat(length / text.len())
+}
+
+fn named(value: &str) -> String {
+    format!("access_token={value}")
 }
 
 fn scenario(name: &str) -> &'static Scenario {
@@ -167,7 +191,7 @@ fn compare() -> ExitCode {
     let text = fs::read_to_string(RECORDED).expect("recorded figures");
     let recorded = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.unwrap_or_else(|| panic!("`{name}` is not recorded"))
+        line.unwrap_or_else(|| panic!("`{name}` is not recorded: see `-- record`"))
     };
     let mut code = ExitCode::SUCCESS;
     println!("| instructions a request | recorded | figure | |\n|---|---|---|---|");
@@ -248,7 +272,10 @@ fn count(what: &str) -> u32 {
 /// What runs under valgrind.
 fn run(what: &str) -> ExitCode {
     match what.split_once(' ') {
-        Some(("with", name)) => call(&mut layer().layer(service_fn(app)), scenario(name)),
+        Some(("with", name)) => {
+            let scenario = scenario(name);
+            call(&mut layer(scenario).layer(service_fn(app)), scenario);
+        }
         Some(("without", name)) => call(&mut service_fn(app), scenario(name)),
         Some(("hashes", name)) => hash(&(scenario(name).hashed)()),
         _ => panic!("what is `{what}`?"),
@@ -258,10 +285,11 @@ fn run(what: &str) -> ExitCode {
 
 type Body = Empty<bytes::Bytes>;
 
-fn hash(values: &[String]) {
+fn hash(lengths: &[usize]) {
+    let values: Vec<_> = lengths.iter().map(|length| repeated("0", *length)).collect();
     for _ in 0..REQUESTS {
         counted(&mut || {
-            for value in values {
+            for value in &values {
                 black_box(Sha256::digest(black_box(value)));
             }
         });
@@ -273,8 +301,11 @@ where
     S: Service<Request<Body>>,
 {
     for _ in 0..REQUESTS {
-        let request = Request::builder().uri("/me").header(*header, value()).body(Body::new());
-        let mut request = Some(request.expect("a request"));
+        let request = match *header {
+            QUERY => Request::builder().uri(format!("/me?{}", value())),
+            header => Request::builder().uri("/me").header(header, value()),
+        };
+        let mut request = Some(request.body(Body::new()).expect("a request"));
         counted(&mut || {
             let response = std::pin::pin!(service.call(request.take().expect("once")));
             let response = response.poll(&mut Context::from_waker(Waker::noop()));
@@ -293,7 +324,15 @@ fn app<B>(_: Request<B>) -> Ready<Result<Response<Body>, Infallible>> {
     ready(Ok(Response::new(Body::new())))
 }
 
-fn layer() -> PolarLogoutLayer {
+fn layer(Scenario { header, .. }: &Scenario) -> PolarLogoutLayer {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(layer_of(REVOKED))
+    runtime.block_on(async {
+        if *header != QUERY {
+            return layer_of(REVOKED).await;
+        }
+        let reads_queries = without_polar().access_token(TokenLocation::query("access_token"));
+        let layer = reads_queries.limit(REVOKED as usize).build().await.expect("a layer");
+        revoke(&layer.handle(), REVOKED, |order| order).await;
+        layer
+    })
 }

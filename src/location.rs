@@ -6,9 +6,12 @@
 
 mod bearer;
 mod cookie;
+mod cookie_header;
 mod header;
 mod json;
 mod locations;
+mod name;
+mod percent;
 mod reading;
 mod urlencoded;
 
@@ -16,11 +19,32 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, request};
 
 pub use self::cookie::{CookieLocation, SameSite};
 pub(crate) use self::locations::Locations;
+pub(crate) use self::reading::Reading;
 use crate::token::{CredentialKind, FoundIn, Revocation};
 
-/// How many credentials one request may carry, every reading of each counted. A browser carries
+/// How many credentials of one request are looked at, every reading of each counted. A browser sends
 /// two; what carries more than this is a flood in one request, and each costs a hash.
-pub(crate) const MOST_CREDENTIALS: usize = 64;
+const MOST_CREDENTIALS: usize = 64;
+
+/// How many bytes are looked at of what few applications would read. The likeliest readings together
+/// are no longer than the request; without a bound the others could be ten times that.
+const MOST_UNLIKELY: usize = 16 * 1024;
+
+/// What was looked at of one request, so that no request takes more than its length deserves.
+#[derive(Default)]
+pub(crate) struct LookedAt {
+    credentials: usize,
+    unlikely: usize,
+}
+
+impl LookedAt {
+    /// Counts one more; `false` where it is too much.
+    pub(crate) fn may_have(&mut self, value: &[u8], is_likeliest: bool) -> bool {
+        self.credentials += 1;
+        self.unlikely += if is_likeliest { 0 } else { value.len() };
+        self.credentials <= MOST_CREDENTIALS && self.unlikely <= MOST_UNLIKELY
+    }
+}
 
 /// A place in a request where a token is carried.
 ///

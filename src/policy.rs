@@ -11,7 +11,7 @@ use tracing::field::debug;
 use tracing::{Level, debug, enabled};
 
 use crate::csrf::Csrf;
-use crate::location::{Found, Head, Locations, MOST_CREDENTIALS};
+use crate::location::{Found, Head, Locations, LookedAt, Reading};
 use crate::logout::Logout;
 use crate::metrics;
 use crate::response::{self, Answers};
@@ -116,25 +116,24 @@ impl Stop {
 struct Look<'a> {
     policy: &'a Policy,
     carried: &'a mut Carried,
-    looked_at: usize,
+    looked_at: LookedAt,
     stop: Option<Stop>,
 }
 
 impl<'a> Look<'a> {
     fn new(policy: &'a Policy, carried: &'a mut Carried) -> Self {
-        Self { policy, carried, looked_at: 0, stop: None }
+        Self { policy, carried, looked_at: LookedAt::default(), stop: None }
     }
 
     fn at(&mut self, found: Found<'_>) -> ControlFlow<()> {
-        self.looked_at += 1;
-        self.stop = if self.looked_at > MOST_CREDENTIALS {
-            Some(Stop::TooMany)
-        } else {
+        self.stop = if self.looked_at.may_have(found.value, found.is_likeliest) {
             let hash = TokenHash::of(found.value);
             if self.policy.end_when_revoked || self.policy.locations.has_cookies() {
                 self.carried.push(hash);
             }
             self.policy.stop_hash(&hash)
+        } else {
+            Some(Stop::TooMany)
         };
         if self.stop.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -181,8 +180,14 @@ impl Policy {
         self.logout.denylist.contains(&TokenHash::of(value))
     }
 
-    pub(crate) fn stop(&self, value: &[u8]) -> Option<Stop> {
-        self.stop_hash(&TokenHash::of(value))
+    /// Says what is to be taken out of a request. What is beyond all that is looked at stays, and
+    /// stops the request.
+    pub(crate) fn stops(&self) -> impl FnMut(Reading<'_>) -> bool {
+        let mut looked_at = LookedAt::default();
+        move |Reading { value, is_likeliest }| {
+            looked_at.may_have(value, is_likeliest)
+                && self.stop_hash(&TokenHash::of(value)).is_some()
+        }
     }
 
     fn stop_hash(&self, hash: &TokenHash) -> Option<Stop> {
@@ -232,7 +237,7 @@ impl Policy {
         }
         if why == Stop::TooMany {
             self.requests.unreadable.add(1);
-            debug!("a request with more than {MOST_CREDENTIALS} credentials was refused");
+            debug!("a request with more credentials than are looked at was refused");
             return response::too_many_credentials();
         }
         self.logout.counters.rejected.increment();
@@ -242,10 +247,9 @@ impl Policy {
         }
         let mut response = self.answers.rejected(request);
         let headers = response.headers_mut();
-        let mut looked_at = 0;
+        let mut looked_at = LookedAt::default();
         let _ = self.locations.visit_head(request.into(), |found| {
-            looked_at += 1;
-            if looked_at > MOST_CREDENTIALS {
+            if !looked_at.may_have(found.value, found.is_likeliest) {
                 return ControlFlow::Break(());
             }
             if let Some(removal) = found.cookie_removal

@@ -116,7 +116,7 @@ impl<S> PolarLogout<S> {
 
     fn anonymous<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
-        self.policy.locations.strip_head(&mut parts, |value| self.policy.stop(value).is_some());
+        self.policy.locations.strip_head(&mut parts, self.policy.stops());
         Request::from_parts(parts, body)
     }
 

@@ -12,7 +12,7 @@ use http_body::Body;
 use tokio::sync::oneshot;
 
 use crate::body::{ReadBody, ReadError, RequestBody};
-use crate::location::{Found, MOST_CREDENTIALS};
+use crate::location::{Found, LookedAt};
 use crate::policy::{Policy, Stop, WhenRevoked};
 use crate::response::{self, Answers};
 use crate::signal::Carried;
@@ -142,7 +142,7 @@ where
     } else {
         RequestBody::untouched(body)
     };
-    if found.are_too_many() {
+    if found.are_too_many {
         return caller.tell(Next::Answer(response::too_many_credentials()));
     }
     let outcome = policy.logout.run(found.revocations).await;
@@ -159,6 +159,8 @@ where
 /// What a logout found, each credential once.
 #[derive(Default)]
 struct Credentials {
+    looked_at: LookedAt,
+    are_too_many: bool,
     revocations: Vec<Revocation>,
     known: HashMap<(TokenHash, CredentialKind), usize>,
     /// A browser would send one of them, whoever made it send the request.
@@ -167,6 +169,10 @@ struct Credentials {
 
 impl Credentials {
     fn add(&mut self, found: Found<'_>) -> ControlFlow<()> {
+        self.are_too_many |= !self.looked_at.may_have(found.value, found.is_likeliest);
+        if self.are_too_many {
+            return ControlFlow::Break(());
+        }
         self.came_by_itself |= found.came_by_itself;
         let Some(revocation) = found.revocation() else { return ControlFlow::Continue(()) };
         let next = self.revocations.len();
@@ -180,11 +186,7 @@ impl Credentials {
             }
             Entry::Occupied(_) => {}
         }
-        if self.are_too_many() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    fn are_too_many(&self) -> bool {
-        self.revocations.len() > MOST_CREDENTIALS
+        ControlFlow::Continue(())
     }
 }
 
@@ -214,9 +216,9 @@ where
 }
 
 fn make_anonymous(policy: &Policy, parts: &mut request::Parts, body: &mut ReadBody) {
-    let is_dead = |value: &[u8]| policy.stop(value).is_some();
-    policy.locations.strip_head(parts, is_dead);
-    if let Some(kept) = policy.locations.strip_body(&body.data, is_dead) {
+    let mut stops = policy.stops();
+    policy.locations.strip_head(parts, &mut stops);
+    if let Some(kept) = policy.locations.strip_body(&body.data, stops) {
         body.data = kept;
         if parts.headers.contains_key(CONTENT_LENGTH) {
             parts.headers.insert(CONTENT_LENGTH, body.data.len().into());

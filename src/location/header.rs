@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::reading::{Reading, is_plain, readings, visit as visit_readings};
+use super::reading::{self, Reading, is_plain};
 
 /// Yields the value as it is, and trimmed where that differs: HTTP/2 delivers white space at both
 /// ends, and an application may or may not cut it off.
@@ -13,7 +13,7 @@ pub(super) fn visit(
     if is_plain(value) {
         return yield_to(Reading::likeliest(value));
     }
-    visit_readings(&readings(value), yield_to)
+    reading::visit(value, yield_to)
 }
 
 /// Whether a browser adds such an `Authorization` value by itself, as it does cookies.

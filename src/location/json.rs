@@ -7,7 +7,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
+use super::name::Name;
 use super::reading::Reading;
 use crate::token::CredentialKind;
 
@@ -16,7 +18,7 @@ use crate::token::CredentialKind;
 /// What comes before a syntax error is yielded too: a streaming parser would have read it. So are
 /// the strings of an array, which serde reads as the fields of a struct in their order.
 pub(super) fn visit(
-    fields: &[(String, CredentialKind)],
+    fields: &[(Name, CredentialKind)],
     body: &[u8],
     yield_to: &mut impl FnMut(CredentialKind, Reading<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
@@ -36,15 +38,15 @@ pub(super) fn visit(
 /// body is no object.
 pub(super) fn without(
     body: &[u8],
-    fields: &[(String, CredentialKind)],
-    is_dead: impl Fn(&[u8]) -> bool,
+    fields: &[(Name, CredentialKind)],
+    mut is_dead: impl FnMut(Reading<'_>) -> bool,
 ) -> Option<Bytes> {
     let Members(mut members) = serde_json::from_slice(body).ok()?;
     let count = members.len();
     members.retain(|(name, value)| {
-        let is_field = fields.iter().any(|(field, _)| field == name);
-        let text: Option<String> = serde_json::from_str(value.get()).ok();
-        !(is_field && text.is_some_and(|text| is_dead(text.as_bytes())))
+        let is_field = fields.iter().any(|(field, _)| field.is(name));
+        let text: Option<Zeroizing<String>> = serde_json::from_str(value.get()).ok();
+        !(is_field && text.is_some_and(|text| is_dead(Reading::likeliest(text.as_bytes()))))
     });
     if members.len() == count {
         return None;
@@ -64,8 +66,8 @@ pub(super) fn without(
 
 /// Collects the strings that could be credentials, as far as the body can be read.
 struct Strings<'a> {
-    fields: &'a [(String, CredentialKind)],
-    found: &'a mut Vec<(CredentialKind, String)>,
+    fields: &'a [(Name, CredentialKind)],
+    found: &'a mut Vec<(CredentialKind, Zeroizing<String>)>,
 }
 
 impl<'de> Visitor<'de> for Strings<'_> {
@@ -77,7 +79,7 @@ impl<'de> Visitor<'de> for Strings<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<String>()? {
-            let mut named = self.fields.iter().filter(|(field, _)| *field == name).peekable();
+            let mut named = self.fields.iter().filter(|(field, _)| field.is(&name)).peekable();
             // Other values are skipped and not read: they may hold what is no text.
             if named.peek().is_none() {
                 map.next_value::<IgnoredAny>()?;
@@ -102,13 +104,13 @@ impl<'de> Visitor<'de> for Strings<'_> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TextOrElse {
-    Text(String),
+    Text(Zeroizing<String>),
     Else(IgnoredAny),
 }
 
 #[derive(Deserialize)]
 #[serde(from = "TextOrElse")]
-struct Text(Option<String>);
+struct Text(Option<Zeroizing<String>>);
 
 impl From<TextOrElse> for Text {
     fn from(value: TextOrElse) -> Self {
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8]) -> Vec<String> {
-        let fields = [("t".to_owned(), CredentialKind::AccessToken)];
+        let fields = [(Name::new("t"), CredentialKind::AccessToken)];
         let mut found = Vec::new();
         let _ = visit(&fields, body, &mut |_, Reading { value, .. }| {
             found.push(String::from_utf8_lossy(value).into_owned());
@@ -190,8 +192,8 @@ mod tests {
 
     #[test]
     fn what_is_dead_is_cut_out_and_the_rest_stays_to_the_letter() {
-        let fields = [("t".to_owned(), CredentialKind::AccessToken)];
-        let dead = |value: &[u8]| value == b"dead";
+        let fields = [(Name::new("t"), CredentialKind::AccessToken)];
+        let dead = |it: Reading<'_>| it.value == b"dead";
         let cut = |body: &[u8]| without(body, &fields, dead);
         assert_eq!(
             cut(br#"{"a": 1e400, "t": "dead", "b": [1, 2]}"#).expect("cut"),

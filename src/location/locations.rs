@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
-use memchr::memmem::Finder;
 
+use super::name::Name;
 use super::reading::Reading;
-use super::{Found, Head, Place, TokenLocation, bearer, cookie, header, json, urlencoded};
+use super::{Found, Head, Place, TokenLocation, bearer, cookie_header, header, json, urlencoded};
 use crate::error::Error;
 use crate::token::{CredentialKind, FoundIn};
 
@@ -18,15 +18,14 @@ pub(crate) struct Locations {
     bearer: Option<CredentialKind>,
     cookies: Vec<Cookie>,
     headers: Vec<(HeaderName, CredentialKind)>,
-    query: Vec<(String, CredentialKind)>,
-    form: Vec<(String, CredentialKind)>,
-    json: Vec<(String, CredentialKind)>,
+    query: Vec<(Name, CredentialKind)>,
+    form: Vec<(Name, CredentialKind)>,
+    json: Vec<(Name, CredentialKind)>,
 }
 
 #[derive(Debug)]
 struct Cookie {
-    name: String,
-    finder: Finder<'static>,
+    name: Name,
     kind: CredentialKind,
     removal: HeaderValue,
 }
@@ -48,12 +47,11 @@ impl Locations {
                 }
             }
             Place::Cookie(cookie) => {
-                if self.cookies.iter().any(|known| known.name == cookie.name) {
+                if self.cookies.iter().any(|known| known.name.is(&cookie.name)) {
                     return Err(twice("cookie", &cookie.name));
                 }
                 let removal = cookie.removal()?;
-                let finder = Finder::new(&cookie.name).into_owned();
-                self.cookies.push(Cookie { name: cookie.name, finder, kind, removal });
+                self.cookies.push(Cookie { name: Name::new(&cookie.name), kind, removal });
             }
             Place::Header(name) => {
                 let parsed = HeaderName::try_from(&*name).map_err(|error| {
@@ -71,9 +69,9 @@ impl Locations {
                 }
                 self.headers.push((parsed, kind));
             }
-            Place::Query(name) => add_field(&mut self.query, "query", name, kind)?,
-            Place::Form(name) => add_field(&mut self.form, "form", name, kind)?,
-            Place::Json(name) => add_field(&mut self.json, "json", name, kind)?,
+            Place::Query(name) => add_field(&mut self.query, "query", &name, kind)?,
+            Place::Form(name) => add_field(&mut self.form, "form", &name, kind)?,
+            Place::Json(name) => add_field(&mut self.json, "json", &name, kind)?,
         }
         Ok(())
     }
@@ -134,8 +132,8 @@ impl Locations {
         let mut may_be_quoted = false;
         for header in headers.get_all(COOKIE) {
             let header = header.as_bytes();
-            for Cookie { name, finder, kind, removal } in &self.cookies {
-                cookie::values(header, name, finder, |value| {
+            for Cookie { name, kind, removal } in &self.cookies {
+                cookie_header::values(header, name, |value| {
                     value.visit(&mut |reading| {
                         found(reading, *kind, FoundIn::Cookie, true, Some(removal), yield_to)
                     })
@@ -156,21 +154,13 @@ impl Locations {
         headers: &HeaderMap,
         yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let joined = cookie::joined(headers);
-        // Who lets quotes hold semicolons decodes no names.
-        if self.cookies.iter().all(|cookie| cookie.finder.find(&joined).is_none()) {
-            return ControlFlow::Continue(());
-        }
-        for pair in cookie::pairs_across_semicolons(&joined) {
-            for cookie in &self.cookies {
-                let Some(value) = pair.value_of(&cookie.name) else { continue };
-                let removal = Some(&cookie.removal);
-                // Hardly what anybody has issued.
-                value.visit(&mut |Reading { value, .. }| {
-                    let reading = Reading::possible(value);
-                    found(reading, cookie.kind, FoundIn::Cookie, true, removal, yield_to)
-                })?;
-            }
+        let joined = cookie_header::joined(headers);
+        for Cookie { name, kind, removal } in &self.cookies {
+            cookie_header::values_across_semicolons(&joined, name, |value| {
+                value.visit(&mut |reading| {
+                    found(reading, *kind, FoundIn::Cookie, true, Some(removal), yield_to)
+                })
+            })?;
         }
         ControlFlow::Continue(())
     }
@@ -193,8 +183,12 @@ impl Locations {
     }
 
     /// Takes every dead credential out of the head of a request.
-    pub(crate) fn strip_head(&self, parts: &mut request::Parts, is_dead: impl Fn(&[u8]) -> bool) {
-        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
+    pub(crate) fn strip_head(
+        &self,
+        parts: &mut request::Parts,
+        mut is_dead: impl FnMut(Reading<'_>) -> bool,
+    ) {
+        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading));
         if self.bearer.is_some() {
             retain_values(&mut parts.headers, &AUTHORIZATION, |value| {
                 bearer::visit(value.as_bytes(), dead).is_continue().then(|| value.clone())
@@ -202,9 +196,11 @@ impl Locations {
         }
         if !self.cookies.is_empty() {
             retain_values(&mut parts.headers, &COOKIE, |value| {
-                cookie::without(value, |pair| {
-                    let mut values = self.cookies.iter().filter_map(|it| pair.value_of(&it.name));
-                    values.any(|value| value.visit(dead).is_break())
+                cookie_header::without(value, |cookie| {
+                    let mut names = self.cookies.iter().map(|cookie| &cookie.name);
+                    names.any(|name| {
+                        cookie_header::values(cookie, name, |value| value.visit(dead)).is_break()
+                    })
                 })
             });
         }
@@ -213,14 +209,11 @@ impl Locations {
                 header::visit(value.as_bytes(), dead).is_continue().then(|| value.clone())
             });
         }
-        let in_query = self.query.iter();
-        let in_query: Vec<_> = if form_is_in_the_query((&*parts).into()) {
-            in_query.chain(&self.form).collect()
-        } else {
-            in_query.collect()
-        };
-        urlencoded::strip_query(&mut parts.uri, |pair| {
-            in_query.iter().any(|(name, _)| pair.is_named(name)) && pair.visit(dead).is_break()
+        let form = if form_is_in_the_query((&*parts).into()) { &self.form[..] } else { &[] };
+        urlencoded::strip_query(&mut parts.uri, |field| {
+            self.query.iter().chain(form).any(|(name, _)| {
+                urlencoded::values(field, name, |value| value.visit(dead)).is_break()
+            })
         });
     }
 
@@ -238,46 +231,46 @@ impl Locations {
                 yield_to(found);
                 ControlFlow::Continue(())
             };
-            if let Some(pair) = cookie::set_by(value.as_bytes()) {
-                for cookie in &self.cookies {
-                    let Some(value) = pair.value_of(&cookie.name) else { continue };
-                    let _ = value.visit(&mut |reading| {
-                        found(reading, cookie.kind, FoundIn::SetCookie, true, None, &mut take)
-                    });
-                }
+            let set = cookie_header::set_by(value.as_bytes()).unwrap_or_default();
+            for Cookie { name, kind, .. } in &self.cookies {
+                let _ = cookie_header::values(set, name, |value| {
+                    value.visit(&mut |reading| {
+                        found(reading, *kind, FoundIn::SetCookie, true, None, &mut take)
+                    })
+                });
             }
             (!is_taken).then(|| value.clone())
         });
     }
 
     /// The body without its dead credentials, or `None` where it carries none.
-    pub(crate) fn strip_body(&self, body: &[u8], is_dead: impl Fn(&[u8]) -> bool) -> Option<Bytes> {
-        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading.value));
-        let form = urlencoded::without(body, |pair| {
-            self.form.iter().any(|(name, _)| pair.is_named(name)) && pair.visit(dead).is_break()
+    pub(crate) fn strip_body(
+        &self,
+        body: &[u8],
+        mut is_dead: impl FnMut(Reading<'_>) -> bool,
+    ) -> Option<Bytes> {
+        let dead = &mut |reading: Reading<'_>| stop_if(is_dead(reading));
+        let form = urlencoded::without(body, |field| {
+            self.form.iter().any(|(name, _)| {
+                urlencoded::values(field, name, |value| value.visit(dead)).is_break()
+            })
         });
         let body = form.as_deref().unwrap_or(body);
-        json::without(body, &self.json, &is_dead).or(form)
+        json::without(body, &self.json, is_dead).or(form)
     }
 }
 
 fn visit_fields(
-    fields: &[(String, CredentialKind)],
+    fields: &[(Name, CredentialKind)],
     place: FoundIn,
     encoded: &[u8],
     yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    if fields.is_empty() {
-        return ControlFlow::Continue(());
-    }
-    for pair in urlencoded::pairs(encoded) {
-        for (name, kind) in fields {
-            if pair.is_named(name) {
-                pair.visit(&mut |reading| found(reading, *kind, place, false, None, yield_to))?;
-            }
-        }
-    }
-    ControlFlow::Continue(())
+    fields.iter().try_for_each(|(name, kind)| {
+        urlencoded::values(encoded, name, |value| {
+            value.visit(&mut |reading| found(reading, *kind, place, false, None, yield_to))
+        })
+    })
 }
 
 /// Hands on a reading as what was found in a place.
@@ -321,9 +314,9 @@ fn retain_values(
 }
 
 fn add_field(
-    fields: &mut Vec<(String, CredentialKind)>,
+    fields: &mut Vec<(Name, CredentialKind)>,
     place: &str,
-    name: String,
+    name: &str,
     kind: CredentialKind,
 ) -> Result<(), Error> {
     if name.is_empty() {
@@ -331,10 +324,10 @@ fn add_field(
             "a {place} location needs the name of its field"
         )));
     }
-    if fields.iter().any(|(known, _)| *known == name) {
-        return Err(twice(place, &name));
+    if fields.iter().any(|(known, _)| known.is(name)) {
+        return Err(twice(place, name));
     }
-    fields.push((name, kind));
+    fields.push((Name::new(name), kind));
     Ok(())
 }
 

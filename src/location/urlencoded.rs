@@ -5,41 +5,54 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
-use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
 
+use super::name::Name;
+use super::percent::decoded;
 use super::reading::Reading;
 
-/// One `name=value`, still encoded.
-pub(super) struct Pair<'a> {
-    raw: &'a [u8],
-    name: &'a [u8],
-    value: &'a [u8],
+/// What stands for the value of a field, still encoded.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a>(&'a [u8]);
+
+/// The values of the fields of this name, as often as it occurs.
+pub(super) fn values<'a>(
+    encoded: &'a [u8],
+    name: &Name,
+    mut visit: impl FnMut(Value<'a>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    name.search(
+        encoded,
+        |byte| byte == b'&',
+        |_, behind| match behind {
+            [b'=', value @ ..] => {
+                let end = memchr::memchr(b'&', value).unwrap_or(value.len());
+                visit(Value(&value[..end]))
+            }
+            _ => ControlFlow::Continue(()),
+        },
+    )
 }
 
-/// The pairs, the same name as often as it occurs.
-pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Pair<'_>> {
-    encoded.split(|&byte| byte == b'&').map(Pair::parse)
-}
-
-/// What is left without the pairs that `is_dead` says are; `None` where none is.
-pub(super) fn without(encoded: &[u8], mut is_dead: impl FnMut(&Pair<'_>) -> bool) -> Option<Bytes> {
+/// What is left without the fields that `is_dead` says are; `None` where none is.
+pub(super) fn without(encoded: &[u8], mut is_dead: impl FnMut(&[u8]) -> bool) -> Option<Bytes> {
     let mut kept = Vec::with_capacity(encoded.len());
     let mut found = false;
-    for pair in pairs(encoded) {
-        if is_dead(&pair) {
+    for field in encoded.split(|&byte| byte == b'&') {
+        if is_dead(field) {
             found = true;
             continue;
         }
         if !kept.is_empty() {
             kept.push(b'&');
         }
-        kept.extend_from_slice(pair.raw);
+        kept.extend_from_slice(field);
     }
     found.then(|| kept.into())
 }
 
-/// Takes the dead pairs out of the query of a URI.
-pub(super) fn strip_query(uri: &mut Uri, is_dead: impl FnMut(&Pair<'_>) -> bool) {
+/// Takes the dead fields out of the query of a URI.
+pub(super) fn strip_query(uri: &mut Uri, is_dead: impl FnMut(&[u8]) -> bool) {
     let Some(query) = uri.query() else { return };
     let Some(kept) = without(query.as_bytes(), is_dead) else { return };
     let mut path_and_query = Vec::from(uri.path());
@@ -55,41 +68,44 @@ pub(super) fn strip_query(uri: &mut Uri, is_dead: impl FnMut(&Pair<'_>) -> bool)
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-impl<'a> Pair<'a> {
-    fn parse(raw: &'a [u8]) -> Self {
-        let equals = raw.iter().position(|&byte| byte == b'=');
-        let (name, value) = equals.map_or((raw, &[][..]), |at| (&raw[..at], &raw[at + 1..]));
-        Self { raw, name, value }
-    }
-
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        self.name == name.as_bytes()
-            || (is_encoded(self.name)
-                && (self.form_decoded().0 == name || percent_decode(self.name).eq(name.bytes())))
-    }
-
-    /// Yields every reading of the value: decoded as a form (`+` is a space, and what is no UTF-8
-    /// is replaced), percent-decoded alone, and as it is.
+impl Value<'_> {
+    /// Yields every reading of the value: as it is, percent-decoded, and decoded as a form (`+` is a
+    /// space, and what is no UTF-8 is replaced).
     pub(super) fn visit(
-        &self,
+        self,
         yield_to: &mut impl FnMut(Reading<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if !is_encoded(self.value) {
-            return yield_to(Reading::likeliest(self.value));
+        let Self(value) = self;
+        if !is_encoded(value) {
+            return yield_to(Reading::likeliest(value));
         }
-        yield_to(Reading::possible(self.value))?;
-        yield_to(Reading::possible(&percent_decode(self.value).collect::<Vec<_>>()))?;
-        yield_to(Reading::likeliest(self.form_decoded().1.as_bytes()))
-    }
-
-    fn form_decoded(&self) -> (String, String) {
-        let (name, value) = form_urlencoded::parse(self.raw).next().unwrap_or_default();
-        (name.into_owned(), value.into_owned())
+        let percent_decoded = decoded(value);
+        let percent_decoded = percent_decoded.as_ref().map_or(value, |decoded| decoded.as_slice());
+        let spaced = with_spaces(value);
+        let form_decoded = decoded(&spaced).unwrap_or(spaced);
+        let replaced = Zeroizing::new(String::from_utf8_lossy(&form_decoded).into_owned());
+        let likeliest = replaced.as_bytes();
+        if value != likeliest {
+            yield_to(Reading::possible(value))?;
+        }
+        if percent_decoded != value && percent_decoded != likeliest {
+            yield_to(Reading::possible(percent_decoded))?;
+        }
+        yield_to(Reading::likeliest(likeliest))
     }
 }
 
 fn is_encoded(text: &[u8]) -> bool {
-    text.iter().any(|byte| matches!(byte, b'%' | b'+') || !byte.is_ascii())
+    // Without a branch, many at a time.
+    text.iter().fold(false, |any, &byte| any | matches!(byte, b'%' | b'+') | !byte.is_ascii())
+}
+
+fn with_spaces(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut spaced = Zeroizing::new(text.to_vec());
+    for byte in spaced.iter_mut().filter(|byte| **byte == b'+') {
+        *byte = b' ';
+    }
+    spaced
 }
 
 #[cfg(test)]
@@ -98,27 +114,25 @@ mod tests {
 
     fn read(encoded: &[u8], name: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for pair in pairs(encoded) {
-            if pair.is_named(name) {
-                let _ = pair.visit(&mut |Reading { value, .. }| {
-                    found.push(String::from_utf8_lossy(value).into_owned());
-                    ControlFlow::Continue(())
-                });
-            }
-        }
+        let _ = values(encoded, &Name::new(name), |value| {
+            value.visit(&mut |Reading { value, .. }| {
+                found.push(String::from_utf8_lossy(value).into_owned());
+                ControlFlow::Continue(())
+            })
+        });
         found
     }
 
     #[test]
     fn every_pair_of_the_name_counts() {
-        assert_eq!(read(b"t=1&u=2&t=3&tt=4&t", "t"), ["1", "3", ""]);
+        assert_eq!(read(b"t=1&u=2&t=3&tt=4&t", "t"), ["1", "3"]);
         assert_eq!(read(b"%74=1&T=2", "t"), ["1"]);
         assert_eq!(read(b"a+b=1", "a b"), ["1"]);
     }
 
     #[test]
     fn an_encoded_value_is_read_in_every_way() {
-        assert_eq!(read(b"t=a%62c", "t"), ["a%62c", "abc", "abc"]);
+        assert_eq!(read(b"t=a%62c", "t"), ["a%62c", "abc"]);
         assert_eq!(read(b"t=a+b%2B", "t"), ["a+b%2B", "a+b+", "a b+"]);
         assert_eq!(read(b"t=a=b", "t"), ["a=b"]);
     }
@@ -133,7 +147,7 @@ mod tests {
             ("/p", "/p"),
         ] {
             let mut uri: Uri = uri.parse().expect("a URI");
-            strip_query(&mut uri, |pair| pair.is_named("t") && pair.value == b"dead");
+            strip_query(&mut uri, |field| field == b"t=dead");
             assert_eq!(uri.to_string(), expected);
         }
     }
