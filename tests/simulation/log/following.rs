@@ -1,0 +1,110 @@
+//! What the log tells those who follow it: all of it, some of it twice, and in no order.
+
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::time::sleep;
+use tower_polar_logout::{Cursor, Error, Event, Followed};
+
+use super::{Connection, Weather};
+use crate::replica::Process;
+use crate::world::{World, lock};
+
+enum Step {
+    Told(Followed),
+    Failed,
+    /// Nothing yet.
+    Wait,
+}
+
+impl World {
+    fn step(&mut self, process: &Process, after: Option<usize>) -> Step {
+        let failed = match self.log.weather {
+            Weather::Hangs => return Step::Wait,
+            Weather::Fails | Weather::Holds => true,
+            Weather::Fair => self.mishap(30),
+        };
+        if failed {
+            self.tally.count("follows that failed");
+            self.known[process.id].reader.is_owed_a_step = true;
+            return Step::Failed;
+        }
+        let reader = &mut self.known[process.id].reader;
+        let (from, len) = (after.unwrap_or(0), self.log.stored.len());
+        let is_news = from < len || !reader.held_back.is_empty() || reader.is_owed_a_step;
+        if after.is_some() && !is_news {
+            return Step::Wait;
+        }
+        reader.is_owed_a_step = false;
+        let mut told = mem::take(&mut reader.held_back);
+        let to = if self.is_kind { len } else { len.min(from + self.rng.usize(1..20)) };
+        told.extend(from..to);
+        self.disorder(process, &mut told, from);
+        let has_lost = after.is_some() && self.mishap(40);
+        self.tally.add("losses told", usize::from(has_lost));
+        self.tally.count("steps told");
+        let now = self.now();
+        let event = |n: &usize| self.log.event(&self.log.stored[*n], process.ahead, now);
+        let events: Vec<_> = told.iter().filter_map(event).collect();
+        self.note_told(process, &events, now);
+        let is_current = to == len && self.known[process.id].reader.held_back.is_empty();
+        self.tell(format_args!(
+            "{}: the log tells {}, current {is_current}, lost {has_lost}",
+            process.id,
+            self.named(&events)
+        ));
+        let cursor = Cursor::new(to.to_string());
+        Step::Told(Followed { events, cursor, is_current, has_lost, skipped: 0 })
+    }
+
+    /// From then on the process knows.
+    fn note_told(&mut self, process: &Process, events: &[Event], now: i64) {
+        for event in events {
+            if let Event::Revoked { hash, .. } = event
+                && let Some(number) = self.numbers.get(hash)
+                && self.log.left(hash, process.ahead, now) > 0
+            {
+                self.known[process.id].told.insert(*number);
+            }
+        }
+    }
+
+    /// Holds one back for the next step, repeats some, and mixes all of them.
+    fn disorder(&mut self, process: &Process, told: &mut Vec<usize>, from: usize) {
+        if told.len() > 1 && self.mishap(4) {
+            let held_back = told.swap_remove(self.rng.usize(..told.len()));
+            self.known[process.id].reader.held_back.push(held_back);
+            self.tally.count("steps out of order");
+        }
+        if from > 0 && self.mishap(5) {
+            let repeated = self.rng.usize(1..4);
+            told.extend((0..repeated).map(|_| self.rng.usize(..from)));
+            self.tally.add("events repeated", repeated);
+        }
+        self.rng.shuffle(told);
+    }
+}
+
+impl Connection {
+    pub(super) async fn next_step(&self, after: Option<Cursor>) -> Result<Followed, Error> {
+        let after = after.map(|cursor| cursor.as_str().parse().expect("one of its own"));
+        let signal = Arc::clone(&lock(&self.0.world).log.changed);
+        loop {
+            let lag = {
+                let mut world = lock(&self.0.world);
+                if world.mishap(10) { world.millis(100..5_000) } else { world.millis(0..40) }
+            };
+            sleep(lag).await;
+            // Before it is looked at: nothing falls between.
+            let mut changed = pin!(signal.notified());
+            changed.as_mut().enable();
+            let step = lock(&self.0.world).step(&self.0, after);
+            match step {
+                Step::Told(followed) => return Ok(followed),
+                Step::Failed => return Err(Error::log("the log is away")),
+                Step::Wait => changed.await,
+            }
+        }
+    }
+}

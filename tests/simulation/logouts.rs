@@ -1,0 +1,231 @@
+//! Those who log out, some of them impatiently, and what must come of it.
+
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+use tower_polar_logout::{LogoutOutcome, Revocation, TokenHash};
+
+use crate::carried::Form;
+use crate::promise::Promise;
+use crate::replica::{Answer, Replica};
+use crate::requests::request_as;
+use crate::world::{World, lock};
+
+/// Longer no logout waits for a log.
+const RECORDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What timers are exact to.
+const TICK: Duration = Duration::from_millis(2);
+
+/// How somebody logs out.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Post(Form),
+    /// By the app itself, and for so many seconds where it knows better.
+    Handle(Option<u64>),
+}
+
+/// How long he waits for the answer.
+#[derive(Clone, Copy, Debug)]
+enum Patience {
+    HangsUpAtOnce,
+    HangsUpAfter(Duration),
+    Waits,
+}
+
+impl World {
+    fn way(&mut self) -> Way {
+        match self.rng.u8(0..10) {
+            0 => Way::Handle(Some(10 * self.rng.u64(1..12))),
+            1..5 => Way::Handle(None),
+            _ => Way::Post(Form::alone(&mut self.rng)),
+        }
+    }
+
+    fn patience(&mut self) -> Patience {
+        match self.rng.u8(0..6) {
+            0 => Patience::HangsUpAtOnce,
+            1 => Patience::HangsUpAfter(self.millis(1..1_000)),
+            _ => Patience::Waits,
+        }
+    }
+}
+
+/// How well a logout went, whichever way it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoggedOut {
+    Confirmed,
+    /// Polar may not have heard of it yet, or has refused it.
+    Accepted,
+    /// Not to be relied on, and the app was told why.
+    Refused(LogoutOutcome),
+    /// The same, as a caller is told.
+    Unavailable,
+    Otherwise(StatusCode),
+}
+
+impl From<LogoutOutcome> for LoggedOut {
+    fn from(outcome: LogoutOutcome) -> Self {
+        match outcome {
+            LogoutOutcome::Confirmed => Self::Confirmed,
+            LogoutOutcome::Refused | LogoutOutcome::Pending => Self::Accepted,
+            worse => Self::Refused(worse),
+        }
+    }
+}
+
+impl From<Answer> for LoggedOut {
+    fn from(answer: Answer) -> Self {
+        match answer.status {
+            StatusCode::NO_CONTENT => Self::Confirmed,
+            StatusCode::ACCEPTED => Self::Accepted,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            status => Self::Otherwise(status),
+        }
+    }
+}
+
+/// Logs out, and looks at all that is promised of it.
+pub(crate) async fn log_out(replica: Arc<Replica>, number: usize) {
+    let (way, patience, text, hash) = {
+        let mut world = lock(&replica.process.world);
+        let (way, patience) = (world.way(), world.patience());
+        let token = &mut world.tokens[number];
+        token.was_revoked = true;
+        let (text, hash) = (token.text.clone(), token.hash);
+        world.tally.count("logouts");
+        let id = replica.process.id;
+        world.tell(format_args!("{id}: logs {text} out by {way:?}, and {patience:?}"));
+        (way, patience, text, hash)
+    };
+    let began = Instant::now();
+    let mut answer = Box::pin(revoke(&replica, way, &text));
+    let at_once = first_poll(answer.as_mut()).await;
+    let patience = match patience {
+        Patience::HangsUpAtOnce => {
+            drop(answer);
+            is_denied_at_once(&replica, number).await;
+            return lock(&replica.process.world).tally.count("callers hung up");
+        }
+        Patience::HangsUpAfter(time) => Some(time),
+        Patience::Waits => None,
+    };
+    let is_denied = is_denied_at_once(&replica, number).await;
+    let answer = async {
+        match at_once {
+            Some(answer) => answer,
+            None => answer.await,
+        }
+    };
+    let patient = async {
+        match patience {
+            Some(time) => sleep(time).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = replica.process.killed() => {}
+        logged_out = answer => answered(&replica, number, hash, began, is_denied, logged_out),
+        () = patient => lock(&replica.process.world).tally.count("callers hung up"),
+    }
+}
+
+async fn revoke(replica: &Replica, way: Way, token: &str) -> LoggedOut {
+    match way {
+        Way::Post(form) => replica.log_out(form, token).await.into(),
+        Way::Handle(lifetime) => {
+            let order = Revocation::access_token(token).expect("a token");
+            let order = match lifetime {
+                Some(seconds) => order.expires_in(Duration::from_secs(seconds)),
+                None => order,
+            };
+            replica.handle.revoke([order]).await.into()
+        }
+    }
+}
+
+async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Whether the token is rejected before any time has passed. What was begun runs in a task of its
+/// own, which has its turn.
+async fn is_denied_at_once(replica: &Replica, number: usize) -> bool {
+    for _ in 0..5 {
+        yield_now().await;
+    }
+    let world = &replica.process.world;
+    let text = lock(world).tokens[number].text.clone();
+    let counts = replica.handle.counts();
+    if replica.handle.is_revoked(&text) {
+        lock(world).known[replica.process.id].denied.insert(number);
+        request_as(replica, number, Form::Bearer);
+        return true;
+    }
+    if counts.revoked < counts.limit {
+        let how = format!("{} still lets {text} in", replica.process.id);
+        lock(world).breaks(Promise::DenyFirst, &how);
+    }
+    false
+}
+
+fn answered(
+    replica: &Replica,
+    number: usize,
+    hash: TokenHash,
+    began: Instant,
+    is_denied: bool,
+    logged_out: LoggedOut,
+) {
+    let mut world = lock(&replica.process.world);
+    let id = replica.process.id;
+    let text = world.tokens[number].text.clone();
+    world.tell(format_args!("{id}: the logout of {text} is answered: {logged_out:?}"));
+    let recorded = world.log.answered(&replica.process, hash).filter(|at| *at >= began);
+    let recorded = recorded.map_or(RECORDED_WITHIN, |at| (at - began).min(RECORDED_WITHIN));
+    let (took, deadline) = (began.elapsed(), world.plan.deadline.max(recorded) + TICK);
+    if took > deadline {
+        let how = format!("{id} answers the logout of {text} after {took:?}, by {deadline:?}");
+        world.breaks(Promise::PolarsHealthIsNotTheApps, &how);
+    }
+    let refused = match logged_out {
+        LoggedOut::Confirmed | LoggedOut::Accepted => None,
+        LoggedOut::Refused(LogoutOutcome::Full) => Some("refused: full"),
+        LoggedOut::Refused(LogoutOutcome::Busy) => Some("refused: queue full"),
+        LoggedOut::Refused(LogoutOutcome::Unrecorded) => Some("refused: not recorded"),
+        LoggedOut::Unavailable => Some("refused: 503"),
+        other => return world.wrong.push(format!("{id} answers the logout of {text}: {other:?}")),
+    };
+    if let Some(refused) = refused {
+        return world.tally.count(refused);
+    }
+    if !is_denied {
+        let how = format!("{id} has no room for {text}, and says that all is well");
+        return world.breaks(Promise::NothingIsForgotten, &how);
+    }
+    world.tally.count("acknowledged");
+    if logged_out == LoggedOut::Confirmed {
+        world.tally.count("confirmed in time");
+        if !world.polar.dead.contains(&text) {
+            let how = format!("{id} says that Polar has confirmed {text}, which lives there");
+            world.breaks(Promise::NothingIsLost, &how);
+        }
+    }
+    if world.log.has(&hash) {
+        world.acknowledged.insert(number);
+    } else if !world.log.was_kept_for_now(&replica.process, hash) {
+        let how = format!("{id} acknowledges the logout of {text}, and the log has nothing");
+        world.breaks(Promise::NothingIsLost, &how);
+    }
+}

@@ -1,0 +1,78 @@
+//! Requests with tokens that are alive or dead, and what must become of them.
+
+use http::{Method, StatusCode};
+
+use crate::carried::Form;
+use crate::promise::Promise;
+use crate::replica::{Answer, Replica};
+use crate::world::lock;
+
+/// Sends a request with this token, in any form, and looks at what becomes of it.
+pub(crate) fn request(replica: &Replica, number: usize) {
+    let mut world = lock(&replica.process.world);
+    let form = Form::any(&mut world.rng);
+    drop(world);
+    request_as(replica, number, form);
+}
+
+pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
+    let world = &replica.process.world;
+    let text = lock(world).tokens[number].text.clone();
+    let answer = replica.call_at_once(form.request(Method::GET, "/me", &text));
+    let is_revoked = replica.handle.is_revoked(&text);
+    let mut world = lock(world);
+    world.tally.count("requests");
+    let id = replica.process.id;
+    world.tell(format_args!("{id}: {form:?} {text}: {answer:?}"));
+    let Some(answer) = answer else {
+        return world.breaks(Promise::TheHotPath, &format!("{id} lets {text} wait"));
+    };
+    let must_be_denied = is_revoked || world.known[id].denied.contains(&number);
+    match answer {
+        Answer { is_from_app: true, .. } if is_revoked => {
+            let how = format!("{id} lets {text} in as {form:?}, though it knows that it is dead");
+            world.breaks(Promise::NoWayAround, &how);
+        }
+        Answer { is_from_app: true, .. } if must_be_denied => {
+            let how = format!("{id} lets {text} in, and has rejected it before");
+            world.breaks(Promise::NothingIsForgotten, &how);
+        }
+        Answer { is_from_app: true, .. } => {
+            world.tally.count("passed");
+            let (hash, now) = (world.tokens[number].hash, world.now());
+            if world.log.has(&hash) && world.log.left(&hash, replica.process.ahead, now) <= 0 {
+                world.tally.count("passed: expired");
+            }
+        }
+        Answer { status: StatusCode::UNAUTHORIZED, .. } => {
+            world.tally.count("401");
+            // Where there was no room for it another reading of the same value may be denied.
+            if is_revoked {
+                world.known[id].denied.insert(number);
+            }
+            if !world.tokens[number].was_revoked {
+                world.wrong.push(format!("{id} rejects {text}, which nobody has revoked"));
+            }
+        }
+        // Of another token, or of another reading of this one, it cannot be sure.
+        Answer { status: StatusCode::SERVICE_UNAVAILABLE, .. }
+            if world.plan.reject_when_behind && (!must_be_denied || form != Form::Bearer) =>
+        {
+            world.tally.count("503 while behind");
+        }
+        other => world.wrong.push(format!("{id} answers a request with {other:?}")),
+    }
+}
+
+/// What a replica has rejected, or was told to reject, it still rejects.
+pub(crate) fn nothing_is_forgotten(replica: &Replica) {
+    let mut world = lock(&replica.process.world);
+    let id = replica.process.id;
+    let lets_in = |number: &usize| !replica.handle.is_revoked(&world.tokens[*number].text);
+    let forgotten: Vec<_> = world.known[id].denied.iter().copied().filter(lets_in).collect();
+    for number in forgotten {
+        let text = world.tokens[number].text.clone();
+        let how = format!("{id} lets {text} in, and has rejected it before");
+        world.breaks(Promise::NothingIsForgotten, &how);
+    }
+}

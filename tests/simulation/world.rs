@@ -1,0 +1,183 @@
+//! All that outlives a process, and what is known of each.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use fastrand::Rng;
+use tokio::time::Instant;
+use tower_polar_logout::TokenHash;
+
+use crate::clock::{Expiries, seconds};
+use crate::log::Log;
+use crate::polar::Polar;
+use crate::promise::Promise;
+use crate::replica::{Known, Replica};
+use crate::tally::Tally;
+
+pub(crate) type Shared = Arc<Mutex<World>>;
+
+pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    // Whoever panicked has said so.
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a seed decides once.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) replicas: usize,
+    /// Until then all is unkind.
+    pub(crate) lasts: Duration,
+    pub(crate) confirm: bool,
+    pub(crate) queue_limit: usize,
+    pub(crate) max_in_flight: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) adopt_after: Duration,
+    pub(crate) start_behind: bool,
+    pub(crate) reject_when_behind: bool,
+    /// In these seconds all calls to Polar fail.
+    pub(crate) outage: Range<u64>,
+}
+
+impl Plan {
+    fn new(rng: &mut Rng) -> Self {
+        let replicas = rng.usize(1..=4);
+        let outage = rng.u64(0..12);
+        let start_behind = rng.u8(0..4) == 0;
+        Self {
+            replicas,
+            lasts: Duration::from_millis(rng.u64(4_000..16_000)),
+            confirm: rng.bool(),
+            // Often full, and often not.
+            queue_limit: rng.usize(1..20),
+            max_in_flight: rng.usize(1..=4),
+            deadline: Duration::from_millis(rng.u64(100..2_000)),
+            // None for a log that no other process writes.
+            adopt_after: match replicas {
+                1 => Duration::ZERO,
+                _ => Duration::from_millis(rng.u64(1_000..6_000)),
+            },
+            start_behind,
+            reject_when_behind: start_behind && rng.bool(),
+            outage: outage..outage + rng.u64(0..10),
+        }
+    }
+}
+
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) hash: TokenHash,
+    /// Somebody has begun to revoke it.
+    pub(crate) was_revoked: bool,
+}
+
+/// What becomes of the story of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// It is not even put into words, which takes time.
+    Nothing,
+    /// It goes into the digest.
+    Digest,
+    /// It is printed too.
+    Aloud,
+}
+
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
+    /// How many revocations a replica holds: raised by hand where it turns out too low.
+    pub(crate) limit: usize,
+    pub(crate) began: Instant,
+    pub(crate) is_kind: bool,
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) numbers: HashMap<TokenHash, usize>,
+    pub(crate) polar: Polar,
+    pub(crate) log: Log,
+    /// Of each process that ever was.
+    pub(crate) known: Vec<Known>,
+    pub(crate) live: Vec<Option<Arc<Replica>>>,
+    /// Tokens whose logout was, and that the log had by then.
+    pub(crate) acknowledged: BTreeSet<usize>,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) tally: Tally,
+    pub(crate) digest: DefaultHasher,
+    pub(crate) telling: Telling,
+}
+
+impl World {
+    /// To be called within the runtime that it lives in.
+    pub(crate) fn new(seed: u64, telling: Telling) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::new(&mut rng);
+        let expiries = Expiries { began: SystemTime::now(), translated: rng.bool() };
+        let mut world = Self {
+            seed,
+            // Small enough to be hit in some, and never in others.
+            limit: if rng.u8(0..3) == 0 { rng.usize(2..12) } else { 1_000 },
+            rng,
+            began: Instant::now(),
+            is_kind: false,
+            tokens: Vec::new(),
+            numbers: HashMap::new(),
+            polar: Polar::default(),
+            log: Log::new(expiries),
+            known: Vec::new(),
+            live: vec![None; plan.replicas],
+            plan,
+            acknowledged: BTreeSet::new(),
+            wrong: Vec::new(),
+            tally: Tally::default(),
+            digest: DefaultHasher::new(),
+            telling,
+        };
+        let (plan, limit) = (world.plan.clone(), world.limit);
+        world.tell(format_args!("{plan:?}, limit {limit}, translated {}", expiries.translated));
+        world
+    }
+
+    /// Seconds since it began.
+    pub(crate) fn now(&self) -> i64 {
+        seconds(self.began.elapsed())
+    }
+
+    /// True once in so many times, and never where all is kind.
+    pub(crate) fn mishap(&mut self, once_in: u8) -> bool {
+        !self.is_kind && self.rng.u8(0..once_in) == 0
+    }
+
+    pub(crate) fn millis(&mut self, range: Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.u64(range))
+    }
+
+    /// One that nobody has revoked.
+    pub(crate) fn issue(&mut self) -> usize {
+        let number = self.tokens.len();
+        let kind = if self.rng.u8(0..10) == 0 { 'f' } else { 'u' };
+        let text = format!("polar_at_{kind}_{number}");
+        let hash = TokenHash::of(&text);
+        self.numbers.insert(hash, number);
+        self.tokens.push(Token { text, hash, was_revoked: false });
+        number
+    }
+
+    /// A line of the story.
+    pub(crate) fn tell(&mut self, what: fmt::Arguments<'_>) {
+        if self.telling == Telling::Nothing {
+            return;
+        }
+        let line = format!("{:>7} ms  {what}", self.began.elapsed().as_millis());
+        if self.telling == Telling::Aloud {
+            println!("{line}");
+        }
+        self.digest.write(line.as_bytes());
+    }
+
+    pub(crate) fn breaks(&mut self, promise: Promise, how: &str) {
+        let at = self.began.elapsed().as_millis();
+        self.wrong.push(format!("{promise}: {how}, at {at} ms"));
+    }
+}
