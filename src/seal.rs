@@ -19,19 +19,26 @@ const NONCE_LEN: usize = 24;
 
 /// Seals with the key of one secret, and opens with those of its predecessors too.
 pub(crate) struct Sealer {
-    current: XChaCha20Poly1305,
-    previous: Vec<XChaCha20Poly1305>,
+    current: Key,
+    previous: Vec<Key>,
 }
+
+#[derive(PartialEq, Eq)]
+struct Key(Zeroizing<[u8; 32]>);
 
 impl Sealer {
     pub(crate) fn new<'a>(secret: &str, previous: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { current: cipher(secret), previous: previous.into_iter().map(cipher).collect() }
+        Self { current: Key::of(secret), previous: previous.into_iter().map(Key::of).collect() }
     }
 
     /// Opens what `former` did.
     pub(crate) fn opens_too(&mut self, former: Self) {
-        self.previous.push(former.current);
-        self.previous.extend(former.previous);
+        for key in [former.current].into_iter().chain(former.previous) {
+            // Each once: an app may exchange a secret for the same one, hour by hour.
+            if key != self.current && !self.previous.contains(&key) {
+                self.previous.push(key);
+            }
+        }
     }
 
     /// `None` only where the system gives no random bytes.
@@ -39,7 +46,7 @@ impl Sealer {
         let nonce = XNonce::try_generate().ok()?;
         // The hash is bound in: a sealed token that is moved to another entry does not open.
         let payload = Payload { msg: token.as_str().as_bytes(), aad: hash.as_bytes() };
-        let ciphertext = self.current.encrypt(&nonce, payload).ok()?;
+        let ciphertext = self.current.cipher().encrypt(&nonce, payload).ok()?;
         let sealed: Vec<u8> = [FORMAT].into_iter().chain(nonce).chain(ciphertext).collect();
         Some(SealedToken::from_bytes(sealed))
     }
@@ -52,9 +59,9 @@ impl Sealer {
         };
         let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN)?;
         let nonce = XNonce::try_from(nonce).ok()?;
-        [&self.current].into_iter().chain(&self.previous).find_map(|cipher| {
+        [&self.current].into_iter().chain(&self.previous).find_map(|key| {
             let payload = Payload { msg: ciphertext, aad: hash.as_bytes() };
-            let token = Zeroizing::new(cipher.decrypt(&nonce, payload).ok()?);
+            let token = Zeroizing::new(key.cipher().decrypt(&nonce, payload).ok()?);
             Token::parse(&*token)
         })
     }
@@ -66,12 +73,18 @@ impl fmt::Debug for Sealer {
     }
 }
 
-fn cipher(secret: &str) -> XChaCha20Poly1305 {
-    let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(None, secret.as_bytes())
-        .expand(PURPOSE, &mut *key)
-        .expect("32 bytes are within what HKDF-SHA-256 gives");
-    XChaCha20Poly1305::new((&*key).into())
+impl Key {
+    fn of(secret: &str) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, secret.as_bytes())
+            .expand(PURPOSE, &mut *key)
+            .expect("32 bytes are within what HKDF-SHA-256 gives");
+        Self(key)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.0).into())
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +103,22 @@ mod tests {
         assert_eq!(Sealer::new("secret", []).open(&sealed, &hash), Some(token.clone()));
         assert_eq!(Sealer::new("other", []).open(&sealed, &hash), None);
         assert_eq!(Sealer::new("other", ["secret"]).open(&sealed, &hash), Some(token));
+    }
+
+    #[test]
+    fn secrets_that_are_exchanged_back_and_forth_are_kept_once_each_and_all_open() {
+        let (token, hash) = token();
+        let secrets = ["one", "two", "two", "three"];
+        let mut sealer = Sealer::new(secrets[0], ["zero"]);
+        for secret in secrets.iter().cycle().take(1_000) {
+            let former = std::mem::replace(&mut sealer, Sealer::new(secret, []));
+            sealer.opens_too(former);
+        }
+        for secret in ["zero", "one", "two", "three"] {
+            let kept = Sealer::new(secret, []).seal(&token, &hash).expect("sealed");
+            assert_eq!(sealer.open(&kept, &hash), Some(token.clone()), "{secret}");
+        }
+        assert_eq!(sealer.previous.len(), 3);
     }
 
     #[test]
