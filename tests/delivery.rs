@@ -150,6 +150,18 @@ async fn a_lost_commit_is_found_out_and_the_token_is_dead_in_the_end() {
 }
 
 #[tokio::test]
+async fn many_lost_commits_hold_nobody_up() {
+    let polar = start_polar().await;
+    let handle = handle(builder(&polar).confirm(true).deadline(AT_ONCE)).await;
+    let tokens: Vec<_> = (0..50).map(|_| polar.mint().access).collect();
+    polar.behave_next(tokens.len(), Fault::LoseCommit);
+    let outcomes = join_all(tokens.iter().map(|token| handle.revoke([access(token)]))).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == LogoutOutcome::Pending));
+    until("they are sent again", || handle.counts().pending == 0).await;
+    assert!(tokens.iter().all(|token| !polar.is_alive(token)));
+}
+
+#[tokio::test]
 async fn without_confirmation_a_lost_commit_is_believed() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar)).await;

@@ -106,7 +106,7 @@ impl Shared {
                     elapsed_ms,
                     "Polar confirmed a revocation that did not take hold; trying again later"
                 );
-                Answer::TryAgain { retry_after: None, everyone: false }
+                Answer::StillActive
             }
         }
     }

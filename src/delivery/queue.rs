@@ -152,6 +152,8 @@ pub(super) enum Answer {
         /// It concerns every token, not this one: 429 and 503.
         everyone: bool,
     },
+    /// Confirmed before, and not committed: to be sent again.
+    StillActive,
 }
 
 /// What an answer led to.
@@ -386,6 +388,14 @@ impl Queue {
                 } else if !is_suspect {
                     self.failed(now, backoff::after(self.failures_in_a_row + 1), false);
                 }
+                Settled::GoesOn
+            }
+            Answer::StillActive => {
+                entry.failed(self.successes, None);
+                let wait = backoff::after(entry.failures);
+                // The server has answered to the point: it is up, whatever became of this token.
+                self.succeeded(now);
+                self.place(age, hash, Place::Waiting(now + wait));
                 Settled::GoesOn
             }
         };
