@@ -21,15 +21,17 @@ impl Remembered {
     }
 
     pub(super) fn insert(&mut self, hash: TokenHash) {
-        if !self.known.insert(hash) {
+        if self.known.contains(&hash) {
             return;
         }
-        self.oldest_first.push_back(hash);
-        if self.oldest_first.len() > REMEMBERED
+        // Before the newcomer: one more than a power of two would take twice the memory.
+        if self.oldest_first.len() >= REMEMBERED
             && let Some(oldest) = self.oldest_first.pop_front()
         {
             self.known.remove(&oldest);
         }
+        self.known.insert(hash);
+        self.oldest_first.push_back(hash);
     }
 }
 
@@ -49,5 +51,6 @@ mod tests {
         assert!(remembered.contains(&hash(1)) && remembered.contains(&hash(REMEMBERED)));
         assert_eq!(remembered.known.len(), REMEMBERED);
         assert_eq!(remembered.oldest_first.len(), REMEMBERED);
+        assert_eq!(remembered.oldest_first.capacity(), REMEMBERED);
     }
 }
