@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench goals`, or with the plot of cost against the number of revoked tokens:
 //! `cargo bench --bench goals -- --plot cost.svg`; or some rows alone, those of `cost`, `readers`,
-//! `incident`, `full`, `memory`, `burst` or `streams`: `cargo bench --bench goals -- readers`. Linux,
-//! some five minutes, 6 GB of memory.
+//! `incident`, `full`, `memory`, `burst`, `streams` or `flood`:
+//! `cargo bench --bench goals -- readers`. Linux, some eight minutes, 6 GB of memory.
 //!
 //! What is compared is measured in one run, in interleaved rounds; a figure is the median of the
 //! rounds. "Net" is minus the same request to the same application without a layer in front; the
@@ -16,6 +16,7 @@ compile_error!("it asks the kernel in /proc");
 
 mod burst;
 mod cost;
+mod flood;
 mod full;
 mod incident;
 mod memory;
@@ -28,13 +29,14 @@ mod streams;
 mod subject;
 mod table;
 
-const PARTS: [(&str, fn()); 6] = [
+const PARTS: [(&str, fn()); 7] = [
     ("readers", readers::measure),
     ("incident", incident::measure),
     ("full", full::measure),
     ("memory", memory::measure),
     ("burst", burst::measure),
     ("streams", streams::measure),
+    ("flood", flood::measure),
 ];
 
 fn main() {
@@ -47,6 +49,10 @@ fn main() {
         ["child", "polar"] => burst::polar(),
         ["child", "burst", url, id, secret] => burst::child(url, id, secret),
         ["child", "calls", url, id, secret] => burst::calls(url, id, secret),
+        ["child", "flooded polar", calls] => flood::polar(calls),
+        ["child", "flooded", limit, queue_limit, url, id, secret] => {
+            flood::serve(limit, queue_limit, url, id, secret);
+        }
         [] => table(None, ""),
         ["--plot", path] => table(Some(path), ""),
         [part] => table(None, part),

@@ -32,6 +32,21 @@ impl Process {
         self.line().parse().expect("a number")
     }
 
+    /// Bytes of it in memory now.
+    pub(crate) fn resident(&self) -> f64 {
+        status(self.child.id(), "VmRSS:")
+    }
+
+    /// And at most so far.
+    pub(crate) fn most_resident(&self) -> f64 {
+        status(self.child.id(), "VmHWM:")
+    }
+
+    /// Seconds of the processors that it has used.
+    pub(crate) fn cpu(&self) -> f64 {
+        cpu_of(self.child.id())
+    }
+
     /// Ends the standard input: the process may have waited for that.
     pub(crate) fn close(&mut self) {
         drop(self.child.stdin.take());
@@ -47,16 +62,16 @@ impl Drop for Process {
 
 /// Bytes of this process in memory now.
 pub(crate) fn resident() -> f64 {
-    status("VmRSS:")
+    status(std::process::id(), "VmRSS:")
 }
 
 /// And at most so far.
 pub(crate) fn most_resident() -> f64 {
-    status("VmHWM:")
+    status(std::process::id(), "VmHWM:")
 }
 
-fn status(name: &str) -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+fn status(process: u32, name: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux");
     let line =
         status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -65,7 +80,11 @@ fn status(name: &str) -> f64 {
 
 /// Seconds of the processors that this process has used: by itself, and in the kernel.
 pub(crate) fn cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
+    cpu_of(std::process::id())
+}
+
+fn cpu_of(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux");
     // The name in parentheses may hold anything. User and system time are fields 14 and 15 of all,
     // in hundredths of a second.
     let (_, fields) = stat.rsplit_once(')').expect("a name");

@@ -1,0 +1,207 @@
+//! A million logouts with made-up tokens from 100 connections, while others send ordinary requests.
+//!
+//! The server has a process and a thread of its own, and so has the load; the stand-in for Polar
+//! takes 500 calls a minute, as Polar does, or all that come. The callers keep their connections,
+//! but for those first ones that fill the queue: these hang up without waiting for an answer, or a
+//! million would take them days.
+//!
+//! What a flood costs the others is held against what as many ordinary requests from the same 100
+//! connections cost them. The two take turns.
+
+mod connection;
+mod crowd;
+mod ordinary;
+mod server;
+
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::task::LocalSet;
+
+use self::crowd::{Crowd, Sends};
+use self::ordinary::{Ordinary, Pace};
+use self::server::{Configuration, Server};
+pub(crate) use self::server::{polar, serve};
+use crate::table::{Goal, row};
+
+const LOGOUTS: u32 = 1_000_000;
+const CONNECTIONS: u32 = 100;
+const ROUNDS: usize = 7;
+const TURN: Duration = Duration::from_secs(1);
+/// Until those of the turn before are answered.
+const SETTLED: Duration = Duration::from_millis(250);
+/// The layer's default.
+const AT_ONCE: f64 = 4.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+const CONFIGURATIONS: [Configuration; 2] = [
+    Configuration {
+        name: "defaults, Polar limits us",
+        limit: 1_000_000,
+        queue_limit: 10_000,
+        calls_a_minute: Some(500),
+    },
+    Configuration {
+        name: "`limit` 10,000, `queue_limit` 50",
+        limit: 10_000,
+        queue_limit: 50,
+        calls_a_minute: None,
+    },
+];
+
+pub(crate) fn measure() {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for configuration in &CONFIGURATIONS {
+        LocalSet::new().block_on(&runtime, flood(configuration));
+    }
+}
+
+async fn flood(configuration: &Configuration) {
+    let server = Server::start(configuration);
+    let mut ordinary = Ordinary::connect(server.port).await;
+    let crowd = Crowd::connect(server.port, CONNECTIONS).await;
+    let alone = ordinary.run(TURN * 2, Pace::Fast).await.rate();
+    let before = server.resident();
+
+    // Those who fill the queue do not wait for answers.
+    while server.counts().await.pending < configuration.queue_limit {
+        crowd::hang_up_on(server.port, CONNECTIONS).await;
+    }
+    let quarter =
+        beside(&server, &crowd, &mut ordinary, Pace::RequestsPerSecond(alone / 4.0)).await;
+    let fast = beside(&server, &crowd, &mut ordinary, Pace::Fast).await;
+
+    crowd.send(Sends::Logouts);
+    let half_way = ordinary.let_in(server::earlier()).await;
+    while crowd.logouts() < LOGOUTS {
+        ordinary.run(TURN / 10, Pace::RequestsPerSecond(alone / 4.0)).await;
+    }
+    crowd.send(Sends::Nothing);
+    tokio::time::sleep(SETTLED).await;
+    let in_the_end = ordinary.let_in(server::earlier()).await;
+    let let_in_though_accepted = ordinary.let_in(crowd.accepted().into_iter()).await;
+
+    let (counts, most_resident) = (server.counts().await, server.most_resident());
+    let [calls, at_once] = server.stop();
+    let what = format!("a million made-up logouts from 100 connections, {}", configuration.name);
+    quarter.row(&format!("{what}: ordinary requests at a quarter of what the server can do"));
+    fast.row(&format!(
+        "{what}: ordinary requests from 64 connections, as fast as they are answered"
+    ));
+    let bound = configuration.bound(CONNECTIONS) / MIB;
+    row(
+        &format!("{what}: memory"),
+        Goal::AtMost(bound.ceil()),
+        (most_resident - before) / MIB,
+        " MiB",
+        &format!("{:.0} MiB before", before / MIB),
+    );
+    row(
+        &format!("{what}: earlier denials, and accepted logouts, that do not hold"),
+        Goal::AtMost(0.0),
+        f64::from(half_way + in_the_end + let_in_though_accepted),
+        "",
+        &format!(
+            "{} of {} logouts answered 202 or 204, the others 503 with `Retry-After`; {} held, {} \
+             on their way",
+            crowd.accepted().len(),
+            crowd.logouts(),
+            counts.revoked,
+            counts.pending,
+        ),
+    );
+    row(
+        &format!("{what}: calls at Polar at once"),
+        Goal::AtMost(AT_ONCE),
+        at_once,
+        "",
+        &format!("{calls} calls"),
+    );
+}
+
+/// What ordinary requests get beside the flood, and beside as many others.
+async fn beside(server: &Server, crowd: &Crowd, ordinary: &mut Ordinary, pace: Pace) -> Beside {
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        let mut turns = [Sends::Requests, Sends::Logouts];
+        // Neither is always the one that comes first.
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for sends in turns {
+            crowd.send(sends);
+            tokio::time::sleep(SETTLED).await;
+            let (sent, cpu) = (crowd.sent(), server.cpu());
+            let turn = ordinary.run(TURN, pace).await;
+            rounds.push(Round {
+                sends,
+                rate: turn.rate(),
+                crowd: turn.rate_of(crowd.sent() - sent),
+                worst_of_hundred: turn.wait(99).as_secs_f64() * 1e3,
+                busy: turn.share_of(server.cpu() - cpu),
+            });
+        }
+    }
+    crowd.send(Sends::Nothing);
+    let side = |side| {
+        let of_all = |figure: fn(&Round) -> f64| {
+            median(rounds.iter().filter(|round| round.sends == side).map(figure))
+        };
+        Round {
+            sends: side,
+            rate: of_all(|round| round.rate),
+            crowd: of_all(|round| round.crowd),
+            worst_of_hundred: of_all(|round| round.worst_of_hundred),
+            busy: of_all(|round| round.busy),
+        }
+    };
+    Beside { requests: side(Sends::Requests), logouts: side(Sends::Logouts) }
+}
+
+/// One turn, or the medians of all of its side.
+struct Round {
+    sends: Sends,
+    /// Ordinary requests a second.
+    rate: f64,
+    /// What the crowd got answered a second.
+    crowd: f64,
+    /// 99 of 100 ordinary requests were answered within so many milliseconds.
+    worst_of_hundred: f64,
+    /// The share of the time that the server was on a core.
+    busy: f64,
+}
+
+struct Beside {
+    requests: Round,
+    logouts: Round,
+}
+
+impl Beside {
+    fn row(&self, what: &str) {
+        let Self { requests, logouts } = self;
+        row(
+            &format!("{what}, of their rate beside as many other requests"),
+            Goal::AtLeast(0.9),
+            logouts.rate / requests.rate,
+            " x",
+            &format!("{}; {}", logouts.said("logouts"), requests.said("requests")),
+        );
+    }
+}
+
+impl Round {
+    fn said(&self, what: &str) -> String {
+        let Self { rate, crowd, worst_of_hundred, busy, .. } = self;
+        let busy = busy * 100.0;
+        format!(
+            "{rate:.0}/s beside {crowd:.0} {what}/s, p99 {worst_of_hundred:.1} ms, the server busy \
+             {busy:.0} %"
+        )
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<_> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
