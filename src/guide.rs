@@ -12,6 +12,7 @@
 //! | [`observability`](crate::observability) | every span, event and metric; what is worth an alarm |
 //! | [`replicas`] | several processes, one log |
 //! | [`security`] | the threat model: what is defended, and what is not |
+//! | [`floods`] | logouts with made-up tokens: what to put in front |
 //! | [`sizing`] | how many logouts fit, and in how much memory |
 //! | [`migrating`] | from a logout handler written by hand |
 //!
@@ -44,6 +45,9 @@ pub mod security {}
 
 #[doc = include_str!("../docs/sizing.md")]
 pub mod sizing {}
+
+#[doc = include_str!("../docs/floods.md")]
+pub mod floods {}
 
 #[doc = include_str!("../docs/migrating.md")]
 pub mod migrating {}
