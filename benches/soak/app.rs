@@ -30,7 +30,7 @@ const LAYERS_EVERY: Duration = Duration::from_secs(2);
 /// A layer remembers the tokens that were confirmed last, 65,536 of them: so many are, so that its
 /// memory is full from the beginning.
 const CONFIRMED: u32 = 70_000;
-const AT_ONCE: usize = 5_000;
+const AT_ONCE: usize = 500;
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(90);
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
