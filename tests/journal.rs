@@ -514,6 +514,22 @@ async fn a_file_with_a_flipped_bit_is_opened_whole_or_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_header_with_flags_that_nobody_sets_and_a_damaged_commit_is_opened_whole_or_refused() {
+    let dir = Dir::in_memory();
+    for (name, image, said) in images().await {
+        for flags in (8..=255).step_by(5) {
+            for commit in [64, 192] {
+                let mut bytes = image.clone();
+                bytes[9] = flags;
+                bytes[commit + 120] ^= 0xff;
+                let what = format!("{name}, flags {flags:#x}, commit at {commit}");
+                whole_or_refused(&dir.path(), &bytes, &said, &what).await;
+            }
+        }
+    }
+}
+
 const CHILD: &str = "TOWER_POLAR_LOGOUT_TEST_JOURNAL";
 
 /// The journal that this process was started for, by another test.

@@ -1,7 +1,6 @@
 //! Which of its two last commits a file means, where one bit of it may be wrong.
 
 use std::fs::OpenOptions;
-use std::io;
 use std::ops::Bound::Unbounded;
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use redb::backends::FileBackend;
 const HEADER: usize = 320;
 const FLAGS: usize = 9;
 const SECOND_IS_CURRENT: u8 = 1;
+const RECOVER: u8 = 2;
 const TWO_PHASES: u8 = 4;
 const SLOTS: [usize; 2] = [64, 192];
 const VERSION: u8 = 3;
@@ -32,13 +32,18 @@ pub(super) fn prefer(path: &Path) -> Result<bool, redb::Error> {
     }
     let preferred = clear(&file);
     file.close()?;
-    Ok(preferred?)
+    preferred
 }
 
-fn clear(file: &FileBackend) -> io::Result<bool> {
+fn clear(file: &FileBackend) -> Result<bool, redb::Error> {
     let mut header = [0; HEADER];
     file.read(0, &mut header)?;
     let flags = header[FLAGS];
+    // What nobody sets, redb does not look at: but who damaged it has damaged the others as well, and
+    // a commit beside it perhaps, behind which the one before would come back.
+    if flags & !(SECOND_IS_CURRENT | RECOVER | TWO_PHASES) != 0 {
+        return Err(redb::Error::Corrupted("its flags are none of redb's".to_owned()));
+    }
     let [first, second] = SLOTS.map(|slot| commit(&header[slot..]));
     let other_is_newer = match (first, second) {
         (Some(first), Some(second)) if flags & SECOND_IS_CURRENT == 0 => second > first,
