@@ -53,7 +53,7 @@ async fn judge(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
     assert_eq!(request.version(), Version::HTTP_2);
     let request = request.map(|_| Bytes::new());
     let fields = request.headers().get_all("cookie").iter().count();
-    let read = read_by_apps(request.clone()).await.iter().filter(|it| !it.is_empty()).count();
+    let read = read_by_apps(request.clone()).await.len();
     let way = way_around(request).await;
     let response = Response::builder().header("x-fields", fields).header("x-read", read);
     Ok(response.body(way.map(Full::from).unwrap_or_default()).expect("a response"))

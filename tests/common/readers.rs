@@ -1,7 +1,7 @@
 //! What apps read out of a request, by the extractors that people use, and whether the layer sees it.
 #![allow(unreachable_pub, reason = "shared by the tests")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 
 use axum::extract::{FromRequest, FromRequestParts, Query};
@@ -14,7 +14,9 @@ use bytes::Bytes;
 use cookie::Cookie;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body_util::Full;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::Value;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_cookies::{CookieManagerLayer, Cookies};
 use tower_polar_logout::{
@@ -27,8 +29,8 @@ struct Fields {
     token: String,
 }
 
-/// Every token that some app would read out of the request.
-pub async fn read_by_apps(request: Request<Bytes>) -> Vec<String> {
+/// Every token that some app would read out of the request, each once.
+pub async fn read_by_apps(request: Request<Bytes>) -> BTreeSet<String> {
     let (mut parts, body) = request.into_parts();
     let mut tokens = Vec::new();
     if let Ok(TypedHeader(Authorization(bearer))) =
@@ -44,12 +46,14 @@ pub async fn read_by_apps(request: Request<Bytes>) -> Vec<String> {
     }
     tokens.extend(read_from_typed_cookies(&mut parts).await);
     tokens.extend(read_by_tower_cookies(&parts.headers).await);
+    tokens.extend(parts.headers.get_all("authorization").iter().filter_map(read_bearer_by_hand));
     if let Ok(Query(fields)) = Query::<Fields>::try_from_uri(&parts.uri) {
         tokens.push(fields.token);
     }
     if let Ok(Query(mut fields)) = Query::<HashMap<String, String>>::try_from_uri(&parts.uri) {
         tokens.extend(fields.remove("token"));
     }
+    tokens.extend(read_from_pairs(parts.uri.query().unwrap_or_default().as_bytes()));
     tokens.extend(
         parts
             .headers
@@ -61,7 +65,35 @@ pub async fn read_by_apps(request: Request<Bytes>) -> Vec<String> {
             .into_iter()
             .flatten(),
     );
+    tokens.extend(read_from_pairs(&body));
     tokens.extend(read_from_body(&parts, body).await);
+    // Nobody accepts the empty credential.
+    tokens.into_iter().filter(|token| !token.is_empty()).collect()
+}
+
+fn read_bearer_by_hand(header: &HeaderValue) -> Option<String> {
+    let mut words = header.to_str().ok()?.split_whitespace();
+    let is_scheme = |word: &&str| word.eq_ignore_ascii_case("bearer");
+    words.next().filter(is_scheme)?;
+    // No bearer token has a comma in it (RFC 6750, section 2.1), and none is called so: these were
+    // joined on the way.
+    words.next().filter(|token| !is_scheme(token) && !token.contains(',')).map(str::to_owned)
+}
+
+/// What is urlencoded, read without an extractor: every pair counts.
+fn read_from_pairs(encoded: &[u8]) -> Vec<String> {
+    let mut tokens: Vec<_> = form_urlencoded::parse(encoded)
+        .filter(|(name, _)| name == "token")
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    if let Ok(pairs) = serde_urlencoded::from_bytes::<Vec<(String, String)>>(encoded) {
+        tokens.extend(pairs.into_iter().filter(|(name, _)| name == "token").map(|(_, it)| it));
+    }
+    let by_hand = std::str::from_utf8(encoded).unwrap_or_default().split('&');
+    tokens.extend(by_hand.filter_map(|pair| {
+        let value = pair.strip_prefix("token=")?;
+        Some(percent_decode_str(value).decode_utf8().ok()?.into_owned())
+    }));
     tokens
 }
 
@@ -110,6 +142,19 @@ async fn read_from_body(parts: &request::Parts, body: Bytes) -> Vec<String> {
     if let Ok(Json(fields)) = Json::<Fields>::from_request(request("application/json"), &()).await {
         tokens.push(fields.token);
     }
+    // With whatever else is in it, which a struct passes over.
+    if let Ok(Json(Value::Object(mut fields))) =
+        Json::<Value>::from_request(request("application/json"), &()).await
+        && let Some(Value::String(token)) = fields.remove("token")
+    {
+        tokens.push(token);
+    }
+    // As far as it goes: what follows may be anything.
+    if let Some(Ok(fields)) =
+        serde_json::Deserializer::from_slice(&body).into_iter::<Fields>().next()
+    {
+        tokens.push(fields.token);
+    }
     tokens
 }
 
@@ -140,10 +185,6 @@ async fn app(_: Request<RequestBody<Full<Bytes>>>) -> Result<Response<Full<Bytes
 /// Says which token, revoked, would reach an app all the same.
 pub async fn way_around(request: Request<Bytes>) -> Option<String> {
     for token in read_by_apps(request.clone()).await {
-        // Nobody accepts the empty credential.
-        if token.is_empty() {
-            continue;
-        }
         let layer = layer().await;
         revoke(&layer.handle(), &token).await;
         let mut service = layer.layer(service_fn(app));

@@ -1,0 +1,216 @@
+//! What a Redis answers, and what is in a stream's entries: read as it was written, or passed over and
+//! counted.
+#![no_main]
+
+mod server;
+mod wire;
+
+use std::cell::OnceCell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use tokio::runtime::{self, Runtime};
+use tokio::time::timeout;
+use tower_polar_logout::{Event, Followed, Kept, RedisLog, RevocationLog, SealedToken};
+use tower_polar_logout_fuzz::let_panic;
+
+use self::server::{Answer, Server};
+use self::wire::{LATEST, Record};
+
+#[derive(Arbitrary, Debug)]
+enum Case<'a> {
+    Entries {
+        seconds_ahead: i16,
+        entries: Vec<Entry<'a>>,
+    },
+    /// To the commands of a read, whatever they are; then the connection ends.
+    Answer(&'a [u8]),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Entry<'a> {
+    id: (u32, u8),
+    fields: Fields<'a>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Fields<'a> {
+    Written { records: Vec<Record<'a>>, cut: Option<u8>, overwritten: Option<(u8, u8)> },
+    Content(&'a [u8]),
+    Others(Vec<&'a [u8]>),
+    Deleted,
+}
+
+impl Fields<'_> {
+    /// Names and values; `None` for an entry of which Redis has nothing more to say.
+    fn to_vec(&self) -> Option<Vec<Vec<u8>>> {
+        let content = match self {
+            Self::Written { records, cut, overwritten } => {
+                let mut content = wire::encode(records);
+                if let Some((at, with)) = *overwritten {
+                    let at = usize::from(at) % content.len();
+                    content[at] = with;
+                }
+                if let Some(cut) = *cut {
+                    content.truncate(usize::from(cut));
+                }
+                content
+            }
+            Self::Content(content) => content.to_vec(),
+            Self::Others(fields) => return Some(fields.iter().map(|it| it.to_vec()).collect()),
+            Self::Deleted => return None,
+        };
+        Some(vec![b"e".to_vec(), content])
+    }
+}
+
+/// More than a clock of ours is ahead, in milliseconds.
+const FARTHEST: u64 = 40_000_000;
+
+/// A few, since a read of a hundred is not the last.
+const MOST_ENTRIES: usize = 50;
+
+thread_local! {
+    static RUNTIME: Runtime =
+        runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    static SERVER: OnceCell<Server> = const { OnceCell::new() };
+}
+
+fuzz_target!(
+    // What panics there ends the connection.
+    init: let_panic("/redis-"),
+    |case: Case<'_>| {
+        RUNTIME.with(|runtime| {
+            runtime.block_on(async {
+                let server =
+                    SERVER.with(|server| server.get_or_init(Server::start).clone());
+                match case {
+                    Case::Entries { seconds_ahead, entries } => {
+                        judge_entries(&server, seconds_ahead, &entries).await;
+                    }
+                    Case::Answer(bytes) => judge_answer(&server, bytes).await,
+                }
+            });
+        });
+    }
+);
+
+async fn judge_entries(server: &Server, seconds_ahead: i16, entries: &[Entry<'_>]) {
+    let entries = &entries[..entries.len().min(MOST_ENTRIES)];
+    let ahead = i64::from(seconds_ahead) * 1_000;
+    let told: Vec<_> =
+        entries.iter().map(|entry| (server::id(entry.id), entry.fields.to_vec())).collect();
+    let (mut records, mut skipped) = (Vec::new(), 0);
+    for (_, fields) in &told {
+        let content = match fields.as_deref() {
+            Some([name, content]) if name == b"e" => Some(content),
+            _ => None,
+        };
+        match content.and_then(|content| wire::decode(content)) {
+            Some(found) => records.extend(found),
+            None => skipped += 1,
+        }
+    }
+    server.will(Answer::Entries(told.clone()), ahead);
+
+    let started = Instant::now();
+    let log = log(server);
+    let followed = soon(log.follow(None)).await.expect("entries");
+    let slack = slack(started);
+    let Followed { events, cursor, is_current, has_lost, skipped: counted } = followed;
+    assert!(is_current && !has_lost);
+    assert_eq!(counted, skipped, "what cannot be read is counted");
+    assert_eq!(cursor.as_str(), told.last().map_or("0-0", |(id, _)| id));
+    assert_eq!(events.len(), records.len());
+    for (event, record) in events.iter().zip(&records) {
+        assert_is(event, record, ahead, slack);
+    }
+    if !events.is_empty() {
+        judge_append(server, &log, events, &records, started).await;
+    }
+}
+
+/// Appended again, they are written as they were; an expiry may be a little later, and never earlier.
+async fn judge_append(
+    server: &Server,
+    log: &RedisLog,
+    events: Vec<Event>,
+    records: &[Record<'_>],
+    started: Instant,
+) {
+    match soon(log.append(events)).await.expect("kept") {
+        Kept::Durably => {}
+        Kept::ForNow(_) => panic!("Redis is there"),
+    }
+    let slack = slack(started);
+    let added = server.added();
+    let written: Vec<_> =
+        added.iter().flat_map(|content| wire::decode(content).expect("an entry")).collect();
+    assert_eq!(written.len(), records.len());
+    for (written, record) in written.iter().zip(records) {
+        assert_eq!(written.hash, record.hash);
+        assert_eq!(written.kind(), record.kind());
+        let (Some(written), Some(until)) = (written.expires_at(), record.expires_at()) else {
+            continue;
+        };
+        let until = until.min(LATEST);
+        assert!(written >= until, "{written} is before {until}");
+        // By our clock it may lie before 1970, or after what any clock can say: then it is moved there.
+        let most = until.max(FARTHEST) + slack;
+        let most = if most + FARTHEST >= LATEST { LATEST } else { most };
+        assert!(written <= most, "{written} is long after {until}");
+    }
+}
+
+/// Redis's clock is `ahead` of ours by so many milliseconds, and the call took `slack` at most.
+fn assert_is(event: &Event, record: &Record<'_>, ahead: i64, slack: u64) {
+    match event {
+        Event::Delivered { hash } => {
+            assert_eq!((*hash.as_bytes(), record.kind()), (record.hash, wire::DELIVERED));
+        }
+        Event::Revoked { hash, expires_at, sealed } => {
+            assert_eq!(*hash.as_bytes(), record.hash);
+            assert_eq!(sealed.as_ref().map(SealedToken::as_bytes), record.sealed());
+            let told = expires_at.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+            let told = u64::try_from(told).expect("a time");
+            let until = record.expires_at().expect("an expiry");
+            let least = if until >= LATEST {
+                LATEST
+            } else {
+                until.saturating_add_signed(-ahead).min(LATEST)
+            };
+            assert!(told >= least, "{told} is before {least}");
+            assert!(told <= (least + slack).min(LATEST), "{told} is long after {least}");
+        }
+    }
+}
+
+/// Anything but a panic, or events out of nothing.
+async fn judge_answer(server: &Server, bytes: &[u8]) {
+    server.will(Answer::Bytes(bytes.to_vec()), 0);
+    let log = log(server);
+    if let Ok(followed) = soon(log.follow(None)).await {
+        assert!(followed.events.len() * 33 <= bytes.len(), "{followed:?}");
+        let skipped = usize::try_from(followed.skipped).expect("few");
+        assert!(skipped <= bytes.len(), "{followed:?}");
+    }
+}
+
+fn log(server: &Server) -> RedisLog {
+    let log = RedisLog::connect(server.url()).expect("a URL");
+    log.assign("id").expect("a runtime");
+    log
+}
+
+fn slack(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).expect("not long") + 5
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(8), future).await.expect("no hang")
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
+}

@@ -1,0 +1,57 @@
+//! A request out of any bytes, such that one is made of nearly all of them, and looks like it.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+
+/// A head, line by line, in any order: `?` and a query, `G` or `H` for GET or HEAD, and headers by
+/// their first letter, up to a colon: `authorization:`, `cookie:`, `x-token:`. Anything else is a
+/// header that is none of the layer's business.
+pub fn head(bytes: &[u8]) -> Request<Bytes> {
+    let mut request = Request::new(Bytes::new());
+    *request.method_mut() = Method::POST;
+    for line in bytes.split(|byte| *byte == b'\n') {
+        match line.split_first() {
+            None => {}
+            Some((b'?', query)) => *request.uri_mut() = uri(query),
+            Some((b'G', _)) => *request.method_mut() = Method::GET,
+            Some((b'H', _)) => *request.method_mut() = Method::HEAD,
+            Some((first, _)) => add_header(request.headers_mut(), *first, line),
+        }
+    }
+    request
+}
+
+/// The first line is a head's, the rest a body.
+pub fn with_body(bytes: &[u8]) -> Request<Bytes> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let (first, body) = bytes.split_at(end);
+    let body = Bytes::copy_from_slice(body.get(1..).unwrap_or(bytes));
+    let mut request = head(first).map(|_| body);
+    let length = request.body().len().into();
+    request.headers_mut().insert(CONTENT_LENGTH, length);
+    request
+}
+
+fn add_header(headers: &mut HeaderMap, first: u8, line: &[u8]) {
+    let name = match first {
+        b'a' => AUTHORIZATION,
+        b'c' => COOKIE,
+        b'x' => HeaderName::from_static("x-token"),
+        _ => HeaderName::from_static("x-other"),
+    };
+    let colon = line.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+    let value = line[colon..].strip_prefix(b" ").unwrap_or(&line[colon..]);
+    // Without the bytes that no header may hold.
+    let is_allowed = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    let value: Vec<_> = value.iter().copied().filter(is_allowed).collect();
+    headers.append(name, HeaderValue::from_bytes(&value).expect("a header value"));
+}
+
+/// What a URI may hold of these bytes.
+fn uri(query: &[u8]) -> Uri {
+    let is_allowed = |byte: &&u8| byte.is_ascii_graphic() && **byte != b'#';
+    let query: Vec<u8> = query.iter().filter(is_allowed).copied().collect();
+    let uri = [b"/?", &query[..]].concat();
+    Uri::try_from(&uri[..]).unwrap_or_default()
+}
