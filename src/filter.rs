@@ -315,6 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_planned_do_not_silt_it_up_and_one_more_does() {
+        let filter = Filter::new(1);
+        filter.insert(&hash(1));
+        assert!(!filter.is_silted());
+        filter.insert(&hash(2));
+        assert!(filter.is_silted());
+    }
+
+    #[test]
+    fn what_comes_while_a_renewal_runs_silts_it_up_as_well() {
+        let filter = Filter::new(1_000);
+        filter.renew(|| {
+            (0..400).for_each(|n| filter.insert(&hash(n)));
+            iter::empty()
+        });
+        assert!(!filter.is_silted());
+        (400..1_100).for_each(|n| filter.insert(&hash(n)));
+        assert!(filter.is_silted());
+    }
+
+    #[test]
     fn a_record_larger_than_planned_is_not_renewed_for_ever() {
         let filter = Filter::new(1_000);
         (0..3_000).for_each(|n| filter.insert(&hash(n)));
