@@ -144,6 +144,35 @@ fn a_suspect_is_called_beside_the_others_and_says_nothing_about_the_server() {
 }
 
 #[test]
+fn while_others_are_ready_a_suspect_is_called_after_eight_of_them_and_never_two_at_once() {
+    let mut desk = Desk::new(3);
+    let mut waiters: Vec<_> = ["suspect", "suspect_too", "a"].map(|it| desk.take_in(it)).into();
+    for _ in 0..2 {
+        assert_eq!(desk.called()[..2], ["suspect", "suspect_too"]);
+        desk.answer("suspect", AGAIN);
+        desk.answer("suspect_too", AGAIN);
+        desk.answer("a", Answer::Confirmed);
+        desk.pass(MINUTE);
+    }
+    waiters.extend((0..80).map(|n| desk.take_in(&n.to_string())));
+    assert_eq!(desk.called(), ["suspect", "0", "1"]);
+    desk.answer("1", Answer::Confirmed);
+    for n in 2..22 {
+        assert_eq!(desk.called(), [n.to_string()], "while the other suspect is in flight");
+        desk.answer(&n.to_string(), Answer::Confirmed);
+    }
+    desk.answer("suspect", AGAIN);
+    assert_eq!(desk.called(), ["suspect_too", "22"]);
+    desk.answer("suspect_too", AGAIN);
+    desk.pass(MINUTE);
+    for n in 23..30 {
+        assert_eq!(desk.called(), [n.to_string()], "the eighth since then is 29");
+        desk.answer(&n.to_string(), Answer::Confirmed);
+    }
+    assert_eq!(desk.called(), ["suspect"]);
+}
+
+#[test]
 fn what_concerns_everyone_pauses_the_queue_and_makes_nobody_a_suspect() {
     let limit = Answer::TryAgain { retry_after: Some(MINUTE), everyone: true };
     let mut desk = Desk::new(2);
