@@ -404,6 +404,45 @@ fn a_pause_of_our_own_does_not_hide_the_one_that_the_server_asked_for() {
 }
 
 #[test]
+fn what_the_server_asked_not_to_be_called_for_waits_also_where_all_others_are_tried_at_once() {
+    let mut desk = Desk::new(1);
+    let _waiters: Vec<_> = ["asked", "other"].map(|name| desk.take_in(name)).into();
+    assert_eq!(desk.called(), ["asked"]);
+    desk.answer("asked", Answer::TryAgain { retry_after: Some(MINUTE), everyone: false });
+    desk.pass(backoff::FIRST);
+    assert_eq!(desk.called(), ["other"]);
+    desk.answer("other", Answer::Confirmed);
+    assert!(desk.called().is_empty(), "the server is back, and has asked for a minute");
+    desk.queue.try_all_now(desk.now);
+    desk.pass(MINUTE - backoff::FIRST - Duration::from_millis(1));
+    assert!(desk.called().is_empty());
+    desk.pass(Duration::from_millis(1));
+    assert_eq!(desk.called(), ["asked"]);
+}
+
+#[test]
+fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_minute() {
+    for everyone in [false, true] {
+        let mut longest = [Duration::ZERO; 9];
+        for _ in 0..300 {
+            let mut desk = Desk::new(1);
+            let _waiter = desk.take_in("a");
+            for longest in &mut longest {
+                desk.pass(MINUTE);
+                assert_eq!(desk.called(), ["a"]);
+                desk.answer("a", Answer::TryAgain { retry_after: None, everyone });
+                let until = desk.queue.paused_until().expect("it is paused");
+                *longest = (*longest).max(until - desk.now);
+            }
+        }
+        for (longest, at_most) in longest.iter().zip([0.5, 1., 2., 4., 8., 16., 32., 60., 60.]) {
+            let seconds = longest.as_secs_f64();
+            assert!((at_most * 0.9..=at_most).contains(&seconds), "{seconds} of {at_most}");
+        }
+    }
+}
+
+#[test]
 fn to_come_back_at_once_is_no_answer_to_too_many_calls() {
     let at_once = Answer::TryAgain { retry_after: Some(Duration::ZERO), everyone: true };
     let mut desk = Desk::new(1);
