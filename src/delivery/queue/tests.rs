@@ -207,6 +207,35 @@ fn mended_credentials_are_tried_at_once() {
 }
 
 #[test]
+fn what_only_a_person_can_mend_is_asked_for_once_a_minute_also_while_the_server_is_not_down() {
+    let mut desk = Desk::new(2);
+    let _waiters = ["a", "b"].map(|name| desk.take_in(name));
+    assert_eq!(desk.called(), ["a", "b"]);
+    desk.answer("a", Answer::Misconfigured);
+    desk.pass(Duration::from_millis(59_999));
+    assert!(desk.called().is_empty());
+    desk.pass(Duration::from_millis(1));
+    assert_eq!(desk.called(), ["a"]);
+}
+
+#[test]
+fn mended_credentials_clear_a_suspect_and_it_is_tried_at_once() {
+    let mut desk = Desk::new(2);
+    let _waiters = ["suspect", "a"].map(|name| desk.take_in(name));
+    for _ in 0..2 {
+        assert_eq!(desk.called()[0], "suspect");
+        desk.answer("suspect", AGAIN);
+        desk.answer("a", Answer::Confirmed);
+        assert!(desk.called().is_empty());
+        desk.pass(MINUTE);
+    }
+    assert_eq!(desk.called(), ["suspect"]);
+    desk.answer("suspect", AGAIN);
+    desk.queue.try_all_now(desk.now);
+    assert_eq!(desk.called(), ["suspect"]);
+}
+
+#[test]
 fn a_confirmed_token_is_looked_at_again_where_that_was_asked_for() {
     let mut desk = Desk::new(1);
     desk.queue = Queue::new(1, 100, true);
