@@ -173,6 +173,20 @@ fn while_others_are_ready_a_suspect_is_called_after_eight_of_them_and_never_two_
 }
 
 #[test]
+fn a_first_failure_makes_no_suspect_nor_does_a_second_where_none_succeeded_in_between() {
+    let mut desk = Desk::new(1);
+    let _waiters = ["a", "b", "c"].map(|name| desk.take_in(name));
+    assert_eq!(desk.called(), ["a"]);
+    desk.answer("a", Answer::Confirmed);
+    for name in ["b", "c", "b", "c"] {
+        assert_eq!(desk.called(), [name]);
+        desk.answer(name, AGAIN);
+        assert!(desk.queue.paused_until() > Some(desk.now), "it speaks of the server: {name}");
+        desk.pass(MINUTE);
+    }
+}
+
+#[test]
 fn what_concerns_everyone_pauses_the_queue_and_makes_nobody_a_suspect() {
     let limit = Answer::TryAgain { retry_after: Some(MINUTE), everyone: true };
     let mut desk = Desk::new(2);
