@@ -3,7 +3,10 @@
 mod common;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -122,6 +125,26 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "denied at once");
     }
     common::until("Polar has heard of the new pair too", || !polar.is_alive(&new.access)).await;
+}
+
+/// The race: the answer is on its way to the caller before the task that revokes has begun.
+#[tokio::test]
+async fn what_was_renewed_too_late_is_dead_before_the_answer_leaves() {
+    let polar = start_polar().await;
+    let (old, new) = (polar.mint(), polar.mint());
+    let renewal = Renewal::new(&[cookie(&new.access)]);
+    let layer = builder(&polar).build().await.expect("a layer");
+    let request = Request::post("/renew").header("cookie", cookie(&old.access));
+    let request = request.body(Body::empty()).expect("a request");
+    let mut answer = pin!(renewal.app(layer.clone()).oneshot(request));
+    let mut poll_once = async || poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+    assert!(poll_once().await.is_pending());
+    let handle = layer.handle();
+    handle.revoke([Revocation::access_token(&old.access).expect("a token")]).await;
+    renewal.let_go.notify_one();
+    // No other task has its turn meanwhile: this is the only thread.
+    assert!(poll_once().await.is_ready());
+    assert!(handle.is_revoked(&new.access));
 }
 
 #[tokio::test]
