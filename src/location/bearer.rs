@@ -101,6 +101,20 @@ mod tests {
     }
 
     #[test]
+    fn polar_is_told_of_the_trimmed_token_and_of_each_part_of_joined_headers() {
+        for (value, expected) in
+            [(" Bearer t", vec!["t"]), ("Bearer t ", vec!["t"]), ("Bearer a, b", vec!["a", "b"])]
+        {
+            let mut likeliest = Vec::new();
+            let _ = visit(value.as_bytes(), &mut |Reading { value, is_likeliest }| {
+                likeliest.extend(is_likeliest.then(|| String::from_utf8_lossy(value).into_owned()));
+                ControlFlow::Continue(())
+            });
+            assert_eq!(likeliest, expected, "{value:?}");
+        }
+    }
+
+    #[test]
     fn other_schemes_and_empty_values_carry_no_token() {
         for value in ["", " ", "Bearer", "Bearer ", "Bearert", "Basic dDp0", "BearerX t"] {
             assert!(read(value.as_bytes()).is_empty(), "{value:?}");
