@@ -449,16 +449,23 @@ async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let pair = polar.mint();
-        let cookie = format!("refresh_token={}", pair.refresh);
-        let headers = [("cookie", &*cookie), ("x-trace", "1"), ("origin", app.url.as_str())];
+        let (access, cookie) = (bearer(&pair.access), format!("refresh_token={}", pair.refresh));
+        let headers = [
+            ("authorization", &*access),
+            ("cookie", &*cookie),
+            ("x-trace", "1"),
+            ("origin", app.url.as_str()),
+        ];
         assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
         let requests = polar.requests();
-        let [received] = &*requests else { panic!("one call") };
-        for header in ["authorization", "cookie", "x-trace", "origin"] {
-            assert!(!received.headers.contains_key(header), "{header}");
+        assert_eq!(requests.len(), 2, "a call for each token");
+        for received in &*requests {
+            for header in ["authorization", "cookie", "x-trace", "origin"] {
+                assert!(!received.headers.contains_key(header), "{header}");
+            }
+            let names: Vec<_> = received.form.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["token", "client_id", "client_secret"]);
         }
-        let names: Vec<_> = received.form.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["token", "client_id", "client_secret"]);
     })
     .await;
 }
@@ -467,12 +474,14 @@ async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
 async fn a_hint_is_sent_where_it_was_asked_for() {
     let polar = start_polar().await;
     let app = start(Server::Hyper, builder(&polar).send_token_type_hint()).await;
-    let pair = polar.mint();
-    let cookie = format!("refresh_token={}", pair.refresh);
+    let (one, other) = (polar.mint(), polar.mint());
+    let (access, cookie) = (bearer(&one.access), format!("refresh_token={}", other.refresh));
+    app.post("/logout", &[("authorization", &access)]).await;
     app.post("/logout", &[("cookie", &cookie)]).await;
-    let hint = ("token_type_hint".to_owned(), "refresh_token".to_owned());
-    assert!(polar.requests()[0].form.contains(&hint));
-    assert!(!polar.is_alive(&pair.refresh));
+    for (received, hint) in polar.requests().iter().zip(["access_token", "refresh_token"]) {
+        assert!(received.form.contains(&("token_type_hint".to_owned(), hint.to_owned())));
+    }
+    assert!(!polar.is_alive(&one.access) && !polar.is_alive(&other.refresh));
 }
 
 #[tokio::test]
