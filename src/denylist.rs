@@ -320,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lifetime_of_decades_is_not_cut_short() {
+        let denylist = Denylist::new(1);
+        let expires_at = Denylist::expiry(DAY * 365 * 90);
+        assert!(expires_at > later(DAY * 365 * 89));
+        denylist.insert(hash(1), expires_at).expect("room");
+        assert_eq!(denylist.live().next(), Some((hash(1), expires_at)));
+    }
+
+    #[test]
     fn a_lifetime_without_end_is_long_and_no_overflow() {
         let denylist = Denylist::new(1);
         denylist.insert(hash(1), later(LONGEST * 2)).expect("room");

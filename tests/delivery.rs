@@ -517,6 +517,15 @@ async fn a_frozen_polar_holds_no_logout_past_its_deadline() {
     assert_eq!(app.handle.counts().pending, 100);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_logout_waits_for_polar_as_long_as_its_deadline_be_it_minutes() {
+    const A_MINUTE: Duration = Duration::from_secs(60);
+    let back = Instant::now() + A_MINUTE * 10;
+    let polar = move |_: &_| answer(if Instant::now() < back { 502 } else { 200 }, None);
+    let handle = handle(scripted(polar).deadline(A_MINUTE * 20)).await;
+    assert_eq!(handle.revoke([access("t")]).await, LogoutOutcome::Confirmed);
+}
+
 #[tokio::test]
 async fn a_deadline_without_end_is_no_overflow() {
     let polar = start_polar().await;
