@@ -359,15 +359,18 @@ mod tests {
     }
 
     #[test]
-    fn expiries_are_spread_and_only_to_the_later_side() {
-        let expires_at = ExpiresAt(later(DAY));
-        let spread: Vec<_> = (0..1000).map(|n| remaining(&hash(n), expires_at, 0)).collect();
-        let (first, last) =
-            (spread.iter().min().expect("some"), spread.iter().max().expect("some"));
+    fn expiries_are_spread_over_a_tenth_or_an_hour_and_only_to_the_later_side() {
         // A minute for a test that is held up.
-        assert!(*first + Duration::from_secs(60) >= DAY);
-        assert!(*last > *first + SPREAD_AT_MOST * 9 / 10);
-        assert!(*last <= DAY + SPREAD_AT_MOST);
+        let held_up = Duration::from_secs(60);
+        for (lifetime, at_most) in [(DAY, SPREAD_AT_MOST), (DAY / 4, DAY / 40)] {
+            let expires_at = ExpiresAt(later(lifetime));
+            let spread: Vec<_> = (0..1000).map(|n| remaining(&hash(n), expires_at, 0)).collect();
+            let (first, last) =
+                (spread.iter().min().expect("some"), spread.iter().max().expect("some"));
+            assert!(*first + held_up >= lifetime);
+            assert!(*last > *first + at_most * 9 / 10 - held_up);
+            assert!(*last <= lifetime + at_most);
+        }
     }
 
     #[test]
