@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn every_pair_of_the_name_counts() {
         assert_eq!(read(b"t=1&u=2&t=3&tt=4&t", "t"), ["1", "3"]);
-        assert_eq!(read(b"%74=1&T=2", "t"), ["1"]);
+        assert_eq!(read(b"%74=1&T=2&%75=3", "t"), ["1"]);
         assert_eq!(read(b"a+b=1", "a b"), ["1"]);
     }
 
