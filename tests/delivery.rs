@@ -253,16 +253,18 @@ async fn when_the_last_handle_is_dropped_nothing_goes_on() {
     until("all tasks end", || metrics.num_alive_tasks() <= before).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_transport_that_panics_is_a_failure_like_any_other() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let handle = handle(scripted(move |_| {
+    let polar = scripted(move |_| {
         assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first call panics");
         Response::new(Full::default())
-    }))
-    .await;
-    assert_eq!(handle.revoke([access("t")]).await, LogoutOutcome::Confirmed);
+    });
+    let handle = handle(polar.deadline(AT_ONCE)).await;
+    assert_eq!(handle.revoke([access("t")]).await, LogoutOutcome::Pending);
+    assert_eq!(handle.health().last_error, Some(ErrorClass::Unanswered));
+    in_time(|| handle.counts().confirmed == 1).await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
