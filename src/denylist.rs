@@ -296,6 +296,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_prolonged_expires_all_the_same() {
+        let denylist = Denylist::new(1);
+        denylist.insert(hash(1), later(Duration::from_secs(1))).expect("room");
+        denylist.insert(hash(1), later(Duration::from_millis(1010))).expect("known");
+        eventually("it expires", || !denylist.contains(&hash(1)));
+    }
+
+    #[test]
     fn places_come_back_when_entries_expire_also_where_one_is_inserted_again() {
         let denylist = Denylist::new(2);
         for _ in 0..2 {
