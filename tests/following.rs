@@ -4,7 +4,8 @@
 mod common;
 
 use std::convert::Infallible;
-use std::sync::atomic::AtomicUsize;
+use std::future::ready;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -428,7 +429,7 @@ async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before()
         }
 
         fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
-            Box::pin(std::future::ready(Ok(Kept::Durably)))
+            Box::pin(ready(Ok(Kept::Durably)))
         }
     }
 
@@ -486,11 +487,11 @@ fn a_log_that_never_waits_keeps_nobody_else_from_his_turn() {
 
     impl RevocationLog for Hasty {
         fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
-            Box::pin(std::future::ready(Ok(nothing(true))))
+            Box::pin(ready(Ok(nothing(true))))
         }
 
         fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
-            Box::pin(std::future::ready(Ok(Kept::Durably)))
+            Box::pin(ready(Ok(Kept::Durably)))
         }
     }
 
@@ -553,7 +554,7 @@ async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_b
         }
 
         fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
-            Box::pin(std::future::ready(Ok(Kept::Durably)))
+            Box::pin(ready(Ok(Kept::Durably)))
         }
     }
 
@@ -631,6 +632,47 @@ async fn a_token_that_is_revoked_again_after_its_delivery_is_closed_again_and_no
     assert_eq!((polar.calls(), here.counts().adopted), (1, 0));
 }
 
+/// The race: the log fails after it has kept a revocation, and before it is told of the delivery.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_the_log_did_not_take_note_of_is_noted_once_it_does() {
+    /// Refuses the first of these notes, and forgets the second.
+    #[derive(Clone)]
+    struct Failing(MemoryLog, Arc<AtomicUsize>);
+
+    impl RevocationLog for Failing {
+        fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+            self.0.follow(after)
+        }
+
+        fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
+            if matches!(events[..], [Event::Delivered { .. }]) {
+                let failure = || Error::log("the log has failed");
+                match self.1.fetch_add(1, Ordering::SeqCst) {
+                    0 => return Box::pin(ready(Err(failure()))),
+                    1 => return Box::pin(ready(Ok(Kept::ForNow(Box::pin(ready(Err(failure()))))))),
+                    _ => {}
+                }
+            }
+            self.0.append(events)
+        }
+
+        /// Never, here: else it would be noted as soon as it is found open.
+        fn adopt_after(&self) -> Duration {
+            SECOND * 3600
+        }
+    }
+
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    let here = handle(polar.replica(Failing(log.clone(), Arc::default()))).await;
+    assert_eq!(here.revoke([access("one")]).await, LogoutOutcome::Confirmed);
+    let delivered = Event::Delivered { hash: TokenHash::of("one") };
+    sleep(SECOND * 119).await;
+    assert!(!log.events().contains(&delivered), "once a minute is often enough");
+    sleep(SECOND * 2).await;
+    assert!(log.events().contains(&delivered));
+    assert_eq!(polar.calls(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
     #[derive(Clone, Default)]
@@ -651,7 +693,7 @@ async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
         }
 
         fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
-            Box::pin(std::future::ready(Ok(Kept::Durably)))
+            Box::pin(ready(Ok(Kept::Durably)))
         }
     }
 
@@ -728,7 +770,7 @@ async fn what_is_told_together_with_the_loss_is_appended_again_too() {
 
         fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
             self.0.lock().expect("the events").extend(events);
-            Box::pin(std::future::ready(Ok(Kept::Durably)))
+            Box::pin(ready(Ok(Kept::Durably)))
         }
     }
 
