@@ -334,3 +334,41 @@ impl fmt::Debug for Delivery {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http::Response;
+    use http_body_util::Full;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::polar::PolarServer;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_whose_logout_breaks_off_is_sent_all_the_same() {
+        let polar =
+            service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
+        let client = PolarClient::builder(ClientCredentials::new("id", "secret"))
+            .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+            .transport(polar);
+        let delivery = Delivery::start(Setup {
+            client: client.build().expect("a client"),
+            max_in_flight: 1,
+            limit: 1,
+            confirm: false,
+            log: None,
+            on_dead_letter: None,
+            counters: Arc::new(Counters::new()),
+            tasks: Tasks::current().expect("a runtime"),
+        });
+        let token = Token::parse("t").expect("a token");
+        let hash = TokenHash::of("t");
+        let held = delivery.hold(Correlation::new(Instant::now()), hash, token, None);
+        assert!(held.is_ok());
+        drop(held);
+        assert_eq!(delivery.drain(Duration::from_secs(60)).await, 0);
+    }
+}
