@@ -369,3 +369,24 @@ async fn a_request_with_more_credentials_than_anybody_looks_at_goes_no_further()
         }
     }
 }
+
+/// The same flood in one value: all of its readings would be hashed.
+#[tokio::test]
+async fn a_long_value_goes_as_far_as_there_are_few_ways_to_read_it() {
+    for server in SERVERS {
+        let builder = around(TokenLocation::bearer()).opaque(TokenLocation::cookie("token"));
+        let app = start(server, builder).await;
+        let cookie = |length| format!("token=\"%41 {}\"", "0".repeat(length));
+        for (header, value, status) in [
+            ("cookie", cookie(9_000), StatusCode::BAD_REQUEST),
+            // What a browser keeps at most.
+            ("cookie", cookie(2_000), StatusCode::OK),
+            ("cookie", format!("token={}", "0".repeat(60_000)), StatusCode::OK),
+            ("authorization", format!("Bearer {}", "0".repeat(60_000)), StatusCode::OK),
+        ] {
+            let answer = app.get("/me", &[(header, &value)]).await;
+            assert_eq!(answer.status, status, "{header}, {} bytes", value.len());
+        }
+        assert_eq!(app.calls(), 3);
+    }
+}
