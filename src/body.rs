@@ -4,11 +4,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use pin_project_lite::pin_project;
+use zeroize::Zeroizing;
 
 use crate::signal::RevocationSignal;
 
@@ -32,7 +33,7 @@ pin_project! {
     }
 }
 
-/// A body that has been read to its end.
+/// A body that has been read to its end. Its data is wiped when the last clone of it is gone.
 pub(crate) struct ReadBody {
     pub(crate) data: Bytes,
     trailers: Option<HeaderMap>,
@@ -59,21 +60,33 @@ impl ReadBody {
         B: Body<Data = Bytes>,
     {
         // Said in advance by Content-Length: no need to wait for it.
-        if body.size_hint().lower() > limit as u64 {
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > limit {
             return Err(ReadError::TooLarge);
         }
         let mut body = std::pin::pin!(body);
-        let mut data = BytesMut::new();
+        let mut data = Zeroizing::new(Vec::with_capacity(announced));
         let mut trailers = None;
         while let Some(frame) = body.frame().await {
             match frame.map_err(|_| ReadError::Broken)?.into_data() {
                 Ok(chunk) if chunk.len() > limit - data.len() => return Err(ReadError::TooLarge),
-                Ok(chunk) => data.extend_from_slice(&chunk),
+                Ok(chunk) => append(&mut data, &chunk),
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        Ok(Self { data: data.freeze(), trailers })
+        Ok(Self { data: Bytes::from_owner(data), trailers })
     }
+}
+
+/// Appends, and wipes what it must be moved away from.
+fn append(data: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let length = data.len() + chunk.len();
+    if length > data.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * data.capacity())));
+        larger.extend_from_slice(data);
+        *data = larger;
+    }
+    data.extend_from_slice(chunk);
 }
 
 impl<B> RequestBody<B> {

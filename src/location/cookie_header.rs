@@ -3,12 +3,13 @@
 //! A name is searched for, and only where it stands something is taken apart: no header, however it
 //! is made up, takes more than a few looks at each of its bytes.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
 
 use super::name::Name;
 use super::reading::{self, Reading, is_plain, trim_end, trim_start};
@@ -131,14 +132,15 @@ impl Value<'_> {
     }
 }
 
-/// All `Cookie` headers as one.
-pub(super) fn joined(headers: &HeaderMap) -> Cow<'_, [u8]> {
+/// All `Cookie` headers as one, in `room` where there is more than one.
+pub(super) fn joined<'a>(headers: &'a HeaderMap, room: &'a mut Zeroizing<Vec<u8>>) -> &'a [u8] {
     let mut values = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     match (values.next(), values.next()) {
-        (Some(one), None) => one.into(),
+        (Some(one), None) => one,
         (first, second) => {
             let all: Vec<_> = first.into_iter().chain(second).chain(values).collect();
-            all.join(&b"; "[..]).into()
+            *room = Zeroizing::new(all.join(&b"; "[..]));
+            room
         }
     }
 }
@@ -148,7 +150,9 @@ pub(super) fn without(
     value: &HeaderValue,
     mut is_dead: impl FnMut(&[u8]) -> bool,
 ) -> Option<HeaderValue> {
-    let mut kept = Vec::with_capacity(value.len());
+    // A space may come behind each semicolon.
+    let capacity = value.len() + memchr::memchr_iter(b';', value.as_bytes()).count();
+    let mut kept = Zeroizing::new(Vec::with_capacity(capacity));
     for cookie in value.as_bytes().split(|&byte| byte == b';') {
         if is_dead(cookie) {
             continue;
@@ -162,7 +166,7 @@ pub(super) fn without(
         return None;
     }
     // Parts of a header value are a header value again.
-    let mut kept = HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()?;
+    let mut kept = HeaderValue::from_maybe_shared(Bytes::from_owner(kept)).ok()?;
     kept.set_sensitive(value.is_sensitive());
     Some(kept)
 }
@@ -293,7 +297,8 @@ mod tests {
             let headers = values.collect();
             let mut found = Vec::new();
             let name = Name::new("t");
-            let _ = values_across_semicolons(&joined(&headers), &name, |value| {
+            let mut room = Zeroizing::default();
+            let _ = values_across_semicolons(joined(&headers, &mut room), &name, |value| {
                 collect(value, &mut found)
             });
             found

@@ -51,17 +51,19 @@ pub(super) fn without(
     if members.len() == count {
         return None;
     }
-    let mut kept = vec![b'{'];
+    // What is written the shortest way is no longer than the body.
+    let mut kept = Zeroizing::new(Vec::with_capacity(body.len()));
+    kept.push(b'{');
     for (name, value) in members {
         if kept.len() > 1 {
             kept.push(b',');
         }
-        serde_json::to_writer(&mut kept, &name).ok()?;
+        serde_json::to_writer(&mut *kept, &name).ok()?;
         kept.push(b':');
         kept.extend_from_slice(value.get().as_bytes());
     }
     kept.push(b'}');
-    Some(kept.into())
+    Some(Bytes::from_owner(kept))
 }
 
 /// Collects the strings that could be credentials, as far as the body can be read.
@@ -122,20 +124,20 @@ impl From<TextOrElse> for Text {
 }
 
 /// The members of an object, in their order, each as it was written.
-struct Members(Vec<(String, Box<RawValue>)>);
+struct Members<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Members {
+impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Members;
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
+use zeroize::Zeroizing;
 
 use super::name::Name;
 use super::reading::Reading;
@@ -154,9 +155,10 @@ impl Locations {
         headers: &HeaderMap,
         yield_to: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let joined = cookie_header::joined(headers);
+        let mut room = Zeroizing::default();
+        let joined = cookie_header::joined(headers, &mut room);
         for Cookie { name, kind, removal } in &self.cookies {
-            cookie_header::values_across_semicolons(&joined, name, |value| {
+            cookie_header::values_across_semicolons(joined, name, |value| {
                 value.visit(&mut |reading| {
                     found(reading, *kind, FoundIn::Cookie, true, Some(removal), yield_to)
                 })

@@ -36,7 +36,7 @@ pub(super) fn values<'a>(
 
 /// What is left without the fields that `is_dead` says are; `None` where none is.
 pub(super) fn without(encoded: &[u8], mut is_dead: impl FnMut(&[u8]) -> bool) -> Option<Bytes> {
-    let mut kept = Vec::with_capacity(encoded.len());
+    let mut kept = Zeroizing::new(Vec::with_capacity(encoded.len()));
     let mut found = false;
     for field in encoded.split(|&byte| byte == b'&') {
         if is_dead(field) {
@@ -48,21 +48,23 @@ pub(super) fn without(encoded: &[u8], mut is_dead: impl FnMut(&[u8]) -> bool) ->
         }
         kept.extend_from_slice(field);
     }
-    found.then(|| kept.into())
+    found.then(|| Bytes::from_owner(kept))
 }
 
 /// Takes the dead fields out of the query of a URI.
 pub(super) fn strip_query(uri: &mut Uri, is_dead: impl FnMut(&[u8]) -> bool) {
     let Some(query) = uri.query() else { return };
     let Some(kept) = without(query.as_bytes(), is_dead) else { return };
-    let mut path_and_query = Vec::from(uri.path());
+    let capacity = uri.path().len() + "?".len() + kept.len();
+    let mut path_and_query = Zeroizing::new(Vec::with_capacity(capacity));
+    path_and_query.extend_from_slice(uri.path().as_bytes());
     if !kept.is_empty() {
         path_and_query.push(b'?');
         path_and_query.extend_from_slice(&kept);
     }
     let mut parts = uri.clone().into_parts();
     // Parts of a URI are a URI again; should they ever not be, better no query than a dead token.
-    parts.path_and_query = PathAndQuery::from_maybe_shared(Bytes::from(path_and_query))
+    parts.path_and_query = PathAndQuery::from_maybe_shared(Bytes::from_owner(path_and_query))
         .or_else(|_| PathAndQuery::try_from(uri.path()))
         .ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
@@ -82,9 +84,8 @@ impl Value<'_> {
         let percent_decoded = decoded(value);
         let percent_decoded = percent_decoded.as_ref().map_or(value, |decoded| decoded.as_slice());
         let spaced = with_spaces(value);
-        let form_decoded = decoded(&spaced).unwrap_or(spaced);
-        let replaced = Zeroizing::new(String::from_utf8_lossy(&form_decoded).into_owned());
-        let likeliest = replaced.as_bytes();
+        let form_decoded = replaced(decoded(&spaced).unwrap_or(spaced));
+        let likeliest = form_decoded.as_slice();
         if value != likeliest {
             yield_to(Reading::possible(value))?;
         }
@@ -106,6 +107,24 @@ fn with_spaces(text: &[u8]) -> Zeroizing<Vec<u8>> {
         *byte = b' ';
     }
     spaced
+}
+
+/// With U+FFFD in place of what is no UTF-8, as [`String::from_utf8_lossy`] does it.
+fn replaced(text: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+
+    if std::str::from_utf8(&text).is_ok() {
+        return text;
+    }
+    // So that it is never moved, and nothing is left where it was.
+    let mut replaced = Zeroizing::new(Vec::with_capacity(REPLACEMENT.len() * text.len()));
+    for chunk in text.utf8_chunks() {
+        replaced.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            replaced.extend_from_slice(REPLACEMENT);
+        }
+    }
+    replaced
 }
 
 #[cfg(test)]
@@ -135,6 +154,14 @@ mod tests {
         assert_eq!(read(b"t=a%62c", "t"), ["a%62c", "abc"]);
         assert_eq!(read(b"t=a+b%2B", "t"), ["a+b%2B", "a+b+", "a b+"]);
         assert_eq!(read(b"t=a=b", "t"), ["a=b"]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_read_as_a_form_does_it() {
+        for bytes in [&b"\xff"[..], b"a\xffb", b"a\xf0\x9f\x98b\xff\xff", "\u{fffd}".as_bytes()] {
+            let likeliest = String::from_utf8_lossy(bytes);
+            assert_eq!(*replaced(Zeroizing::new(bytes.to_vec())), likeliest.as_bytes());
+        }
     }
 
     #[test]

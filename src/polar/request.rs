@@ -1,4 +1,7 @@
 //! The requests to revoke a token and to ask about one.
+//!
+//! What holds a token or a secret is wiped, and has its full size from the start: a buffer that grows
+//! leaves its contents where it was.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,6 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{ClientAuthMethod, ClientCredentials};
@@ -78,10 +82,7 @@ impl Requests {
             form.push(("client_id", &self.credentials.id));
             form.push(("client_secret", &self.credentials.secret));
         }
-        let form = serde_urlencoded::to_string(form).expect("pairs of text always serialize");
-        // The text is wiped when the last clone of the body is gone.
-        let form = Bytes::from_owner(Zeroizing::new(form));
-
+        let form = urlencoded(&form);
         let mut request = Request::post(endpoint.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             // Polar answers 411 without it. Said here, since not every transport would.
@@ -97,13 +98,39 @@ impl Requests {
     }
 }
 
-/// Each part is form-encoded before the two are joined (RFC 6749, section 2.3.1).
+/// A byte is three once it is escaped.
+const ESCAPED: usize = 3;
+
+/// A form (RFC 6749, appendix B). It is wiped when the last clone of it is gone.
+fn urlencoded(form: &[(&str, &str)]) -> Bytes {
+    let separators = 2 * form.len();
+    let lengths = form.iter().map(|(name, value)| name.len() + value.len());
+    let capacity = ESCAPED * lengths.sum::<usize>() + separators;
+    let mut text = Zeroizing::new(String::with_capacity(capacity));
+    let mut serializer = form_urlencoded::Serializer::new(&mut *text);
+    form.serialize(serde_urlencoded::Serializer::new(&mut serializer))
+        .expect("pairs of text always serialize");
+    debug_assert!(text.len() <= capacity, "it has not grown");
+    Bytes::from_owner(text)
+}
+
+/// Each part is form-encoded before the two are joined (RFC 6749, section 2.3.1). The value is wiped
+/// when its last clone is gone.
 fn basic(credentials: &ClientCredentials) -> Result<HeaderValue, Error> {
-    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair =
-        Zeroizing::new(format!("{}:{}", encode(&credentials.id), encode(&credentials.secret)));
-    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-    let mut value = HeaderValue::from_str(&value)
+    let ClientCredentials { id, secret } = credentials;
+    let capacity = ESCAPED * (id.len() + secret.len()) + ":".len();
+    let mut pair = Zeroizing::new(String::with_capacity(capacity));
+    pair.extend(form_urlencoded::byte_serialize(id.as_bytes()));
+    pair.push(':');
+    pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
+
+    // Four characters for each three bytes that are begun.
+    let capacity = "Basic ".len() + 4 * pair.len().div_ceil(3);
+    let mut value = Zeroizing::new(String::with_capacity(capacity));
+    value.push_str("Basic ");
+    STANDARD.encode_string(pair.as_bytes(), &mut value);
+    debug_assert!(value.len() <= capacity, "it has not grown");
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
         .map_err(|_| Error::configuration("the client credentials do not fit into a header"))?;
     value.set_sensitive(true);
     Ok(value)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 
@@ -12,7 +13,7 @@ const FORM: &str = "write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], with
 pub(super) struct Address {
     pub(super) place: Place,
     pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) password: Option<Zeroizing<String>>,
     pub(super) database: i64,
 }
 
@@ -73,7 +74,7 @@ impl Address {
         Self {
             place,
             user: settings.username().map(str::to_owned),
-            password: settings.password().map(str::to_owned),
+            password: settings.password().map(|password| Zeroizing::new(password.to_owned())),
             database: settings.db(),
         }
     }
@@ -108,7 +109,12 @@ mod tests {
 
     fn place(url: &str) -> String {
         let address = Address::parse(url).expect(url);
-        format!("{address:?} {:?} {:?} {}", address.user, address.password, address.is_tls())
+        format!(
+            "{address:?} {:?} {:?} {}",
+            address.user,
+            address.password.as_deref(),
+            address.is_tls()
+        )
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Connection {
         let target = Arc::clone(&self.target);
         let Address { user, password, database, .. } = &target.address;
         if let Some(password) = password {
-            let login = redis::cmd("AUTH").arg(user.as_ref()).arg(password).take();
+            let login = redis::cmd("AUTH").arg(user.as_ref()).arg(password.as_str()).take();
             self.command(login, refusal::login).await?;
         }
         if *database != 0 {
