@@ -6,6 +6,7 @@ use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::log::SealedToken;
@@ -23,8 +24,8 @@ pub(crate) struct Sealer {
     previous: Vec<Key>,
 }
 
-#[derive(PartialEq, Eq)]
-struct Key(Zeroizing<[u8; 32]>);
+/// Boxed: what is moved leaves a copy behind.
+struct Key(Box<Zeroizing<[u8; 32]>>);
 
 impl Sealer {
     pub(crate) fn new<'a>(secret: &str, previous: impl IntoIterator<Item = &'a str>) -> Self {
@@ -75,15 +76,22 @@ impl fmt::Debug for Sealer {
 
 impl Key {
     fn of(secret: &str) -> Self {
-        let mut key = Zeroizing::new([0; 32]);
+        let mut key = Box::new(Zeroizing::new([0; 32]));
         Hkdf::<Sha256>::new(None, secret.as_bytes())
-            .expand(PURPOSE, &mut *key)
+            .expand(PURPOSE, &mut **key)
             .expect("32 bytes are within what HKDF-SHA-256 gives");
         Self(key)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.0).into())
+        XChaCha20Poly1305::new((&**self.0).into())
+    }
+}
+
+impl PartialEq for Key {
+    /// In a time that says nothing about the keys.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&**other.0).into()
     }
 }
 

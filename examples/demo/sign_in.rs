@@ -19,6 +19,7 @@ use oauth2::{
     PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, TokenResponse,
 };
 use serde::Deserialize;
+use subtle::ConstantTimeEq;
 use tracing::warn;
 
 use crate::app::App;
@@ -117,7 +118,8 @@ async fn exchange(
     let callback = callback.ok_or(Failure::WrongState)?;
     // Before anything else is believed that came with it.
     let state = callback.state.map(CsrfToken::new).ok_or(Failure::WrongState)?;
-    if state.secret() != begun.state.secret() {
+    let is_ours = state.secret().as_bytes().ct_eq(begun.state.secret().as_bytes());
+    if !bool::from(is_ours) {
         return Err(Failure::WrongState);
     }
     if let Some(error) = callback.error {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::LOCATION;
 use http::{StatusCode, Uri};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
 use super::answer::Answer;
@@ -95,12 +96,15 @@ impl Codes {
 
 impl Challenge {
     fn is_met_by(&self, verifier: &str) -> bool {
-        match self {
-            Self::Plain(challenge) => challenge == verifier,
+        let hashed;
+        let (challenge, met) = match self {
+            Self::Plain(challenge) => (challenge, verifier),
             Self::S256(challenge) => {
-                *challenge == URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
+                hashed = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+                (challenge, &*hashed)
             }
-        }
+        };
+        challenge.as_bytes().ct_eq(met.as_bytes()).into()
     }
 }
 

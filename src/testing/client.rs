@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
+use subtle::ConstantTimeEq;
 
 use super::answer::Answer;
 use super::call::Call;
@@ -45,7 +46,7 @@ impl Client {
         if id != self.id {
             return Err(invalid_client(unknown, "The client does not exist on this server."));
         }
-        Ok(secret == self.secret)
+        Ok(secret.as_bytes().ct_eq(self.secret.as_bytes()).into())
     }
 }
 

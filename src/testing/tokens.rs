@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::distr::{Alphanumeric, SampleString};
+use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
 /// How long an access token lives that came from an authorization code.
@@ -15,7 +16,7 @@ pub(super) const REFRESH_LIFETIME: Duration = Duration::from_secs(3_600);
 /// An access token and the refresh token issued with it; they die together.
 ///
 /// `Debug` shows neither.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct TokenPair {
     /// The access token, `polar_at_u_...`.
@@ -23,6 +24,15 @@ pub struct TokenPair {
     /// The refresh token, `polar_rt_u_...`.
     pub refresh: String,
 }
+
+impl PartialEq for TokenPair {
+    fn eq(&self, other: &Self) -> bool {
+        let access = self.access.as_bytes().ct_eq(other.access.as_bytes());
+        (access & self.refresh.as_bytes().ct_eq(other.refresh.as_bytes())).into()
+    }
+}
+
+impl Eq for TokenPair {}
 
 impl fmt::Debug for TokenPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
