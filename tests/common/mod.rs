@@ -6,6 +6,8 @@ pub mod events;
 pub mod example;
 pub mod folder;
 pub mod log;
+#[cfg(target_os = "linux")]
+pub mod memory;
 pub mod proxy;
 pub mod redis;
 pub mod site;
