@@ -157,3 +157,19 @@ impl Found<'_> {
         Some(Revocation { token, found_in: self.place, ..revocation })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_request_64_credentials_are_looked_at_and_16_kib_of_what_few_would_read() {
+        let mut credentials = LookedAt::default();
+        assert!((0..64).all(|_| credentials.may_have(&[b'x'; 1024], true)));
+        assert!(!credentials.may_have(b"x", true));
+        let mut unlikely = LookedAt::default();
+        assert!((0..16).all(|_| unlikely.may_have(&[b'x'; 1024], false)));
+        assert!(unlikely.may_have(&[b'x'; 16 * 1024], true), "what most would read");
+        assert!(!unlikely.may_have(b"x", false));
+    }
+}
