@@ -138,6 +138,11 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_holds_an_escape_is_found_as_it_is_and_encoded() {
+        assert_eq!(found("a%41b", "a%2541b=1&a%41b=2&aAb=3").len(), 2);
+    }
+
+    #[test]
     fn a_name_is_found_wherever_it_stands() {
         for before in 0..100 {
             let text = format!("{}&ab&ab", "x".repeat(before));
