@@ -76,7 +76,7 @@ mod tests {
         ] {
             assert_eq!(decoded(text).expect("an escape").as_slice(), expected);
         }
-        for plain in [&b""[..], b"abc", b"%", b"%4", b"%g1", b"100%"] {
+        for plain in [&b""[..], b"abc", b"%", b"%4", b"%g0", b"%0g", b"%gg", b"100%"] {
             assert!(decoded(plain).is_none());
         }
     }
