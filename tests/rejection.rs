@@ -218,6 +218,30 @@ async fn what_stands_beside_a_dead_credential_stays_to_the_letter() {
     }
 }
 
+/// axum's `Form` reads the query of a GET and of a HEAD, and the body of all else.
+#[tokio::test]
+async fn a_form_is_in_the_query_of_a_get_or_head_and_of_no_other_method() {
+    let path = format!("/refresh?a=1&token={DEAD}");
+    for server in SERVERS {
+        let builder = || around(TokenLocation::form("token")).body_route(Method::GET, "/refresh");
+        let app = start(server, builder()).await;
+        for (method, status) in [
+            (Method::GET, StatusCode::UNAUTHORIZED),
+            (Method::HEAD, StatusCode::UNAUTHORIZED),
+            (Method::POST, StatusCode::OK),
+        ] {
+            let answer = app.send(method.clone(), &path, &[], "").await;
+            assert_eq!(answer.status, status, "{server:?}, {method}");
+        }
+        let app = start(server, builder().when_revoked(WhenRevoked::Anonymous)).await;
+        let form = format!("token={DEAD}");
+        for (method, expected) in [(Method::GET, "/refresh?a=1"), (Method::POST, &path)] {
+            let answer = app.send(method, &path, FORM, form.clone()).await;
+            assert_eq!(answer.seen()["uri"], expected, "{server:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_dead_cookie_locks_nobody_out_of_the_login_page() {
     for server in SERVERS {
