@@ -86,7 +86,7 @@ mod tests {
         for text in [&b"name=1"[..], b"n%61me=1", b"%6e%61%6D%65=1"] {
             assert_eq!(strip_decoded(text, b"name"), Some(&b"=1"[..]));
         }
-        for text in [&b""[..], b"nam", b"n%62me", b"n%6", b"nam%2565"] {
+        for text in [&b""[..], b"nam", b"n%62me", b"n%6", b"n+me", b"nam%2565"] {
             assert_eq!(strip_decoded(text, b"name"), None);
         }
     }
