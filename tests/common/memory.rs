@@ -92,7 +92,7 @@ impl Masked {
     }
 }
 
-/// Where a map begins and ends, if it can be written to (proc_pid_maps(5)).
+/// Where a map begins and ends, if it can be written to (`proc_pid_maps(5)`).
 fn writable(map: &str) -> Option<(u64, u64)> {
     let mut fields = map.split(' ');
     let (begin, end) = fields.next()?.split_once('-')?;
