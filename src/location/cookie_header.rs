@@ -216,6 +216,7 @@ mod tests {
     fn every_cookie_of_the_name_counts() {
         assert_eq!(read(b"t=1; u=2;t=3;  t = 4 ", "t"), ["1", "3", "4"]);
         assert!(read(b"tt=1; T=2; t; =t; u=t=5", "t").is_empty());
+        assert!(read("\u{e9}t=1; t\u{e9}t=2; \u{1}t=3".as_bytes(), "t").is_empty());
     }
 
     #[test]
