@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::percent::strip_decoded;
+use super::percent::{escape, strip_decoded};
 
 /// How many bytes are looked at in one go: what compilers make vectors of.
 const CHUNK: usize = 32;
@@ -28,49 +28,89 @@ impl Name {
     }
 
     /// Yields where the name begins, and what is behind it: in front of all, and behind each
-    /// separator, also where letters of it are percent-encoded.
+    /// separator, also where letters of it are percent-encoded. What no value
+    /// follows may be left out.
     pub(super) fn search<'a>(
         &self,
         text: &'a [u8],
         is_separator: impl Fn(u8) -> bool,
         mut visit: impl FnMut(usize, &'a [u8]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let may_be_encoded = memchr::memchr2(b'%', b'+', text).is_some();
-        let mut visit = |at: usize| {
-            if (at > 0 && !is_separator(text[at - 1])) || !self.may_stand_at(&text[at..]) {
-                return ControlFlow::Continue(());
-            }
-            let mut behind = None;
-            if may_be_encoded {
-                behind = strip_decoded(&text[at..], &self.text);
-            }
-            if behind.is_none() && (!may_be_encoded || self.holds_percent) {
-                behind = text[at..].strip_prefix(&*self.text);
-            }
-            behind.map_or(ControlFlow::Continue(()), |behind| visit(at, behind))
-        };
         let (Some(&first), Some((_, behind))) = (self.text.first(), text.split_first()) else {
             return ControlFlow::Continue(());
         };
-        if may_be_encoded {
-            visit(0)?;
-            let may_begin = |byte| byte == first || matches!(byte, b'%' | b'+');
-            return each_pair(text, behind, &is_separator, may_begin, |at| visit(at + 1));
+        if memchr::memchr2(b'%', b'+', text).is_none() {
+            let mut visit = |at: usize| match text[at..].strip_prefix(&*self.text) {
+                Some(behind) => visit(at, behind),
+                None => ControlFlow::Continue(()),
+            };
+            let second = self.text.get(1).copied();
+            return each_pair(
+                text,
+                behind,
+                |byte| byte == first,
+                |byte| second.is_none_or(|second| byte == second),
+                |at| {
+                    let is_apart = at == 0 || is_separator(text[at - 1]);
+                    // Few bytes follow a name, as nearly always tells.
+                    if is_apart && text.get(at + self.text.len()).copied().is_some_and(may_follow) {
+                        visit(at)
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                },
+            );
         }
-        match self.text.get(1) {
-            Some(&second) => each_pair(text, behind, |a| a == first, |b| b == second, visit),
-            None => each_pair(text, behind, |a| a == first, |_| true, visit),
-        }
+        let mut visit = |at: usize| match self.strip_from(&text[at..]) {
+            Some(behind) => visit(at, behind),
+            None => ControlFlow::Continue(()),
+        };
+        visit(0)?;
+        let plus = if first == b' ' { b'+' } else { first };
+        each_pair(
+            text,
+            behind,
+            is_separator,
+            |byte| byte == first || byte == b'%' || byte == plus,
+            |before| {
+                if self.may_stand_at(&text[before + 1..]) {
+                    visit(before + 1)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        )
     }
 
-    /// Whether the second letter fits, as nearly always tells.
-    fn may_stand_at(&self, text: &[u8]) -> bool {
-        match (text, &*self.text) {
-            ([b'%', ..] | [_, b'%' | b'+', ..], _) => true,
-            ([_, byte, ..], [_, second, ..]) => byte == second,
-            _ => true,
-        }
+    /// What is behind the name that this begins with, once it is decoded or as it is.
+    fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let as_it_is = || text.strip_prefix(&*self.text).filter(|_| self.holds_percent);
+        strip_decoded(text, &self.text).or_else(as_it_is)
     }
+
+    /// Whether the first two letters fit, as nearly always tells.
+    #[inline]
+    fn may_stand_at(&self, text: &[u8]) -> bool {
+        if self.holds_percent {
+            return true;
+        }
+        let next = match text {
+            [b'%', _, _, next, ..] => {
+                if escape(text).is_none_or(|(letter, _)| Some(&letter) != self.text.first()) {
+                    return false;
+                }
+                next
+            }
+            [_, next, ..] => next,
+            _ => return false,
+        };
+        matches!(next, b'%' | b'+') || self.text.get(1).is_none_or(|second| next == second)
+    }
+}
+
+/// Whether this may follow a name that has a value: an equals sign, or white space before it.
+fn may_follow(byte: u8) -> bool {
+    !matches!(byte, b'!'..=b'~') || byte == b'='
 }
 
 /// Yields the places at which the one holds of the one text, and the other of the other.
@@ -128,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_name_is_found_in_front_and_behind_each_separator() {
-        assert_eq!(found("ab", "ab=1&ab"), [(0, "=1&ab".into()), (5, String::new())]);
+        assert_eq!(found("ab", "ab=1&ab="), [(0, "=1&ab=".into()), (5, "=".into())]);
         assert_eq!(
             found("ab", "&%61b&a%62&a%6&xab"),
             [(1, "&a%62&a%6&xab".into()), (6, "&a%6&xab".into())]
@@ -145,9 +185,9 @@ mod tests {
     #[test]
     fn a_name_is_found_wherever_it_stands() {
         for before in 0..100 {
-            let text = format!("{}&ab&ab", "x".repeat(before));
+            let text = format!("{}&ab=&ab=", "x".repeat(before));
             let places: Vec<_> = found("ab", &text).into_iter().map(|(at, _)| at).collect();
-            assert_eq!(places, [before + 1, before + 4]);
+            assert_eq!(places, [before + 1, before + 5]);
         }
     }
 }

@@ -4,7 +4,8 @@
 use zeroize::Zeroizing;
 
 /// The byte that the escape at the front of this stands for, and what is behind it.
-fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
+#[inline]
+pub(super) fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     let [b'%', high, low, rest @ ..] = text else { return None };
     let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
     (high | low < NO_DIGIT).then_some((high << 4 | low, rest))
@@ -45,8 +46,10 @@ pub(super) fn decoded(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// What is behind the name that this text begins with, once it is decoded; `None` where it begins
 /// with another. A plus is a space where that fits, as in forms.
 pub(super) fn strip_decoded<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = text;
-    for &letter in name {
+    let is_same = |(byte, letter): &(&u8, &u8)| byte == letter && **byte != b'%';
+    let plain = text.iter().zip(name).take_while(is_same).count();
+    let mut rest = &text[plain..];
+    for &letter in &name[plain..] {
         let (&byte, after) = rest.split_first()?;
         let (byte, after) = match byte {
             b'%' => escape(rest).unwrap_or((byte, after)),
