@@ -84,8 +84,12 @@ impl Name {
 
     /// What is behind the name that this begins with, once it is decoded or as it is.
     fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        let as_it_is = || text.strip_prefix(&*self.text).filter(|_| self.holds_percent);
-        strip_decoded(text, &self.text).or_else(as_it_is)
+        let decoded = strip_decoded(text, &self.text);
+        if self.holds_percent {
+            decoded.or_else(|| text.strip_prefix(&*self.text))
+        } else {
+            decoded
+        }
     }
 
     /// Whether the first two letters fit, as nearly always tells.
