@@ -108,6 +108,7 @@ const SCENARIOS: &[Scenario] = &[
         ..cookies("cookies-of-the-name", || repeated("access_token=a;", LENGTH))
     },
     cookies("names-without-a-cookie", || repeated("xaccess_token=", LENGTH)),
+    cookies("names-before-a-quote", || format!("x{}\";", repeated(" access_token=", LENGTH))),
     cookies("escaped-letters", || repeated("%61;", LENGTH)),
     Scenario {
         plain: None,

@@ -67,7 +67,6 @@ impl<'a> Behind<'a> {
     fn name(header: &'a [u8], begin: usize, behind: &'a [u8]) -> Option<Self> {
         let text = match behind {
             [b'=', text @ ..] => text,
-            [b'!'..=b'~', ..] => return None,
             _ => trim_start(behind).strip_prefix(b"=")?,
         };
         let before = trim_end(&header[..begin]);
@@ -93,6 +92,10 @@ impl<'a> Behind<'a> {
 
     /// The value, if it does not end with the first semicolon.
     fn value_across_semicolons(self) -> Option<Value<'a>> {
+        // Before the rest is looked at: there can be very many of them in front of one semicolon.
+        if self.is_unlikely {
+            return None;
+        }
         let first = memchr::memchr(b';', self.text)?;
         let mut is_quoted = false;
         let end = self.text.iter().position(|&byte| {
@@ -100,7 +103,7 @@ impl<'a> Behind<'a> {
             byte == b';' && !is_quoted
         });
         let text = self.text[..end.unwrap_or(self.text.len())].trim_ascii();
-        (!self.is_unlikely && end != Some(first)).then_some(Value { text, is_unlikely: true })
+        (end != Some(first)).then_some(Value { text, is_unlikely: true })
     }
 }
 

@@ -28,8 +28,8 @@ impl Name {
     }
 
     /// Yields where the name begins, and what is behind it: in front of all, and behind each
-    /// separator, also where letters of it are percent-encoded. What no value
-    /// follows may be left out.
+    /// separator, also where letters of it are percent-encoded. What no value follows may be left
+    /// out.
     pub(super) fn search<'a>(
         &self,
         text: &'a [u8],
