@@ -271,6 +271,8 @@ async fn an_access_token_expires_and_its_refresh_token_does_not() {
     assert!(!polar.is_alive(&pair.access) && polar.is_alive(&pair.refresh));
 }
 
+/// Both tokens of a live pair are active, with all that Polar tells about them. A dead pair, another
+/// client's and one that never was are not.
 #[tokio::test]
 async fn introspection_tells_the_live_from_the_dead() {
     let polar = FakePolar::start().await.unwrap();
@@ -278,9 +280,23 @@ async fn introspection_tells_the_live_from_the_dead() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
 
     let live = introspect(&polar, &pair.access).await.json();
-    assert_eq!(live["active"], true);
-    assert!(live["exp"].as_u64().unwrap().abs_diff(now + 864_000) <= 5);
-    assert_eq!(introspect(&polar, &pair.refresh).await.json()["active"], true);
+    let (iat, exp) = (live["iat"].as_u64().unwrap(), live["exp"].as_u64().unwrap());
+    assert!(iat.abs_diff(now) <= 5 && exp == iat + 864_000);
+    let expected = json!({
+        "active": true,
+        "client_id": polar.client_id(),
+        "token_type": "Bearer",
+        "scope": "openid",
+        "sub": "00000000-0000-4000-8000-000000000000",
+        "sub_type": "user",
+        "organizations": [],
+        "aud": polar.client_id(),
+        "iss": "https://polar.sh",
+        "iat": iat,
+        "exp": exp,
+    });
+    assert_eq!(live, expected);
+    assert_eq!(introspect(&polar, &pair.refresh).await.json(), expected);
 
     revoke(&polar, &pair.access).await.unwrap();
     let dead = json!({ "active": false });
@@ -291,6 +307,20 @@ async fn introspection_tells_the_live_from_the_dead() {
     assert_eq!(polar.seen().introspections, 6);
 }
 
+/// Polar tells about the pair: `active` ends with the access token, and the refresh token works on.
+#[tokio::test]
+async fn refresh_token_reads_inactive_once_its_pair_expired() {
+    let polar = FakePolar::start().await.unwrap();
+    let expired = polar.mint_expired();
+    for token in [&expired.access, &expired.refresh] {
+        assert_eq!(introspect(&polar, token).await.json(), json!({ "active": false }));
+    }
+    assert!(polar.is_alive(&expired.refresh));
+    assert_eq!(refresh(&polar, &expired.refresh).await.status, 200);
+}
+
+/// `GET` and `POST` are answered alike. A bearer that is not a live access token is told what is
+/// wrong with it; a call without a bearer is only told that it needs one.
 #[tokio::test]
 async fn userinfo_rejects_what_is_no_live_access_token() {
     let polar = FakePolar::start().await.unwrap();
@@ -302,9 +332,30 @@ async fn userinfo_rejects_what_is_no_live_access_token() {
         let challenge = reply.header("www-authenticate").unwrap();
         assert!(challenge.starts_with("Bearer realm=\"polar\", error=\"invalid_token\""));
     }
-    let without = Request::new("GET", USERINFO).send(polar.address()).await.unwrap();
-    assert_eq!(without.status, 401);
-    assert_eq!(polar.seen().userinfo, 5);
+    let bearer = format!("Bearer {}", pair.access);
+    for (method, body) in [("GET", None), ("POST", Some(String::new()))] {
+        let request = Request { body, ..Request::new(method, USERINFO) };
+        let without = request.send(polar.address()).await.unwrap();
+        assert_eq!(without.status, 401);
+        assert_eq!(without.header("www-authenticate"), Some("Bearer realm=\"polar\""));
+        let body = json!({ "error": "Unauthorized", "detail": "Unauthorized" });
+        assert_eq!(without.json(), body);
+        let with = request.header("authorization", &bearer).send(polar.address()).await.unwrap();
+        assert_eq!(with.status, 200);
+    }
+    let other = Request::new("DELETE", USERINFO).send(polar.address()).await.unwrap();
+    assert_eq!((other.status, other.header("allow")), (405, Some("GET, POST")));
+    assert_eq!(polar.seen().userinfo, 8);
+}
+
+#[tokio::test]
+async fn refresh_is_refused_without_a_refresh_token() {
+    let polar = FakePolar::start().await.unwrap();
+    let refused = token_request(&polar, &[("grant_type", "refresh_token")]);
+    let refused = refused.send(polar.address()).await.unwrap();
+    let description = "Missing 'refresh_token' in request.";
+    let body = json!({ "error": "invalid_request", "error_description": description });
+    assert_eq!((refused.status, refused.json()), (400, body));
 }
 
 // Signing in.
@@ -392,14 +443,9 @@ fn code_in(answer: &Reply, before: &str) -> (String, String) {
 }
 
 async fn exchange_code(polar: &FakePolar, code: &str, more: &[(&str, &str)]) -> Reply {
-    let mut form = vec![
-        ("grant_type", "authorization_code"),
-        ("code", code),
-        ("client_id", polar.client_id()),
-        ("client_secret", polar.client_secret()),
-    ];
+    let mut form = vec![("grant_type", "authorization_code"), ("code", code)];
     form.extend(more);
-    Request::new("POST", TOKEN).form(&form).send(polar.address()).await.unwrap()
+    token_request(polar, &form).send(polar.address()).await.unwrap()
 }
 
 // Faults.
@@ -835,14 +881,14 @@ async fn introspect(polar: &FakePolar, token: &str) -> Reply {
     request.send(polar.address()).await.unwrap()
 }
 
+fn token_request(polar: &FakePolar, form: &[(&str, &str)]) -> Request {
+    let credentials = [("client_id", polar.client_id()), ("client_secret", polar.client_secret())];
+    Request::new("POST", TOKEN).form(&[form, &credentials].concat())
+}
+
 async fn refresh(polar: &FakePolar, token: &str) -> Reply {
-    let request = Request::new("POST", TOKEN).form(&[
-        ("grant_type", "refresh_token"),
-        ("refresh_token", token),
-        ("client_id", polar.client_id()),
-        ("client_secret", polar.client_secret()),
-    ]);
-    request.send(polar.address()).await.unwrap()
+    let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
+    token_request(polar, &form).send(polar.address()).await.unwrap()
 }
 
 async fn userinfo(polar: &FakePolar, token: &str) -> Reply {

@@ -35,7 +35,14 @@ impl Answer {
         Self::oauth(status, &body)
     }
 
-    /// The Bearer of the call is none of a live access token's.
+    /// A call needs a Bearer and has none.
+    pub(super) fn unauthorized() -> Self {
+        let body = json!({ "error": "Unauthorized", "detail": "Unauthorized" });
+        Self::json(StatusCode::UNAUTHORIZED, &body)
+            .header(WWW_AUTHENTICATE, "Bearer realm=\"polar\"")
+    }
+
+    /// The Bearer of the call is not a live access token.
     pub(super) fn invalid_token() -> Self {
         const DESCRIPTION: &str = "The access token provided is expired, revoked, malformed, or \
                                    invalid for other reasons.";

@@ -14,6 +14,10 @@ use super::tokens::{
     CODE_LIFETIME, Found, Kind, Owner, PairId, REFRESH_LIFETIME, TokenPair, Tokens,
 };
 
+/// The user that every token of this server is about.
+const SUBJECT: &str = "00000000-0000-4000-8000-000000000000";
+const SCOPE: &str = "openid";
+
 /// What is to be done about a call.
 pub(super) struct Verdict {
     pub(super) answer: Answer,
@@ -42,10 +46,15 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn method(self) -> Method {
+    pub(super) fn takes(self, method: &Method) -> bool {
+        self.methods().contains(&method.as_str())
+    }
+
+    fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Revoke | Self::Introspect | Self::Token => Method::POST,
-            Self::Authorize | Self::Userinfo => Method::GET,
+            Self::Authorize => &["GET"],
+            Self::Revoke | Self::Introspect | Self::Token => &["POST"],
+            Self::Userinfo => &["GET", "POST"],
         }
     }
 }
@@ -81,11 +90,11 @@ fn route(call: &Call, tokens: &Tokens) -> Result<Endpoint, Answer> {
     let Some(endpoint) = Endpoint::at(&call.path) else {
         return Err(elsewhere(&call.path));
     };
-    if call.method != endpoint.method() {
+    if !endpoint.takes(&call.method) {
         let body = json!({ "detail": "Method Not Allowed" });
         return Err(Answer::json(StatusCode::METHOD_NOT_ALLOWED, &body)
             .header(CACHE_CONTROL, "private, no-store")
-            .header(ALLOW, endpoint.method().as_str()));
+            .header(ALLOW, endpoint.methods().join(", ").as_str()));
     }
     // On every endpoint, before it looks at the client's own credentials.
     if call.bearer().is_some_and(|bearer| !is_live_access_token(&bearer, tokens)) {
@@ -104,7 +113,7 @@ fn elsewhere(path: &str) -> Answer {
 }
 
 fn is_live_access_token(bearer: &str, tokens: &Tokens) -> bool {
-    tokens.find(bearer).is_some_and(|found| found.kind == Kind::Access && found.alive)
+    tokens.find(bearer).is_some_and(|found| found.kind == Kind::Access && found.is_alive())
 }
 
 fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Verdict, Answer> {
@@ -117,18 +126,25 @@ fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Verdict, Answ
     Ok(Verdict { answer, ends: found.map(|found| found.pair) })
 }
 
+/// Polar tells about the pair, whichever of its tokens is asked about: a refresh token whose access
+/// token has expired is told to be inactive, and still works.
 fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<Answer, Answer> {
     client.authenticate(call)?;
     let found = search(call, tokens)?;
-    let body = match found.filter(|found| found.alive && found.owner == Owner::App) {
+    let is_active =
+        |found: &Found| !found.has_ended && !found.has_expired && found.owner == Owner::App;
+    let body = match found.filter(is_active) {
         None => json!({ "active": false }),
         Some(found) => json!({
             "active": true,
             "client_id": client.id,
-            "token_type": match found.kind {
-                Kind::Access => "access_token",
-                Kind::Refresh => "refresh_token",
-            },
+            "token_type": "Bearer",
+            "scope": SCOPE,
+            "sub": SUBJECT,
+            "sub_type": "user",
+            "organizations": [],
+            "aud": client.id,
+            "iss": "https://polar.sh",
             "iat": found.issued_at,
             "exp": found.expires_at,
         }),
@@ -174,10 +190,13 @@ fn token(
 /// A refresh ends the old pair at once, its access token too.
 fn refresh(call: &Call, tokens: &mut Tokens) -> Result<Answer, Answer> {
     let Some(token) = call.value("refresh_token") else {
-        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_request"));
+        let description = "Missing 'refresh_token' in request.";
+        let error = "invalid_request";
+        return Err(Answer::described_error(StatusCode::BAD_REQUEST, error, description));
     };
-    let usable =
-        |found: &Found| found.kind == Kind::Refresh && found.alive && found.owner == Owner::App;
+    let usable = |found: &Found| {
+        found.kind == Kind::Refresh && found.is_alive() && found.owner == Owner::App
+    };
     let Some(old) = tokens.find(token).filter(usable) else {
         return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
     };
@@ -191,7 +210,7 @@ fn issued(pair: &TokenPair, lifetime: Duration) -> Answer {
         "access_token": pair.access,
         "refresh_token": pair.refresh,
         "expires_in": lifetime.as_secs(),
-        "scope": "openid",
+        "scope": SCOPE,
     });
     Answer::oauth(StatusCode::OK, &body)
 }
@@ -199,9 +218,9 @@ fn issued(pair: &TokenPair, lifetime: Duration) -> Answer {
 /// That a Bearer is a live access token's was checked on the way here; that there is one was not.
 fn userinfo(call: &Call) -> Result<Answer, Answer> {
     if call.bearer().is_none() {
-        return Err(Answer::invalid_token());
+        return Err(Answer::unauthorized());
     }
-    let body = json!({ "sub": "00000000-0000-4000-8000-000000000000", "name": "A. User" });
+    let body = json!({ "sub": SUBJECT, "name": "A. User" });
     Ok(Answer::oauth(StatusCode::OK, &body))
 }
 

@@ -50,7 +50,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
 /// An error closes the connection without an answer.
 async fn serve(request: Request<Incoming>, state: Arc<State>) -> io::Result<Response<Full<Bytes>>> {
     let call = Call::read(request).await.map_err(io::Error::other)?;
-    let endpoint = Endpoint::at(&call.path).filter(|endpoint| endpoint.method() == call.method);
+    let endpoint = Endpoint::at(&call.path).filter(|endpoint| endpoint.takes(&call.method));
     let answer = match endpoint {
         Some(Endpoint::Revoke) => answer_revoke(call, &state).await,
         Some(Endpoint::Introspect) => {

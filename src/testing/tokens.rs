@@ -90,11 +90,20 @@ pub(super) struct Found {
     pub(super) pair: PairId,
     pub(super) kind: Kind,
     pub(super) owner: Owner,
-    pub(super) alive: bool,
+    /// Revoked, or used up by a refresh.
+    pub(super) has_ended: bool,
+    /// The access token; a refresh token does not expire.
+    pub(super) has_expired: bool,
     /// Seconds since the epoch.
     pub(super) issued_at: u64,
     /// Seconds since the epoch; the access token's, also where this is the refresh token.
     pub(super) expires_at: u64,
+}
+
+impl Found {
+    pub(super) fn is_alive(&self) -> bool {
+        !self.has_ended && (self.kind == Kind::Refresh || !self.has_expired)
+    }
 }
 
 /// Every token ever minted here.
@@ -132,19 +141,19 @@ impl Tokens {
         let pair = self.pairs.get(id.0)?;
         let (start, since_epoch) = self.start;
         let issued = since_epoch + pair.issued.duration_since(start);
-        let expired = kind == Kind::Access && pair.issued.elapsed() >= pair.lifetime;
         Some(Found {
             pair: id,
             kind,
             owner: pair.owner,
-            alive: !pair.ended && !expired,
+            has_ended: pair.ended,
+            has_expired: pair.issued.elapsed() >= pair.lifetime,
             issued_at: issued.as_secs(),
             expires_at: (issued + pair.lifetime).as_secs(),
         })
     }
 
     pub(super) fn is_alive(&self, token: &str) -> bool {
-        self.find(token).is_some_and(|found| found.alive)
+        self.find(token).is_some_and(|found| found.is_alive())
     }
 
     /// Ends both tokens of the pair. `false` where they had ended before.
