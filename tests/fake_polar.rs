@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
+use tower_polar_logout::ClientAuthMethod;
 use tower_polar_logout::testing::{FakePolar, Fault, TokenPair};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -356,6 +357,47 @@ async fn refresh_is_refused_without_a_refresh_token() {
     let description = "Missing 'refresh_token' in request.";
     let body = json!({ "error": "invalid_request", "error_description": description });
     assert_eq!((refused.status, refused.json()), (400, body));
+}
+
+/// A client is registered for one method. The token endpoint takes no other, right as the
+/// credentials are; revocation and introspection take both.
+#[tokio::test]
+async fn token_endpoint_takes_only_the_registered_method() {
+    let polar = FakePolar::start().await.unwrap();
+    let by_basic = |target, form: &[(&str, &str)]| {
+        let request = Request::new("POST", target).form(form);
+        request.basic(polar.client_id(), polar.client_secret())
+    };
+    for (method, form_is_right) in
+        [(ClientAuthMethod::ClientSecretBasic, false), (ClientAuthMethod::ClientSecretPost, true)]
+    {
+        polar.register_for(method);
+        for by_form in [false, true] {
+            let pair = polar.mint();
+            let form = [("grant_type", "refresh_token"), ("refresh_token", &*pair.refresh)];
+            let request =
+                if by_form { token_request(&polar, &form) } else { by_basic(TOKEN, &form) };
+            let reply = request.send(polar.address()).await.unwrap();
+            assert_eq!(reply.status, if by_form == form_is_right { 200 } else { 401 });
+            if reply.status == 401 {
+                assert_eq!(reply.json()["error"], "invalid_client");
+                assert!(reply.header("www-authenticate").unwrap().starts_with("Basic error="));
+                assert!(polar.is_alive(&pair.refresh));
+            }
+            for target in [INTROSPECT, REVOKE] {
+                let request = Request {
+                    target: target.to_owned(),
+                    ..if by_form {
+                        revoke_request(&polar, &pair.access)
+                    } else {
+                        by_basic(target, &[("token", &pair.access)])
+                    }
+                };
+                assert_eq!(request.send(polar.address()).await.unwrap().status, 200);
+            }
+            assert!(!polar.is_alive(&pair.access));
+        }
+    }
 }
 
 // Signing in.

@@ -1,34 +1,65 @@
 //! Who calls: client authentication (RFC 6749, section 2.3.1).
 
+use std::sync::Mutex;
+
 use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
 use subtle::ConstantTimeEq;
 
 use super::answer::Answer;
 use super::call::Call;
+use super::state::lock;
 use super::tokens::issue;
+use crate::polar::ClientAuthMethod;
 
 /// The application that this server knows.
 pub(super) struct Client {
     pub(super) id: String,
     pub(super) secret: String,
+    /// The method that the token endpoint takes.
+    registered: Mutex<ClientAuthMethod>,
 }
 
 impl Client {
+    pub(super) fn new(id: String, secret: String) -> Self {
+        Self { id, secret, registered: Mutex::default() }
+    }
+
     pub(super) fn of_its_own() -> Self {
-        Self { id: issue("polar_ci_"), secret: issue("polar_cs_") }
+        Self::new(issue("polar_ci_"), issue("polar_cs_"))
+    }
+
+    pub(super) fn register_for(&self, method: ClientAuthMethod) {
+        *lock(&self.registered) = method;
+    }
+
+    /// At the token endpoint, which takes only the method that the client is registered for.
+    pub(super) fn authenticate_as_registered(&self, call: &Call) -> Result<(), Answer> {
+        let registered = *lock(&self.registered);
+        self.authenticate_by(call, |method| method == registered)
+    }
+
+    /// At the other endpoints, which take both methods.
+    pub(super) fn authenticate(&self, call: &Call) -> Result<(), Answer> {
+        self.authenticate_by(call, |_| true)
     }
 
     /// Basic is tried first. A wrong secret there leaves the form a chance, an unknown client does
     /// not; and unknown it is 401 there, but 400 in the form.
-    pub(super) fn authenticate(&self, call: &Call) -> Result<(), Answer> {
+    fn authenticate_by(
+        &self,
+        call: &Call,
+        takes: impl Fn(ClientAuthMethod) -> bool,
+    ) -> Result<(), Answer> {
         if let Some((id, secret)) = call.basic()
             && self.accepts(&id, &secret, StatusCode::UNAUTHORIZED)?
+            && takes(ClientAuthMethod::ClientSecretBasic)
         {
             return Ok(());
         }
         if let (Some(id), Some(secret)) = (call.value("client_id"), call.value("client_secret"))
             && self.accepts(id, secret, StatusCode::BAD_REQUEST)?
+            && takes(ClientAuthMethod::ClientSecretPost)
         {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use super::seen::{ReceivedRevoke, Seen};
 use super::server;
 use super::state::State;
 use super::tokens::{CODE_LIFETIME, Owner, TokenPair};
-use crate::polar::{ClientCredentials, PolarServer};
+use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 
 /// A stand-in for Polar's OAuth server, on a loopback port of its own.
 ///
@@ -69,7 +69,7 @@ impl FakePolar {
         client_id: impl Into<String>,
         client_secret: impl Into<String>,
     ) -> io::Result<Self> {
-        Self::start_with(Client { id: client_id.into(), secret: client_secret.into() }).await
+        Self::start_with(Client::new(client_id.into(), client_secret.into())).await
     }
 
     async fn start_with(client: Client) -> io::Result<Self> {
@@ -115,6 +115,14 @@ impl FakePolar {
     #[must_use]
     pub fn client_secret(&self) -> &str {
         &self.state.client.secret
+    }
+
+    /// Registers the client for this method, [`ClientAuthMethod::ClientSecretPost`] by default.
+    ///
+    /// As at Polar, only the token endpoint looks at it, and answers 401 `invalid_client` to right
+    /// credentials that come by the other method. Revocation and introspection take both.
+    pub fn register_for(&self, method: ClientAuthMethod) {
+        self.state.client.register_for(method);
     }
 
     /// A pair as a login makes it: the access token lives for 864,000 s, the refresh token until it

@@ -176,7 +176,7 @@ fn token(
     tokens: &mut Tokens,
     codes: &mut Codes,
 ) -> Result<Answer, Answer> {
-    client.authenticate(call)?;
+    client.authenticate_as_registered(call)?;
     match call.value("grant_type") {
         Some("authorization_code") => {
             authorization::redeem(call, codes)?;
