@@ -9,11 +9,11 @@ mod fault;
 mod memory_log;
 mod oauth;
 mod rate_limit;
-mod revoke;
 mod seen;
 mod server;
 mod state;
 mod tokens;
+mod work;
 
 pub use self::fake_polar::FakePolar;
 pub use self::fault::Fault;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
 use tower_polar_logout::ClientAuthMethod;
-use tower_polar_logout::testing::{FakePolar, Fault, TokenPair};
+use tower_polar_logout::testing::{FakePolar, Fault, Seen, TokenPair};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -122,6 +122,7 @@ fn compare(reply: &Reply, expect: &Value) -> Vec<String> {
 
 /// Whether the access and the refresh token work, by using both: the refresh token up.
 async fn works(polar: &FakePolar, pair: &TokenPair) -> (bool, bool) {
+    committed(polar).await;
     let alive = (polar.is_alive(&pair.access), polar.is_alive(&pair.refresh));
     let access = userinfo(polar, &pair.access).await.status == 200;
     let refresh = refresh(polar, &pair.refresh).await.status == 200;
@@ -142,6 +143,7 @@ impl Minted {
     async fn new(polar: &FakePolar) -> Self {
         let revoked = polar.mint().access;
         assert_eq!(revoke(polar, &revoked).await.unwrap().status, 200);
+        committed(polar).await;
         Self {
             pair: polar.mint(),
             expired: polar.mint_expired(),
@@ -239,11 +241,13 @@ async fn a_refresh_ends_the_old_pair_and_no_other() {
     assert!(polar.is_alive(new) && polar.is_alive(reply["refresh_token"].as_str().unwrap()));
     assert_eq!(works(&polar, &bystander).await, (true, true));
 
+    committed(&polar).await;
     let again = refresh(&polar, &old.refresh).await;
     assert_eq!((again.status, again.json()), (400, json!({ "error": "invalid_grant" })));
 
     // Revoking what the refresh has used up leaves what it made.
     assert_eq!(revoke(&polar, &old.refresh).await.unwrap().status, 200);
+    committed(&polar).await;
     assert!(polar.is_alive(new));
     assert_eq!(polar.seen().revoked, 0);
 }
@@ -300,6 +304,7 @@ async fn introspection_tells_the_live_from_the_dead() {
     assert_eq!(introspect(&polar, &pair.refresh).await.json(), expected);
 
     revoke(&polar, &pair.access).await.unwrap();
+    committed(&polar).await;
     let dead = json!({ "active": false });
     assert_eq!(introspect(&polar, &pair.access).await.json(), dead);
     assert_eq!(introspect(&polar, &polar.mint_expired().access).await.json(), dead);
@@ -561,7 +566,7 @@ async fn a_dropped_call_is_not_answered() {
     assert!(revoke(&polar, &pair.access).await.is_none());
     assert!(!polar.is_alive(&pair.access));
 
-    let seen = polar.seen();
+    let seen = committed(&polar).await;
     assert_eq!((seen.revoke_calls, seen.answered, seen.revoked), (2, 0, 1));
 }
 
@@ -592,33 +597,130 @@ async fn a_frozen_call_is_served_at_the_thaw() {
     assert!([a, b, c].into_iter().all(|reply| reply.unwrap().status == 200));
     assert!(!pairs.iter().any(|pair| polar.is_alive(&pair.access)));
 
-    let seen = polar.seen();
+    let seen = committed(&polar).await;
     assert_eq!((seen.in_flight, seen.most_in_flight), (0, 3));
     assert_eq!((seen.answered, seen.revoked), (3, 3));
 }
 
+/// Polar answers a revoke call 200 and commits later. Until then every call is told the state before,
+/// and a refresh wins: the pair that it makes outlives the logout.
 #[tokio::test(start_paused = true)]
-async fn a_late_commit_comes_after_the_answer() {
+async fn revoke_commits_after_its_answer() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
-    polar.behave(Fault::CommitAfter(Duration::from_millis(124)));
-
     let start = Instant::now();
     assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
-    assert!(polar.is_alive(&pair.access));
+    assert!(!polar.is_alive(&pair.access) && !polar.is_alive(&pair.refresh), "how it ends");
+    assert_eq!((polar.seen().answered, polar.seen().revoked, polar.seen().uncommitted), (1, 0, 1));
+
+    assert_eq!(userinfo(&polar, &pair.access).await.status, 200);
+    assert_eq!(introspect(&polar, &pair.access).await.json()["active"], true);
+    let new = issued(&polar, &refresh(&polar, &pair.refresh).await);
     polar.revoked(1).await;
-    assert!(start.elapsed() >= Duration::from_millis(124));
-    assert!(!polar.is_alive(&pair.access));
+    assert!(start.elapsed() >= Duration::from_millis(25));
+    assert_eq!(userinfo(&polar, &pair.access).await.status, 401);
+    assert_eq!(works(&polar, &new).await, (true, true));
 }
 
+/// The token endpoint, too, commits after its answer: until then the new pair does not exist, so a
+/// revoke call for it finds nothing, and the old pair works on.
+#[tokio::test(start_paused = true)]
+async fn refresh_commits_after_its_answer() {
+    let polar = FakePolar::start().await.unwrap();
+    let old = polar.mint();
+    let new = issued(&polar, &refresh(&polar, &old.refresh).await);
+    assert!(polar.is_alive(&new.access) && !polar.is_alive(&old.refresh), "how it ends");
+
+    assert_eq!(userinfo(&polar, &old.access).await.status, 200);
+    assert_eq!(userinfo(&polar, &new.access).await.status, 401);
+    assert_eq!(introspect(&polar, &new.access).await.json(), json!({ "active": false }));
+    assert_eq!(refresh(&polar, &new.refresh).await.status, 400);
+    assert_eq!(revoke(&polar, &new.access).await.unwrap().status, 200);
+
+    assert_eq!(committed(&polar).await.revoked, 0);
+    assert_eq!(works(&polar, &new).await, (true, true));
+    assert_eq!(works(&polar, &old).await, (false, false));
+}
+
+/// The pair of a code exists from the commit on. The code is used up at once.
+#[tokio::test(start_paused = true)]
+async fn code_exchange_commits_after_its_answer() {
+    let polar = FakePolar::start().await.unwrap();
+    let redirect_uri = ("redirect_uri", "http://127.0.0.1/cb");
+    let answer = authorize(&polar, redirect_uri.1, &[]).await;
+    let (code, _) = code_in(&answer, "http://127.0.0.1/cb?code=");
+    let new = issued(&polar, &exchange_code(&polar, &code, &[redirect_uri]).await);
+    assert_eq!(exchange_code(&polar, &code, &[redirect_uri]).await.status, 400);
+    assert_eq!(userinfo(&polar, &new.access).await.status, 401);
+    committed(&polar).await;
+    assert_eq!(works(&polar, &new).await, (true, true));
+}
+
+/// The time from the answer to its commit can be set, at both endpoints.
+#[tokio::test(start_paused = true)]
+async fn commit_comes_when_the_fault_says() {
+    let polar = FakePolar::start().await.unwrap();
+    let (revoked, old) = (polar.mint(), polar.mint());
+    polar.behave(Fault::CommitAfter(HOUR));
+    polar.behave_next_at_token(1, Fault::CommitAfter(2 * HOUR));
+    let start = Instant::now();
+    assert_eq!(revoke(&polar, &revoked.access).await.unwrap().status, 200);
+    let new = issued(&polar, &refresh(&polar, &old.refresh).await);
+
+    polar.revoked(1).await;
+    assert!(start.elapsed() >= HOUR);
+    assert_eq!(userinfo(&polar, &revoked.access).await.status, 401);
+    assert_eq!(userinfo(&polar, &new.access).await.status, 401);
+    committed(&polar).await;
+    assert!(start.elapsed() >= 2 * HOUR);
+    // An hour is how long it lives, and two have passed since it was issued.
+    assert_eq!(works(&polar, &new).await, (false, true));
+    assert_eq!(works(&polar, &old).await, (false, false));
+}
+
+/// A lost commit is answered as any other. The token lives on.
 #[tokio::test]
-async fn a_lost_commit_looks_like_any_other() {
+async fn revoke_is_answered_although_its_commit_is_lost() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     polar.behave(Fault::LoseCommit);
     assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
     assert_eq!(works(&polar, &pair).await, (true, true));
     assert_eq!((polar.seen().answered, polar.seen().revoked), (1, 0));
+}
+
+/// If the commit of a refresh is lost, the new pair never exists and the old pair lives on.
+#[tokio::test]
+async fn refresh_is_answered_although_its_commit_is_lost() {
+    let polar = FakePolar::start().await.unwrap();
+    let old = polar.mint();
+    polar.behave_next_at_token(1, Fault::LoseCommit);
+    let never = issued(&polar, &refresh(&polar, &old.refresh).await);
+    assert_eq!(polar.seen().uncommitted, 0);
+    assert_eq!(works(&polar, &never).await, (false, false));
+    assert_eq!(works(&polar, &old).await, (true, true));
+}
+
+/// Every fault can be played at the token endpoint, and only there.
+#[tokio::test(start_paused = true)]
+async fn token_endpoint_has_faults_of_its_own() {
+    let polar = FakePolar::start().await.unwrap();
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    polar.behave_next_at_token(1, Fault::Status { status, retry_after: None });
+    polar.behave_next_at_token(1, Fault::Delay(HOUR));
+    polar.behave_next_at_token(1, Fault::Drop);
+
+    let pair = polar.mint();
+    let start = Instant::now();
+    assert_eq!(refresh(&polar, &pair.refresh).await.status, 503);
+    assert_eq!(refresh(&polar, &pair.refresh).await.status, 200);
+    assert!(start.elapsed() >= HOUR);
+    assert_eq!(revoke(&polar, &polar.mint().access).await.unwrap().status, 200);
+    let form = [("grant_type", "refresh_token"), ("refresh_token", "x")];
+    assert!(token_request(&polar, &form).send(polar.address()).await.is_none());
+    polar.behave_next_at_token(1, Fault::Drop);
+    polar.recover();
+    assert_eq!(refresh(&polar, "x").await.status, 400);
 }
 
 #[tokio::test]
@@ -931,6 +1033,22 @@ fn token_request(polar: &FakePolar, form: &[(&str, &str)]) -> Request {
 async fn refresh(polar: &FakePolar, token: &str) -> Reply {
     let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
     token_request(polar, &form).send(polar.address()).await.unwrap()
+}
+
+/// The pair that the token endpoint has answered with.
+fn issued(polar: &FakePolar, reply: &Reply) -> TokenPair {
+    assert_eq!(reply.status, 200);
+    let body = reply.json();
+    let token = |name: &str| body[name].as_str().unwrap().to_owned();
+    // A pair can only be minted.
+    let mut pair = polar.mint();
+    (pair.access, pair.refresh) = (token("access_token"), token("refresh_token"));
+    pair
+}
+
+/// Resolves once no commit is under way.
+async fn committed(polar: &FakePolar) -> Seen {
+    polar.until(|seen| seen.uncommitted == 0).await
 }
 
 async fn userinfo(polar: &FakePolar, token: &str) -> Reply {

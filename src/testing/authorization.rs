@@ -61,8 +61,8 @@ pub(super) fn authorize(call: &Call, client: &Client, codes: &mut Codes) -> Resu
     Ok(back("code", &codes.issue(redirect_uri, challenge)))
 }
 
-/// Uses a code up, if all is right with it.
-pub(super) fn redeem(call: &Call, codes: &mut Codes) -> Result<(), Answer> {
+/// The code, if all is right with it.
+pub(super) fn check<'a>(call: &'a Call, codes: &Codes) -> Result<&'a str, Answer> {
     let refused = |error, what| Answer::described_error(StatusCode::BAD_REQUEST, error, what);
     let text = call
         .value("code")
@@ -80,8 +80,7 @@ pub(super) fn redeem(call: &Call, codes: &mut Codes) -> Result<(), Answer> {
             return Err(refused("invalid_grant", "Code challenge failed."));
         }
     }
-    codes.0.remove(text);
-    Ok(())
+    Ok(text)
 }
 
 impl Codes {
@@ -91,6 +90,10 @@ impl Codes {
         let redirect_uri = redirect_uri.to_owned();
         self.0.insert(text.clone(), Code { redirect_uri, challenge, issued: Instant::now() });
         text
+    }
+
+    pub(super) fn use_up(&mut self, code: &str) {
+        self.0.remove(code);
     }
 }
 

@@ -29,9 +29,11 @@ use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 /// exchanged once within ten minutes, and by the holder of the code verifier where a
 /// `code_challenge` was given (RFC 6749, section 4.1; RFC 7636). No ID token is issued.
 ///
-/// Two things it leaves out, so that tests can rely on it: a token is dead *before* its revoke call
-/// is answered (for Polar's way see [`Fault::CommitAfter`]), and any number of calls at once are
-/// served (what the caller did is in [`Seen::most_in_flight`]).
+/// As Polar does, it answers 200 before it commits, at the revocation and at the token endpoint. The
+/// commit comes 25 ms later ([`Fault::CommitAfter`] sets another time, [`Fault::LoseCommit`] loses
+/// it). Until then every call is told the state before: a revoked token works, a pair that was
+/// refreshed can be refreshed again, and the new pair does not exist. [`Seen::uncommitted`] counts
+/// the commits to come.
 ///
 /// Its clock is tokio's, so a test can [drive it](super#time). On drop its tasks end, its connections
 /// are closed and its port is given back, as soon as the runtime turns to them.
@@ -150,8 +152,11 @@ impl FakePolar {
         self.state.tokens().mint(Owner::Another, CODE_LIFETIME)
     }
 
-    /// Whether the token still works: neither revoked nor used up by a refresh nor expired. `false`
-    /// for what was not minted here.
+    /// Whether the token works: neither revoked nor used up by a refresh nor expired. `false` for a
+    /// token that was not minted here.
+    ///
+    /// A commit that is under way counts as done: this tells how it ends. The server's answers tell
+    /// the state before, until the commit.
     #[must_use]
     pub fn is_alive(&self, token: &str) -> bool {
         self.state.tokens().is_alive(token)
@@ -185,7 +190,7 @@ impl FakePolar {
         seen.wait_for(condition).await.map_or_else(|_| self.seen(), |seen| *seen)
     }
 
-    /// Resolves once revoke calls have ended at least `n` pairs since the start
+    /// Resolves once the commits of revoke calls have ended at least `n` pairs since the start
     /// ([`Seen::revoked`]), at once where they already have.
     pub async fn revoked(&self, n: usize) {
         self.until(|seen| seen.revoked >= n).await;
@@ -194,13 +199,19 @@ impl FakePolar {
     /// From now on, this happens to every revoke call. Replaces what was to happen before, that of
     /// [`FakePolar::behave_next`] too.
     pub fn behave(&self, fault: Fault) {
-        self.state.script().always(fault);
+        self.state.scripts().revoke.always(fault);
     }
 
     /// This happens to the next `n` revoke calls, then what happened before. A second order waits
     /// until the first is through.
     pub fn behave_next(&self, n: usize, fault: Fault) {
-        self.state.script().next(n, fault);
+        self.state.scripts().revoke.next(n, fault);
+    }
+
+    /// This happens to the next `n` calls of the token endpoint, refreshes and codes alike, then the
+    /// normal. A second order waits until the first is through.
+    pub fn behave_next_at_token(&self, n: usize, fault: Fault) {
+        self.state.scripts().token.next(n, fault);
     }
 
     /// Takes at most so many calls a minute, over all endpoints but without those that carry a

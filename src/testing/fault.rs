@@ -6,13 +6,15 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-/// What happens to a revoke call instead of the normal.
+/// What happens to a call instead of the normal: to revoke calls
+/// ([`FakePolar::behave`](super::FakePolar::behave)), or at the token endpoint
+/// ([`FakePolar::behave_next_at_token`](super::FakePolar::behave_next_at_token)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
     /// Nothing for so long, then the normal.
     Delay(Duration),
-    /// This status with an empty body, as in Polar's 429. The token lives on.
+    /// This status with an empty body, as in Polar's 429. Nothing is done.
     Status {
         /// The status.
         status: StatusCode,
@@ -20,23 +22,24 @@ pub enum Fault {
         /// carry it.
         retry_after: Option<String>,
     },
-    /// This status with this JSON body. The token lives on.
+    /// This status with this JSON body. Nothing is done.
     Answer {
         /// The status.
         status: StatusCode,
         /// The body.
         body: Value,
     },
-    /// The connection is closed without an answer. The token lives on.
+    /// The connection is closed without an answer. Nothing is done.
     Drop,
-    /// The token is revoked, and the connection closed without an answer.
+    /// The normal, but the connection is closed without an answer.
     DropAfterRevoking,
     /// No answer at all. [`FakePolar::recover`](super::FakePolar::recover) ends it: the call is
     /// served then, even if its caller has gone.
     Freeze,
-    /// The answer at once, and the token dies only so much later: Polar answers before it commits.
+    /// The commit comes so much later than the answer: 124 ms at Polar, if it is busy.
     CommitAfter(Duration),
-    /// The answer as ever, and the token lives on: Polar's commit failed after the answer.
+    /// The answer as ever, but no commit: a token that was to be revoked or refreshed lives on, and
+    /// the pair that was issued never exists.
     LoseCommit,
 }
 
@@ -54,10 +57,6 @@ impl Script {
 
     pub(super) fn next(&mut self, n: usize, fault: Fault) {
         self.next.push_back((n, fault));
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 
     /// The fault that the call at hand meets; `None` is the normal.

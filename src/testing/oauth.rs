@@ -1,6 +1,4 @@
-//! The endpoints: what a call is answered, and which pair it ends. No socket and no fault.
-
-use std::time::Duration;
+//! The endpoints: what a call is answered, and what is to be committed. No socket and no fault.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
 use http::{Method, StatusCode};
@@ -10,9 +8,7 @@ use super::answer::Answer;
 use super::authorization::{self, Codes};
 use super::call::{Call, MAX_BODY};
 use super::client::Client;
-use super::tokens::{
-    CODE_LIFETIME, Found, Kind, Owner, PairId, REFRESH_LIFETIME, TokenPair, Tokens,
-};
+use super::tokens::{Commit, Found, Grant, Kind, Owner, TokenPair, Tokens};
 
 /// The user that every token of this server is about.
 const SUBJECT: &str = "00000000-0000-4000-8000-000000000000";
@@ -21,8 +17,8 @@ const SCOPE: &str = "openid";
 /// What is to be done about a call.
 pub(super) struct Verdict {
     pub(super) answer: Answer,
-    /// The pair that a revoke call ends. Not ended yet: when, and whether, a fault may decide.
-    pub(super) ends: Option<PairId>,
+    /// Not done yet: when, and whether, a fault may decide.
+    pub(super) commit: Option<Commit>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,17 +55,12 @@ impl Endpoint {
     }
 }
 
-pub(super) fn answer(
-    call: &Call,
-    client: &Client,
-    tokens: &mut Tokens,
-    codes: &mut Codes,
-) -> Verdict {
+pub(super) fn answer(call: &Call, client: &Client, tokens: &Tokens, codes: &mut Codes) -> Verdict {
     let verdict = route(call, tokens).and_then(|endpoint| match endpoint {
         Endpoint::Authorize => authorization::authorize(call, client, codes).map(Verdict::from),
         Endpoint::Revoke => revoke(call, client, tokens),
         Endpoint::Introspect => introspect(call, client, tokens).map(Verdict::from),
-        Endpoint::Token => token(call, client, tokens, codes).map(Verdict::from),
+        Endpoint::Token => token(call, client, tokens, codes),
         Endpoint::Userinfo => userinfo(call).map(Verdict::from),
     });
     verdict.unwrap_or_else(Verdict::from)
@@ -123,7 +114,7 @@ fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Verdict, Answ
         return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
     }
     let answer = Answer::oauth(StatusCode::OK, &json!({}));
-    Ok(Verdict { answer, ends: found.map(|found| found.pair) })
+    Ok(Verdict { answer, commit: found.map(|found| Commit::Revoke(found.pair)) })
 }
 
 /// Polar tells about the pair, whichever of its tokens is asked about: a refresh token whose access
@@ -170,25 +161,20 @@ fn search(call: &Call, tokens: &Tokens) -> Result<Option<Found>, Answer> {
     Ok(tokens.find(token).filter(|found| hint.is_none_or(|hint| hint == found.kind)))
 }
 
-fn token(
-    call: &Call,
-    client: &Client,
-    tokens: &mut Tokens,
-    codes: &mut Codes,
-) -> Result<Answer, Answer> {
+fn token(call: &Call, client: &Client, tokens: &Tokens, codes: &Codes) -> Result<Verdict, Answer> {
     client.authenticate_as_registered(call)?;
     match call.value("grant_type") {
         Some("authorization_code") => {
-            authorization::redeem(call, codes)?;
-            Ok(issued(&tokens.mint(Owner::App, CODE_LIFETIME), CODE_LIFETIME))
+            let code = authorization::check(call, codes)?;
+            Ok(issue(Grant::Code(code.to_owned())))
         }
         Some("refresh_token") => refresh(call, tokens),
         _ => Err(Answer::error(StatusCode::BAD_REQUEST, "unsupported_grant_type")),
     }
 }
 
-/// A refresh ends the old pair at once, its access token too.
-fn refresh(call: &Call, tokens: &mut Tokens) -> Result<Answer, Answer> {
+/// A refresh ends the old pair, its access token too.
+fn refresh(call: &Call, tokens: &Tokens) -> Result<Verdict, Answer> {
     let Some(token) = call.value("refresh_token") else {
         let description = "Missing 'refresh_token' in request.";
         let error = "invalid_request";
@@ -200,19 +186,20 @@ fn refresh(call: &Call, tokens: &mut Tokens) -> Result<Answer, Answer> {
     let Some(old) = tokens.find(token).filter(usable) else {
         return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
     };
-    tokens.end(old.pair);
-    Ok(issued(&tokens.mint(Owner::App, REFRESH_LIFETIME), REFRESH_LIFETIME))
+    Ok(issue(Grant::Refresh(old.pair)))
 }
 
-fn issued(pair: &TokenPair, lifetime: Duration) -> Answer {
+fn issue(grant: Grant) -> Verdict {
+    let pair = TokenPair::issue();
     let body = json!({
         "token_type": "Bearer",
         "access_token": pair.access,
         "refresh_token": pair.refresh,
-        "expires_in": lifetime.as_secs(),
+        "expires_in": grant.lifetime().as_secs(),
         "scope": SCOPE,
     });
-    Answer::oauth(StatusCode::OK, &body)
+    let answer = Answer::oauth(StatusCode::OK, &body);
+    Verdict { answer, commit: Some(Commit::Issue { pair, grant }) }
 }
 
 /// That a Bearer is a live access token's was checked on the way here; that there is one was not.
@@ -226,6 +213,6 @@ fn userinfo(call: &Call) -> Result<Answer, Answer> {
 
 impl From<Answer> for Verdict {
     fn from(answer: Answer) -> Self {
-        Self { answer, ends: None }
+        Self { answer, commit: None }
     }
 }

@@ -13,9 +13,11 @@ pub struct Seen {
     pub revoke_calls: usize,
     /// Revoke calls answered with 2xx, whether or not they revoked anything.
     pub answered: usize,
-    /// Live pairs that a revoke call has ended; an access token without a refresh token counts as a
+    /// Live pairs that a revoke call has ended, counted at the commit; an access token without a refresh token counts as a
     /// pair, and one whose access token has expired is live. Revoking a dead token adds nothing.
     pub revoked: usize,
+    /// Calls that were answered, whose commits are under way now.
+    pub uncommitted: usize,
     /// Calls to the introspection endpoint.
     pub introspections: usize,
     /// Calls to the userinfo endpoint.

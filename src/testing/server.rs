@@ -14,11 +14,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use super::answer::Answer;
 use super::call::Call;
 use super::oauth::Endpoint;
-use super::revoke::revoke;
 use super::state::State;
+use super::work;
 
 /// How long Polar keeps a connection that is not used.
 const IDLE: Duration = Duration::from_secs(5);
@@ -51,35 +50,15 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
 async fn serve(request: Request<Incoming>, state: Arc<State>) -> io::Result<Response<Full<Bytes>>> {
     let call = Call::read(request).await.map_err(io::Error::other)?;
     let endpoint = Endpoint::at(&call.path).filter(|endpoint| endpoint.takes(&call.method));
-    let answer = match endpoint {
-        Some(Endpoint::Revoke) => answer_revoke(call, &state).await,
-        Some(Endpoint::Introspect) => {
-            state.seen.send_modify(|seen| seen.introspections += 1);
-            Some(answer_other(&call, &state))
-        }
-        Some(Endpoint::Userinfo) => {
-            state.seen.send_modify(|seen| seen.userinfo += 1);
-            Some(answer_other(&call, &state))
-        }
-        Some(Endpoint::Authorize | Endpoint::Token) | None => Some(answer_other(&call, &state)),
-    };
-    answer.map(Answer::into_response).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
-}
-
-async fn answer_revoke(call: Call, state: &Arc<State>) -> Option<Answer> {
-    let _in_flight = state.receive(&call);
-    // In a task of its own: Polar revokes also when its caller hangs up, and hyper drops this
+    let in_flight = state.receive(endpoint, &call);
+    // In a task of its own: Polar works on also when its caller hangs up, and hyper drops this
     // future then.
-    let answer = state.spawn(revoke(call, Arc::clone(state))).await.ok()???;
-    if answer.status.is_success() {
+    let working = state.spawn(work::answer(call, endpoint, Arc::clone(&state)));
+    let Some(answer) = working.await.ok().flatten().flatten() else {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    };
+    if in_flight.is_some() && answer.status.is_success() {
         state.seen.send_modify(|seen| seen.answered += 1);
     }
-    Some(answer)
-}
-
-fn answer_other(call: &Call, state: &State) -> Answer {
-    if !state.is_admitted(call) {
-        return Answer::rate_limited();
-    }
-    state.verdict(call).answer
+    Ok(answer.into_response())
 }

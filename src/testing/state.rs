@@ -1,21 +1,22 @@
 //! What the test's handle and the server's tasks share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::authorization::Codes;
 use super::call::Call;
 use super::client::Client;
 use super::fault::{Fault, Script};
-use super::oauth::{self, Verdict};
+use super::oauth::{self, Endpoint, Verdict};
 use super::rate_limit::RateLimit;
 use super::seen::{ReceivedRevoke, Seen};
-use super::tokens::{PairId, Tokens};
+use super::tokens::{Commit, Grant, Tokens};
 
 pub(super) struct State {
     pub(super) client: Client,
@@ -25,10 +26,17 @@ pub(super) struct State {
     tokens: Mutex<Tokens>,
     codes: Mutex<Codes>,
     requests: Mutex<Vec<ReceivedRevoke>>,
-    script: Mutex<Script>,
+    scripts: Mutex<Scripts>,
     rate_limit: Mutex<Option<RateLimit>>,
-    /// Told under the lock of `script`, so that no call freezes just after the thaw.
+    /// Told under the lock of `scripts`, so that no call freezes just after the thaw.
     thaw: Arc<Notify>,
+}
+
+/// What is to happen at the endpoints that write.
+#[derive(Default)]
+pub(super) struct Scripts {
+    pub(super) revoke: Script,
+    pub(super) token: Script,
 }
 
 impl State {
@@ -40,7 +48,7 @@ impl State {
             tokens: Mutex::new(Tokens::new()),
             codes: Mutex::default(),
             requests: Mutex::default(),
-            script: Mutex::default(),
+            scripts: Mutex::default(),
             rate_limit: Mutex::default(),
             thaw: Arc::default(),
         }
@@ -63,30 +71,47 @@ impl State {
         lock(&self.requests)
     }
 
-    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
-        lock(&self.script)
+    pub(super) fn scripts(&self) -> MutexGuard<'_, Scripts> {
+        lock(&self.scripts)
     }
 
     pub(super) fn verdict(&self, call: &Call) -> Verdict {
-        oauth::answer(call, &self.client, &mut self.tokens(), &mut lock(&self.codes))
+        oauth::answer(call, &self.client, &self.tokens(), &mut lock(&self.codes))
     }
 
-    /// Carries out what a revoke call has asked for.
-    pub(super) fn commit(&self, pair: Option<PairId>) {
-        if pair.is_some_and(|pair| self.tokens().end(pair)) {
-            self.seen.send_modify(|seen| seen.revoked += 1);
+    /// Carries out what a call has asked for, so much later.
+    pub(super) fn commit_after(self: &Arc<Self>, duration: Duration, commit: Commit) {
+        self.tokens().promise(&commit);
+        if let Commit::Issue { grant: Grant::Code(code), .. } = &commit {
+            lock(&self.codes).use_up(code);
         }
+        self.seen.send_modify(|seen| seen.uncommitted += 1);
+        let state = Arc::clone(self);
+        self.spawn(async move {
+            sleep(duration).await;
+            let has_ended_a_pair = state.tokens().commit(&commit);
+            let has_revoked = has_ended_a_pair && matches!(commit, Commit::Revoke(_));
+            state.seen.send_modify(|seen| {
+                seen.uncommitted -= 1;
+                seen.revoked += usize::from(has_revoked);
+            });
+        });
     }
 
     /// The fault that the call at hand meets, and the end of the frost if it is that.
-    pub(super) fn take_fault(&self) -> (Option<Fault>, OwnedNotified) {
-        let mut script = self.script();
-        (script.take(), Arc::clone(&self.thaw).notified_owned())
+    pub(super) fn take_fault(&self, endpoint: Option<Endpoint>) -> (Option<Fault>, OwnedNotified) {
+        let mut scripts = self.scripts();
+        let fault = match endpoint {
+            Some(Endpoint::Revoke) => scripts.revoke.take(),
+            Some(Endpoint::Token) => scripts.token.take(),
+            _ => None,
+        };
+        (fault, Arc::clone(&self.thaw).notified_owned())
     }
 
     pub(super) fn recover(&self) {
-        let mut script = self.script();
-        script.clear();
+        let mut scripts = self.scripts();
+        *scripts = Scripts::default();
         self.thaw.notify_waiters();
     }
 
@@ -102,8 +127,22 @@ impl State {
         }
     }
 
-    /// Notes a revoke call. Its caller waits until the guard is dropped.
-    pub(super) fn receive(self: &Arc<Self>, call: &Call) -> InFlight {
+    /// Counts a call. The caller of a revoke call waits until the guard is dropped.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        endpoint: Option<Endpoint>,
+        call: &Call,
+    ) -> Option<InFlight> {
+        match endpoint {
+            Some(Endpoint::Revoke) => return Some(self.receive_revoke(call)),
+            Some(Endpoint::Introspect) => self.seen.send_modify(|seen| seen.introspections += 1),
+            Some(Endpoint::Userinfo) => self.seen.send_modify(|seen| seen.userinfo += 1),
+            Some(Endpoint::Authorize | Endpoint::Token) | None => {}
+        }
+        None
+    }
+
+    fn receive_revoke(self: &Arc<Self>, call: &Call) -> InFlight {
         // Before it is counted: whoever awaits the count finds the call in the list.
         self.requests().push(ReceivedRevoke {
             headers: call.headers.clone(),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long an access token lives that came from an authorization code.
 pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(864_000);
 /// How long an access token lives that came from a refresh.
-pub(super) const REFRESH_LIFETIME: Duration = Duration::from_secs(3_600);
+const REFRESH_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// An access token and the refresh token issued with it; they die together.
 ///
@@ -23,6 +23,12 @@ pub struct TokenPair {
     pub access: String,
     /// The refresh token, `polar_rt_u_...`.
     pub refresh: String,
+}
+
+impl TokenPair {
+    pub(super) fn issue() -> Self {
+        Self { access: issue("polar_at_u_"), refresh: issue("polar_rt_u_") }
+    }
 }
 
 impl PartialEq for TokenPair {
@@ -77,14 +83,56 @@ struct Pair {
     owner: Owner,
     lifetime: Duration,
     issued: Instant,
-    ended: bool,
+    /// What calls are told.
+    committed: Life,
+    /// What it will be once the commits under way are through.
+    settled: Life,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Unborn,
+    Live,
+    Ended,
 }
 
 /// The number of a row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PairId(usize);
 
-/// A token that was minted here, dead or alive.
+/// What a call has asked for, and the server commits after it has answered.
+pub(super) enum Commit {
+    /// The end of a pair.
+    Revoke(PairId),
+    /// A new pair, instead of what it was issued for.
+    Issue { pair: TokenPair, grant: Grant },
+}
+
+/// What a new pair is issued for, and uses up.
+pub(super) enum Grant {
+    Code(String),
+    Refresh(PairId),
+}
+
+impl Grant {
+    pub(super) fn lifetime(&self) -> Duration {
+        match self {
+            Self::Code(_) => CODE_LIFETIME,
+            Self::Refresh(_) => REFRESH_LIFETIME,
+        }
+    }
+}
+
+impl Commit {
+    fn ends(&self) -> Option<PairId> {
+        match self {
+            Self::Revoke(pair) | Self::Issue { grant: Grant::Refresh(pair), .. } => Some(*pair),
+            Self::Issue { grant: Grant::Code(_), .. } => None,
+        }
+    }
+}
+
+/// A token of a committed pair, dead or alive.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub(super) pair: PairId,
@@ -121,43 +169,84 @@ impl Tokens {
     }
 
     pub(super) fn mint(&mut self, owner: Owner, lifetime: Duration) -> TokenPair {
-        let access = self.mint_access_only(owner, lifetime);
-        let refresh = issue("polar_rt_u_");
-        let pair = PairId(self.pairs.len() - 1);
-        self.by_text.insert(refresh.clone(), (pair, Kind::Refresh));
-        TokenPair { access, refresh }
+        let pair = TokenPair::issue();
+        self.insert(owner, lifetime, Life::Live, &pair.access, Some(&pair.refresh));
+        pair
     }
 
     pub(super) fn mint_access_only(&mut self, owner: Owner, lifetime: Duration) -> String {
         let access = issue("polar_at_u_");
-        let pair = PairId(self.pairs.len());
-        self.pairs.push(Pair { owner, lifetime, issued: Instant::now(), ended: false });
-        self.by_text.insert(access.clone(), (pair, Kind::Access));
+        self.insert(owner, lifetime, Life::Live, &access, None);
         access
     }
 
+    fn insert(
+        &mut self,
+        owner: Owner,
+        lifetime: Duration,
+        committed: Life,
+        access: &str,
+        refresh: Option<&str>,
+    ) {
+        let id = PairId(self.pairs.len());
+        let (issued, settled) = (Instant::now(), Life::Live);
+        self.pairs.push(Pair { owner, lifetime, issued, committed, settled });
+        self.by_text.insert(access.to_owned(), (id, Kind::Access));
+        if let Some(refresh) = refresh {
+            self.by_text.insert(refresh.to_owned(), (id, Kind::Refresh));
+        }
+    }
+
+    /// What calls are told: nothing yet of a commit that is under way.
     pub(super) fn find(&self, token: &str) -> Option<Found> {
+        self.look_up(token, |pair| pair.committed)
+    }
+
+    /// How it ends: a commit that is under way counts as done.
+    pub(super) fn is_alive(&self, token: &str) -> bool {
+        self.look_up(token, |pair| pair.settled).is_some_and(|found| found.is_alive())
+    }
+
+    fn look_up(&self, token: &str, life: impl Fn(&Pair) -> Life) -> Option<Found> {
         let (id, kind) = *self.by_text.get(token)?;
-        let pair = self.pairs.get(id.0)?;
+        let pair = self.pairs.get(id.0).filter(|pair| life(pair) != Life::Unborn)?;
         let (start, since_epoch) = self.start;
         let issued = since_epoch + pair.issued.duration_since(start);
         Some(Found {
             pair: id,
             kind,
             owner: pair.owner,
-            has_ended: pair.ended,
+            has_ended: life(pair) == Life::Ended,
             has_expired: pair.issued.elapsed() >= pair.lifetime,
             issued_at: issued.as_secs(),
             expires_at: (issued + pair.lifetime).as_secs(),
         })
     }
 
-    pub(super) fn is_alive(&self, token: &str) -> bool {
-        self.find(token).is_some_and(|found| found.is_alive())
+    /// The commit is under way: it will come, and calls are not told of it yet.
+    pub(super) fn promise(&mut self, commit: &Commit) {
+        if let Commit::Issue { pair, grant } = commit {
+            let TokenPair { access, refresh } = pair;
+            self.insert(Owner::App, grant.lifetime(), Life::Unborn, access, Some(refresh));
+        }
+        if let Some(old) = self.row(commit.ends()) {
+            old.settled = Life::Ended;
+        }
     }
 
-    /// Ends both tokens of the pair. `false` where they had ended before.
-    pub(super) fn end(&mut self, pair: PairId) -> bool {
-        self.pairs.get_mut(pair.0).is_some_and(|pair| !std::mem::replace(&mut pair.ended, true))
+    /// `true` if this ended a live pair.
+    pub(super) fn commit(&mut self, commit: &Commit) -> bool {
+        if let Commit::Issue { pair, .. } = commit {
+            let id = self.by_text.get(&pair.access).map(|(id, _)| *id);
+            if let Some(new) = self.row(id) {
+                new.committed = Life::Live;
+            }
+        }
+        self.row(commit.ends())
+            .is_some_and(|old| std::mem::replace(&mut old.committed, Life::Ended) == Life::Live)
+    }
+
+    fn row(&mut self, id: Option<PairId>) -> Option<&mut Pair> {
+        self.pairs.get_mut(id?.0)
     }
 }
