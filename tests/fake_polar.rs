@@ -763,6 +763,248 @@ async fn the_rate_limit_spares_bearers_and_ends_with_its_minute() {
     assert_eq!(revoke(&polar, &third.access).await.unwrap().status, 200);
 }
 
+// Two calls about one pair.
+
+/// Polar keeps both tokens of a pair in one row and blocks on its lock. So two calls about one pair
+/// freeze it, until the database gives up on the second one, which is answered 500. The first one
+/// revokes the pair as usual.
+#[tokio::test(start_paused = true)]
+async fn server_freezes_when_two_revocations_touch_one_pair() {
+    let polar = FakePolar::start().await.unwrap();
+    for (n, is_same_token) in [(1, false), (2, true)] {
+        let pair = polar.mint();
+        let token = if is_same_token { &pair.access } else { &pair.refresh };
+        let (first, second) = (revoke_request(&polar, &pair.access), revoke_request(&polar, token));
+        let start = Instant::now();
+        let (first, second) = at_once(&polar, &first, &second).await;
+        assert_eq!(start.elapsed().as_secs(), 30);
+        assert_eq!((first.status, second.status), (200, 500));
+        assert_eq!(second.body, "Internal Server Error");
+        polar.revoked(n).await;
+        assert_eq!(works(&polar, &pair).await, (false, false));
+        assert_eq!(polar.seen().freezes, n);
+    }
+}
+
+/// No fault is needed for that: two calls side by side are enough, sooner or later.
+#[tokio::test]
+async fn server_freezes_by_default_when_calls_overlap() {
+    let polar = FakePolar::start().await.unwrap();
+    polar.statement_timeout(Duration::from_millis(1));
+    let pair = polar.mint();
+    let frozen = async {
+        while polar.seen().freezes == 0 {
+            tokio::join!(revoke(&polar, &pair.access), revoke(&polar, &pair.refresh));
+        }
+    };
+    time::timeout(Duration::from_secs(30), frozen).await.expect("a freeze");
+}
+
+/// A refresh that comes while its pair is being revoked freezes the server, and makes no new pair.
+#[tokio::test(start_paused = true)]
+async fn server_freezes_when_a_refresh_meets_a_revocation() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", &*pair.refresh)];
+    let (first, second) = (revoke_request(&polar, &pair.access), token_request(&polar, &form));
+    let (first, second) = at_once(&polar, &first, &second).await;
+    assert_eq!((first.status, second.status), (200, 500));
+    assert_eq!(polar.seen().freezes, 1);
+    assert_eq!(works(&polar, &pair).await, (false, false));
+}
+
+/// A revoke call that comes while its pair is being refreshed freezes the server, and revokes nothing:
+/// the refresh goes through, and the new pair lives.
+#[tokio::test(start_paused = true)]
+async fn server_freezes_when_a_revocation_meets_a_refresh() {
+    let polar = FakePolar::start().await.unwrap();
+    let old = polar.mint();
+    polar.behave_next_at_token(1, Fault::Delay(Duration::from_secs(2)));
+    let second = async {
+        // Paused time moves on only once the refresh is under way.
+        time::sleep(Duration::from_secs(1)).await;
+        revoke(&polar, &old.access).await.unwrap()
+    };
+    let (first, second) = tokio::join!(refresh(&polar, &old.refresh), second);
+    assert_eq!(second.status, 500);
+    let new = issued(&polar, &first);
+    assert_eq!((polar.seen().freezes, committed(&polar).await.revoked), (1, 0));
+    assert_eq!(works(&polar, &new).await, (true, true));
+    assert_eq!(works(&polar, &old).await, (false, false));
+}
+
+/// A revoke call for a dead pair writes its row, too. Tokens of another client and unknown tokens have
+/// no row that the call could write.
+#[tokio::test(start_paused = true)]
+async fn dead_pairs_freeze_the_server_too() {
+    let polar = FakePolar::start().await.unwrap();
+    polar.statement_timeout(Duration::from_secs(5));
+    let dead = polar.mint().access;
+    assert_eq!(revoke(&polar, &dead).await.unwrap().status, 200);
+    polar.revoked(1).await;
+    let foreign = polar.mint_for_another_client().access;
+    for (token, statuses, seconds) in
+        [(&*dead, (200, 500), 5), (&*foreign, (400, 400), 1), ("unknown", (200, 200), 1)]
+    {
+        let (start, call) = (Instant::now(), revoke_request(&polar, token));
+        let (first, second) = at_once(&polar, &call, &call).await;
+        assert_eq!((first.status, second.status), statuses, "{token}");
+        assert_eq!(start.elapsed().as_secs(), seconds, "{token}");
+    }
+    assert_eq!((polar.seen().freezes, polar.seen().revoked), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn different_pairs_do_not_freeze_the_server() {
+    let polar = FakePolar::start().await.unwrap();
+    let (one, other) = (polar.mint(), polar.mint());
+    let (first, second) =
+        (revoke_request(&polar, &one.access), revoke_request(&polar, &other.access));
+    let (first, second) = at_once(&polar, &first, &second).await;
+    assert_eq!((first.status, second.status), (200, 200));
+    polar.revoked(2).await;
+    assert_eq!((polar.seen().freezes, polar.seen().most_in_flight), (0, 2));
+}
+
+/// A call that begins after the answer to the one before never freezes the server, although the commit
+/// is still to come.
+#[tokio::test]
+async fn calls_in_sequence_do_not_freeze_the_server() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave(Fault::CommitAfter(HOUR));
+    for token in [&pair.access, &pair.refresh, &pair.refresh] {
+        assert_eq!(revoke(&polar, token).await.unwrap().status, 200);
+    }
+    assert_eq!(refresh(&polar, &pair.refresh).await.status, 200);
+    assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
+    assert!(polar.seen().uncommitted >= 4);
+    assert_eq!(polar.seen().freezes, 0);
+}
+
+/// A call that fails before it reaches the database freezes nothing.
+#[tokio::test(start_paused = true)]
+async fn failing_calls_do_not_freeze_the_server() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave_next(1, Fault::Delay(HOUR));
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    polar.behave_next(1, Fault::Status { status, retry_after: None });
+    polar.behave_next(1, Fault::Answer { status, body: json!({}) });
+    polar.behave_next(1, Fault::Drop);
+    let others = async {
+        polar.until(|seen| seen.in_flight == 1).await;
+        let start = Instant::now();
+        assert_eq!(revoke(&polar, &pair.refresh).await.unwrap().status, 503);
+        assert_eq!(revoke(&polar, &pair.refresh).await.unwrap().status, 503);
+        assert!(revoke(&polar, &pair.refresh).await.is_none());
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    };
+    let (first, ()) = tokio::join!(revoke(&polar, &pair.access), others);
+    assert_eq!((first.unwrap().status, polar.seen().freezes), (200, 0));
+}
+
+/// While the server is frozen it answers no call, at any endpoint, and commits nothing. `recover` does
+/// not end that. Afterwards it serves the calls that came in meanwhile.
+#[tokio::test(start_paused = true)]
+async fn frozen_server_answers_nobody_until_the_timeout() {
+    let polar = FakePolar::start().await.unwrap();
+    let (pair, bystander, revoked) = (polar.mint(), polar.mint(), polar.mint());
+    let (first, second) =
+        (revoke_request(&polar, &pair.access), revoke_request(&polar, &pair.refresh));
+    let frozen = async {
+        polar.until(|seen| seen.freezes == 1).await;
+        let start = Instant::now();
+        polar.recover();
+        let commits = async {
+            time::sleep(Duration::from_secs(29)).await;
+            assert_eq!((polar.seen().uncommitted, polar.seen().revoked), (1, 0));
+        };
+        let after = async |call: Request| {
+            let reply = call.send(polar.address()).await.unwrap();
+            assert_eq!(start.elapsed().as_secs(), 30, "{}", call.target);
+            reply.status
+        };
+        let bearer = format!("Bearer {}", bystander.access);
+        let form = [("grant_type", "refresh_token"), ("refresh_token", "x")];
+        let answers = tokio::join!(
+            after(Request::new("GET", USERINFO).header("authorization", &bearer)),
+            after(introspect_request(&polar, &bystander.access)),
+            after(token_request(&polar, &form)),
+            after(revoke_request(&polar, &bystander.access)),
+            after(revoke_request(&polar, &pair.access)),
+            after(Request::new("GET", "/nowhere")),
+            commits,
+        );
+        assert_eq!(answers, (200, 200, 400, 200, 200, 404, ()));
+    };
+    assert_eq!(revoke(&polar, &revoked.access).await.unwrap().status, 200);
+    let ((first, second), ()) = tokio::join!(at_once(&polar, &first, &second), frozen);
+    assert_eq!((first.status, second.status), (200, 500));
+    assert_eq!((polar.seen().freezes, committed(&polar).await.revoked), (1, 3));
+}
+
+/// A caller that gives up leaves its call behind: the server works on, so the same call sent again is
+/// the second about one row.
+#[tokio::test(start_paused = true)]
+async fn given_up_call_freezes_the_one_sent_again() {
+    let polar = FakePolar::start().await.unwrap();
+    let pair = polar.mint();
+    polar.behave_next(1, Fault::Freeze);
+    let request = revoke_request(&polar, &pair.access);
+    let mut stream = TcpStream::connect(polar.address()).await.unwrap();
+    stream.write_all(&request.bytes()).await.unwrap();
+    polar.until(|seen| seen.in_flight == 1).await;
+    drop(stream);
+    polar.until(|seen| seen.in_flight == 0).await;
+
+    let start = Instant::now();
+    assert_eq!(request.send(polar.address()).await.unwrap().status, 500);
+    assert_eq!((start.elapsed().as_secs(), polar.seen().freezes), (30, 1));
+    assert!(polar.is_alive(&pair.access));
+    // The first call still waits for `recover`, and still is at its row.
+    assert_eq!(request.send(polar.address()).await.unwrap().status, 500);
+    polar.recover();
+    polar.revoked(1).await;
+    assert_eq!(request.send(polar.address()).await.unwrap().status, 200);
+    assert_eq!(polar.seen().freezes, 2);
+}
+
+/// Calls take as long as they do at Polar, so that they overlap. Where time is paused they take none:
+/// tests that drive time see the moments that they have set.
+#[tokio::test]
+async fn calls_take_time_unless_it_is_paused() {
+    let polar = FakePolar::start().await.unwrap();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", "x")];
+    let calls = [
+        revoke_request(&polar, &polar.mint().access),
+        introspect_request(&polar, "x"),
+        token_request(&polar, &form),
+    ];
+    for call in &calls {
+        let start = Instant::now();
+        call.send(polar.address()).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(12), "{}", call.target);
+    }
+    time::pause();
+    for call in &calls {
+        let start = Instant::now();
+        call.send(polar.address()).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "{}", call.target);
+    }
+}
+
+/// Sends a second call while the first, a revoke call, is under way.
+async fn at_once(polar: &FakePolar, first: &Request, second: &Request) -> (Reply, Reply) {
+    polar.behave_next(1, Fault::Delay(Duration::from_secs(1)));
+    let second = async {
+        polar.until(|seen| seen.in_flight == 1).await;
+        second.send(polar.address()).await
+    };
+    let (first, second) = tokio::join!(first.send(polar.address()), second);
+    (first.unwrap(), second.unwrap())
+}
+
 // What a test can see.
 
 #[tokio::test]
@@ -1020,9 +1262,12 @@ async fn revoke(polar: &FakePolar, token: &str) -> Option<Reply> {
     revoke_request(polar, token).send(polar.address()).await
 }
 
+fn introspect_request(polar: &FakePolar, token: &str) -> Request {
+    Request { target: INTROSPECT.to_owned(), ..revoke_request(polar, token) }
+}
+
 async fn introspect(polar: &FakePolar, token: &str) -> Reply {
-    let request = Request { target: INTROSPECT.to_owned(), ..revoke_request(polar, token) };
-    request.send(polar.address()).await.unwrap()
+    introspect_request(polar, token).send(polar.address()).await.unwrap()
 }
 
 fn token_request(polar: &FakePolar, form: &[(&str, &str)]) -> Request {

@@ -35,6 +35,10 @@ use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 /// refreshed can be refreshed again, and the new pair does not exist. [`Seen::uncommitted`] counts
 /// the commits to come.
 ///
+/// As Polar does, it [freezes](super#two-calls-about-one-pair) if two calls touch one pair at the same
+/// time. So that they overlap as they do there, a revoke, token or introspect call takes 12 ms, unless
+/// time is paused.
+///
 /// Its clock is tokio's, so a test can [drive it](super#time). On drop its tasks end, its connections
 /// are closed and its port is given back, as soon as the runtime turns to them.
 pub struct FakePolar {
@@ -214,6 +218,12 @@ impl FakePolar {
         self.state.scripts().token.next(n, fault);
     }
 
+    /// How long the server is frozen if two calls touch one pair at the same time: 30 s by default, as
+    /// at Polar. Goes for the freezes to come.
+    pub fn statement_timeout(&self, timeout: Duration) {
+        self.state.rows.set_statement_timeout(timeout);
+    }
+
     /// Takes at most so many calls a minute, over all endpoints but without those that carry a
     /// Bearer. More are answered with 429, `retry-after: 60` whatever is left of the minute, and an
     /// empty body. The minute starts with its first call. No limit is the default.
@@ -221,7 +231,10 @@ impl FakePolar {
         self.state.set_rate_limit(Some(per_minute));
     }
 
-    /// Back to normal: no fault, no rate limit. Calls that were frozen are served now.
+    /// Back to normal: no fault, no rate limit. Calls that met [`Fault::Freeze`] are served now.
+    ///
+    /// If two calls about one pair have frozen the server, this does not end it. Only the statement
+    /// timeout does.
     pub fn recover(&self) {
         self.state.set_rate_limit(None);
         self.state.recover();

@@ -8,7 +8,8 @@ use super::answer::Answer;
 use super::authorization::{self, Codes};
 use super::call::{Call, MAX_BODY};
 use super::client::Client;
-use super::tokens::{Commit, Found, Grant, Kind, Owner, TokenPair, Tokens};
+use super::commit::{Commit, Grant};
+use super::tokens::{Found, Kind, Owner, PairId, TokenPair, Tokens};
 
 /// The user that every token of this server is about.
 const SUBJECT: &str = "00000000-0000-4000-8000-000000000000";
@@ -19,6 +20,8 @@ pub(super) struct Verdict {
     pub(super) answer: Answer,
     /// Not done yet: when, and whether, a fault may decide.
     pub(super) commit: Option<Commit>,
+    /// The pair whose row the call writes, dead or alive.
+    pub(super) touches: Option<PairId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,15 @@ impl Endpoint {
 
     pub(super) fn takes(self, method: &Method) -> bool {
         self.methods().contains(&method.as_str())
+    }
+
+    /// Whether its calls write rows of the token table.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Revoke | Self::Token)
+    }
+
+    pub(super) fn takes_time(self) -> bool {
+        self.writes() || self == Self::Introspect
     }
 
     fn methods(self) -> &'static [&'static str] {
@@ -114,7 +126,8 @@ fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Verdict, Answ
         return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
     }
     let answer = Answer::oauth(StatusCode::OK, &json!({}));
-    Ok(Verdict { answer, commit: found.map(|found| Commit::Revoke(found.pair)) })
+    let touches = found.map(|found| found.pair);
+    Ok(Verdict { answer, commit: touches.map(Commit::Revoke), touches })
 }
 
 /// Polar tells about the pair, whichever of its tokens is asked about: a refresh token whose access
@@ -180,13 +193,14 @@ fn refresh(call: &Call, tokens: &Tokens) -> Result<Verdict, Answer> {
         let error = "invalid_request";
         return Err(Answer::described_error(StatusCode::BAD_REQUEST, error, description));
     };
-    let usable = |found: &Found| {
-        found.kind == Kind::Refresh && found.is_alive() && found.owner == Owner::App
+    let is_own = |found: &Found| found.kind == Kind::Refresh && found.owner == Owner::App;
+    let old = tokens.find(token).filter(is_own);
+    let touches = old.map(|old| old.pair);
+    let verdict = match old.filter(Found::is_alive) {
+        Some(old) => issue(Grant::Refresh(old.pair)),
+        None => Answer::error(StatusCode::BAD_REQUEST, "invalid_grant").into(),
     };
-    let Some(old) = tokens.find(token).filter(usable) else {
-        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
-    };
-    Ok(issue(Grant::Refresh(old.pair)))
+    Ok(Verdict { touches, ..verdict })
 }
 
 fn issue(grant: Grant) -> Verdict {
@@ -199,7 +213,7 @@ fn issue(grant: Grant) -> Verdict {
         "scope": SCOPE,
     });
     let answer = Answer::oauth(StatusCode::OK, &body);
-    Verdict { answer, commit: Some(Commit::Issue { pair, grant }) }
+    Verdict { answer, commit: Some(Commit::Issue { pair, grant }), touches: None }
 }
 
 /// That a Bearer is a live access token's was checked on the way here; that there is one was not.
@@ -213,6 +227,6 @@ fn userinfo(call: &Call) -> Result<Answer, Answer> {
 
 impl From<Answer> for Verdict {
     fn from(answer: Answer) -> Self {
-        Self { answer, commit: None }
+        Self { answer, commit: None, touches: None }
     }
 }

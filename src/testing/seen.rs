@@ -18,6 +18,8 @@ pub struct Seen {
     pub revoked: usize,
     /// Calls that were answered, whose commits are under way now.
     pub uncommitted: usize,
+    /// How often two calls that touched one pair at the same time have frozen the server.
+    pub freezes: usize,
     /// Calls to the introspection endpoint.
     pub introspections: usize,
     /// Calls to the userinfo endpoint.

@@ -12,17 +12,20 @@ use tokio_util::sync::CancellationToken;
 use super::authorization::Codes;
 use super::call::Call;
 use super::client::Client;
+use super::commit::{Commit, Grant};
 use super::fault::{Fault, Script};
 use super::oauth::{self, Endpoint, Verdict};
 use super::rate_limit::RateLimit;
+use super::rows::{Row, Rows};
 use super::seen::{ReceivedRevoke, Seen};
-use super::tokens::{Commit, Grant, Tokens};
+use super::tokens::Tokens;
 
 pub(super) struct State {
     pub(super) client: Client,
     pub(super) seen: watch::Sender<Seen>,
     /// Ends every task of the server.
     pub(super) closing: CancellationToken,
+    pub(super) rows: Arc<Rows>,
     tokens: Mutex<Tokens>,
     codes: Mutex<Codes>,
     requests: Mutex<Vec<ReceivedRevoke>>,
@@ -45,6 +48,7 @@ impl State {
             client,
             seen: watch::Sender::new(Seen::default()),
             closing: CancellationToken::new(),
+            rows: Arc::new(Rows::new()),
             tokens: Mutex::new(Tokens::new()),
             codes: Mutex::default(),
             requests: Mutex::default(),
@@ -79,6 +83,21 @@ impl State {
         oauth::answer(call, &self.client, &self.tokens(), &mut lock(&self.codes))
     }
 
+    /// The row that a call will write, if there is one. An error if another call was at it: the
+    /// server was frozen, and the database has given up on this call.
+    pub(super) async fn touch(
+        &self,
+        call: &Call,
+        endpoint: Option<Endpoint>,
+    ) -> Result<Option<Row>, ()> {
+        if !endpoint.is_some_and(Endpoint::writes) {
+            return Ok(None);
+        }
+        let Some(pair) = self.verdict(call).touches else { return Ok(None) };
+        let count = || self.seen.send_modify(|seen| seen.freezes += 1);
+        self.rows.touch(pair, count).await.map(Some).ok_or(())
+    }
+
     /// Carries out what a call has asked for, so much later.
     pub(super) fn commit_after(self: &Arc<Self>, duration: Duration, commit: Commit) {
         self.tokens().promise(&commit);
@@ -89,6 +108,7 @@ impl State {
         let state = Arc::clone(self);
         self.spawn(async move {
             sleep(duration).await;
+            state.rows.not_frozen().await;
             let has_ended_a_pair = state.tokens().commit(&commit);
             let has_revoked = has_ended_a_pair && matches!(commit, Commit::Revoke(_));
             state.seen.send_modify(|seen| {

@@ -8,10 +8,12 @@ use rand::distr::{Alphanumeric, SampleString};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
+use super::commit::Commit;
+
 /// How long an access token lives that came from an authorization code.
 pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(864_000);
 /// How long an access token lives that came from a refresh.
-const REFRESH_LIFETIME: Duration = Duration::from_secs(3_600);
+pub(super) const REFRESH_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// An access token and the refresh token issued with it; they die together.
 ///
@@ -99,38 +101,6 @@ enum Life {
 /// The number of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PairId(usize);
-
-/// What a call has asked for, and the server commits after it has answered.
-pub(super) enum Commit {
-    /// The end of a pair.
-    Revoke(PairId),
-    /// A new pair, instead of what it was issued for.
-    Issue { pair: TokenPair, grant: Grant },
-}
-
-/// What a new pair is issued for, and uses up.
-pub(super) enum Grant {
-    Code(String),
-    Refresh(PairId),
-}
-
-impl Grant {
-    pub(super) fn lifetime(&self) -> Duration {
-        match self {
-            Self::Code(_) => CODE_LIFETIME,
-            Self::Refresh(_) => REFRESH_LIFETIME,
-        }
-    }
-}
-
-impl Commit {
-    fn ends(&self) -> Option<PairId> {
-        match self {
-            Self::Revoke(pair) | Self::Issue { grant: Grant::Refresh(pair), .. } => Some(*pair),
-            Self::Issue { grant: Grant::Code(_), .. } => None,
-        }
-    }
-}
 
 /// A token of a committed pair, dead or alive.
 #[derive(Clone, Copy)]

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
 use super::call::Call;
+use super::commit::Commit;
 use super::fault::Fault;
 use super::oauth::Endpoint;
 use super::state::State;
+
+/// What a revoke, token or introspect call takes at Polar.
+const LATENCY: Duration = Duration::from_millis(12);
 
 /// From the answer to its commit. Polar took up to 124 ms.
 const COMMIT: Duration = Duration::from_millis(25);
@@ -21,32 +25,73 @@ pub(super) async fn answer(
     endpoint: Option<Endpoint>,
     state: Arc<State>,
 ) -> Option<Answer> {
-    if !state.is_admitted(&call) {
-        return Some(Answer::rate_limited());
-    }
-    let (fault, thawed) = state.take_fault(endpoint);
-    let mut commits_after = Some(COMMIT);
-    let mut answers = true;
-    match fault {
-        None => {}
-        Some(Fault::Delay(duration)) => sleep(duration).await,
-        Some(Fault::Freeze) => thawed.await,
-        Some(Fault::Status { status, retry_after }) => {
-            let answer = Answer::empty(status);
-            return Some(match retry_after {
-                Some(value) => answer.header(RETRY_AFTER, &value),
-                None => answer,
-            });
-        }
-        Some(Fault::Answer { status, body }) => return Some(Answer::json(status, &body)),
-        Some(Fault::Drop) => return None,
-        Some(Fault::DropAfterRevoking) => answers = false,
-        Some(Fault::CommitAfter(duration)) => commits_after = Some(duration),
-        Some(Fault::LoseCommit) => commits_after = None,
-    }
-    let verdict = state.verdict(&call);
-    if let (Some(commit), Some(duration)) = (verdict.commit, commits_after) {
+    state.rows.not_frozen().await;
+    let done = work(&call, endpoint, &state).await;
+    state.rows.not_frozen().await;
+    if let Some((duration, commit)) = done.commit {
         state.commit_after(duration, commit);
     }
-    answers.then_some(verdict.answer)
+    done.answer
+}
+
+struct Done {
+    answer: Option<Answer>,
+    /// What is committed, so long after the answer.
+    commit: Option<(Duration, Commit)>,
+}
+
+async fn work(call: &Call, endpoint: Option<Endpoint>, state: &State) -> Done {
+    if !state.is_admitted(call) {
+        return Answer::rate_limited().into();
+    }
+    let (fault, thawed) = state.take_fault(endpoint);
+    match &fault {
+        Some(Fault::Status { status, retry_after }) => {
+            let answer = Answer::empty(*status);
+            return match retry_after {
+                Some(value) => answer.header(RETRY_AFTER, value),
+                None => answer,
+            }
+            .into();
+        }
+        Some(Fault::Answer { status, body }) => return Answer::json(*status, body).into(),
+        Some(Fault::Drop) => return Done { answer: None, commit: None },
+        _ => {}
+    }
+    let Ok(row) = state.touch(call, endpoint).await else { return Answer::crashed().into() };
+    match fault {
+        Some(Fault::Delay(duration)) => sleep(duration).await,
+        Some(Fault::Freeze) => thawed.await,
+        _ => {}
+    }
+    if endpoint.is_some_and(Endpoint::takes_time) && !is_paused() {
+        sleep(LATENCY).await;
+    }
+    let verdict = state.verdict(call);
+    drop(row);
+    let commits_after = match fault {
+        Some(Fault::CommitAfter(duration)) => Some(duration),
+        Some(Fault::LoseCommit) => None,
+        _ => Some(COMMIT),
+    };
+    let is_answered = !matches!(fault, Some(Fault::DropAfterRevoking));
+    Done {
+        answer: is_answered.then_some(verdict.answer),
+        commit: commits_after.zip(verdict.commit),
+    }
+}
+
+/// Whether tokio's clock stands still while the system's moves.
+fn is_paused() -> bool {
+    let (before, start) = (Instant::now(), std::time::Instant::now());
+    while std::time::Instant::now() == start {
+        std::hint::spin_loop();
+    }
+    Instant::now() == before
+}
+
+impl From<Answer> for Done {
+    fn from(answer: Answer) -> Self {
+        Self { answer: Some(answer), commit: None }
+    }
 }
