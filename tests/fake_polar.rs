@@ -354,6 +354,7 @@ async fn userinfo_rejects_what_is_no_live_access_token() {
     assert_eq!(polar.seen().userinfo, 8);
 }
 
+/// The answer says what is missing.
 #[tokio::test]
 async fn refresh_is_refused_without_a_refresh_token() {
     let polar = FakePolar::start().await.unwrap();
@@ -786,7 +787,7 @@ async fn server_freezes_when_two_revocations_touch_one_pair() {
     }
 }
 
-/// No fault is needed for that: two calls side by side are enough, sooner or later.
+/// No fault is needed for a freeze: two calls side by side are enough, sooner or later.
 #[tokio::test]
 async fn server_freezes_by_default_when_calls_overlap() {
     let polar = FakePolar::start().await.unwrap();
@@ -854,6 +855,7 @@ async fn dead_pairs_freeze_the_server_too() {
     assert_eq!((polar.seen().freezes, polar.seen().revoked), (1, 1));
 }
 
+/// Calls about different pairs touch different rows, and do not wait for each other.
 #[tokio::test(start_paused = true)]
 async fn different_pairs_do_not_freeze_the_server() {
     let polar = FakePolar::start().await.unwrap();

@@ -21,8 +21,8 @@ use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 ///
 /// It speaks HTTP/1.1 and knows `POST /v1/oauth2/revoke`, `POST /v1/oauth2/introspect`,
 /// `POST /v1/oauth2/token` (`grant_type` `authorization_code` and `refresh_token`) and
-/// `GET /v1/oauth2/userinfo`. As Polar does, it closes a connection that idles for five seconds, and
-/// goes on with a revoke call whose caller hung up.
+/// `/v1/oauth2/userinfo` (`GET` and `POST`). As Polar does, it closes a connection that idles for five
+/// seconds, and goes on with a call whose caller hung up.
 ///
 /// `GET /oauth2/authorize` is the page to which an application sends its users to sign in. Here the
 /// user agrees at once: the browser is redirected to any `redirect_uri` with a `code`, which can be

@@ -34,7 +34,8 @@ pub enum Fault {
     /// The normal, but the connection is closed without an answer.
     DropAfterRevoking,
     /// No answer at all. [`FakePolar::recover`](super::FakePolar::recover) ends it: the call is
-    /// served then, even if its caller has gone.
+    /// served then, even if its caller has gone. Until then it
+    /// [touches its pair](super#two-calls-about-one-pair).
     Freeze,
     /// The commit comes so much later than the answer: 124 ms at Polar, if it is busy.
     CommitAfter(Duration),
