@@ -1,4 +1,4 @@
-//! What can go wrong before the layer serves its first request.
+//! What can go wrong besides answering a request: at start-up, in a log, in a question to Polar.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -30,6 +30,10 @@ pub enum ErrorKind {
     Runtime,
     /// A revocation log cannot be opened, read or written.
     Log,
+    /// The authorization server does not take the client credentials.
+    Credentials,
+    /// The authorization server did not answer, limits this address, or failed.
+    Unanswered,
 }
 
 impl Error {
@@ -69,6 +73,12 @@ impl Error {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         self.kind == ErrorKind::Configuration
+    }
+
+    /// The authorization server did not answer, limits this address, or failed.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.kind == ErrorKind::Unanswered
     }
 }
 

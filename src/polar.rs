@@ -1,7 +1,9 @@
 //! The revocation endpoint of RFC 7009 as Polar speaks it.
 
 mod client;
+mod credential_check;
 mod credentials;
+mod introspection;
 mod outcome;
 mod request;
 mod server;
@@ -9,6 +11,8 @@ mod server;
 mod transport;
 
 pub use self::client::{PolarClient, PolarClientBuilder};
+pub use self::credential_check::CredentialCheck;
 pub use self::credentials::{ClientAuthMethod, ClientCredentials};
+pub(crate) use self::introspection::Introspection;
 pub use self::outcome::{Outcome, Reason};
 pub use self::server::PolarServer;

@@ -10,7 +10,9 @@ use http_body_util::{BodyExt, Full};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
+use super::credential_check::{self, CredentialCheck};
 use super::credentials::{ClientAuthMethod, ClientCredentials};
+use super::introspection::Introspection;
 use super::outcome::Outcome;
 use super::request::Requests;
 use super::server::PolarServer;
@@ -41,6 +43,7 @@ type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxE
 #[derive(Clone)]
 pub struct PolarClient {
     requests: Requests,
+    timeout: Duration,
     transport: Transport,
 }
 
@@ -52,7 +55,9 @@ impl PolarClient {
             server: PolarServer::default(),
             allow_insecure_http: false,
             auth_method: ClientAuthMethod::default(),
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(35),
+            #[cfg(feature = "tls")]
+            connect_timeout: Duration::from_secs(5),
             max_in_flight: 4,
             connection: Connection::default(),
             #[cfg(feature = "tls")]
@@ -67,26 +72,75 @@ impl PolarClient {
     /// [`max_in_flight`](PolarClientBuilder::max_in_flight) calls are under way; the time-out starts
     /// after that. Dropping the future may or may not stop the call.
     pub async fn revoke(&self, token: &Token, hint: Option<TokenTypeHint>) -> Outcome {
-        let request = self.requests.revoke(token, hint);
-        match self.transport.clone().oneshot(request).await {
+        match self.send(self.requests.revoke(token, hint)).await {
             Ok(answer) => Outcome::of_answer(&answer),
-            Err(error) => Outcome::unanswered(error),
+            Err(unanswered) => unanswered,
         }
     }
-}
 
-impl PolarClient {
+    /// Asks the server whether it takes the client id and secret, and which authentication method
+    /// the client is registered for, without touching any token. For the start of an application:
+    /// it makes up to three calls, which count against Polar's limit for this address (500 a minute
+    /// in production, 100 in the sandbox), so it is no readiness probe. Takes 15 s at most.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tower_polar_logout::PolarClient) -> Result<(), tower_polar_logout::Error> {
+    /// use tower_polar_logout::ErrorKind;
+    ///
+    /// match client.check_credentials().await {
+    ///     Ok(accepted) => println!("{accepted}"),
+    ///     // Polar cannot be asked: revocations are retried until it can be.
+    ///     Err(error) if error.kind() == ErrorKind::Unanswered => eprintln!("{error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The message says what to do.
+    /// - [`ErrorKind::Credentials`](crate::ErrorKind::Credentials): the server does not take them. A
+    ///   public client (PKCE, no secret) is one of these cases: it can neither revoke nor introspect.
+    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the server's URL is wrong, or
+    ///   a proxy answers in its place.
+    /// - [`ErrorKind::Unanswered`](crate::ErrorKind::Unanswered): the server did not answer, limits
+    ///   this address, or failed. Nothing is known about the credentials.
+    pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
+        credential_check::check(self).await
+    }
+
     /// Whether the server says the token is alive (RFC 7662, section 2.2). Where it says neither,
     /// why: as for a revoke call, but for nothing it answers is the token beyond help.
-    pub(crate) async fn is_active(&self, token: &Token) -> Result<bool, Outcome> {
+    pub(crate) async fn introspect(&self, token: &Token) -> Result<Introspection, Outcome> {
         let Some(request) = self.requests.introspect(token) else {
             return Err(Outcome::unanswered("the introspection endpoint is not known".into()));
         };
-        let answer = match self.transport.clone().oneshot(request).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(Outcome::unanswered(error)),
-        };
-        Outcome::of_introspection(&answer)
+        Introspection::of_answer(&self.send(request).await?)
+    }
+
+    /// What the token endpoint says of a code that nobody was issued, asked by this method; `None`
+    /// where the endpoint is not known.
+    pub(super) async fn exchange_made_up_code(&self, method: ClientAuthMethod) -> Option<Outcome> {
+        let request = self.requests.exchange_made_up_code(method)?;
+        Some(match self.send(request).await {
+            Ok(answer) => Outcome::of_answer(&answer),
+            Err(unanswered) => unanswered,
+        })
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Outcome> {
+        self.transport.clone().oneshot(request).await.map_err(Outcome::unanswered)
+    }
+
+    pub(super) fn auth_method(&self) -> ClientAuthMethod {
+        self.requests.auth_method()
+    }
+
+    /// How long a call may take. Longer than Polar's statement timeout, so that Polar has ended it too,
+    /// unless it waited behind a frozen worker.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Whether it knows where to ask about a token.
@@ -97,7 +151,7 @@ impl PolarClient {
     /// The same client, connections and all, for other credentials.
     pub(crate) fn with_credentials(&self, credentials: ClientCredentials) -> Result<Self, Error> {
         let requests = self.requests.with_credentials(credentials)?;
-        Ok(Self { requests, transport: self.transport.clone() })
+        Ok(Self { requests, ..self.clone() })
     }
 }
 
@@ -111,8 +165,8 @@ impl fmt::Debug for PolarClient {
 
 /// Configures a [`PolarClient`].
 ///
-/// Defaults: [`PolarServer::Production`], `client_secret_post`, a time-out of 5 s, 4 calls in
-/// flight, and with the feature `tls` an HTTPS client of its own that trusts the system's root
+/// Defaults: [`PolarServer::Production`], `client_secret_post`, a time-out of 35 s (5 s to connect),
+/// 4 calls in flight, and with the feature `tls` an HTTPS client of its own that trusts the system's root
 /// certificates.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PolarClientBuilder {
@@ -121,6 +175,8 @@ pub struct PolarClientBuilder {
     allow_insecure_http: bool,
     auth_method: ClientAuthMethod,
     timeout: Duration,
+    #[cfg(feature = "tls")]
+    connect_timeout: Duration,
     max_in_flight: usize,
     connection: Connection,
     /// Root certificates to trust beside the system's, in PEM.
@@ -167,9 +223,24 @@ impl PolarClientBuilder {
         self
     }
 
-    /// How long one call may take, connecting and reading the answer included. Default 5 s.
+    /// How long one call may take, connecting and reading the answer included. Default 35 s: longer
+    /// than Polar's statement timeout of 30 s. A call that is given up earlier is still being worked
+    /// on at Polar, and a second call about the same pair then freezes the server for everybody. A
+    /// logout does not wait that long: it has a [`deadline`](crate::Builder::deadline) of its own.
+    ///
+    /// After a call that was sent and not answered, no token of the same logout is sent again before
+    /// this time has passed since the call began. Nothing that a log holds from before is sent in
+    /// this time after the start either.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How long connecting may take: resolving the name, TCP and TLS. Default 5 s. Only for the
+    /// client that comes with the feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
         self
     }
 
@@ -212,7 +283,15 @@ impl PolarClientBuilder {
         let endpoints = self.server.endpoints(self.allow_insecure_http)?;
         let requests = Requests::new(endpoints, self.credentials, self.auth_method)?;
         if self.timeout.is_zero() {
-            return Err(Error::configuration("a time-out of zero fails every call; leave the 5 s"));
+            return Err(Error::configuration(
+                "a time-out of zero fails every call; leave the 35 s",
+            ));
+        }
+        #[cfg(feature = "tls")]
+        if self.connect_timeout.is_zero() {
+            return Err(Error::configuration(
+                "a connect time-out of zero fails every call; leave the 5 s",
+            ));
         }
         if self.max_in_flight == 0 {
             return Err(Error::configuration(
@@ -223,7 +302,8 @@ impl PolarClientBuilder {
             #[cfg(feature = "tls")]
             Connection::Own => {
                 let url = &requests.endpoints().revocation;
-                read_answers(super::transport::https(url, &self.extra_roots)?)
+                let timeout = self.connect_timeout;
+                read_answers(super::transport::https(url, &self.extra_roots, timeout)?)
             }
             #[cfg(not(feature = "tls"))]
             Connection::Own => {
@@ -237,7 +317,8 @@ impl PolarClientBuilder {
             .concurrency_limit(self.max_in_flight)
             .timeout(self.timeout)
             .service(connection);
-        Ok(PolarClient { requests, transport: BoxCloneSyncService::new(transport) })
+        let transport = BoxCloneSyncService::new(transport);
+        Ok(PolarClient { requests, timeout: self.timeout, transport })
     }
 }
 

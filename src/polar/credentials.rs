@@ -69,6 +69,16 @@ pub enum ClientAuthMethod {
     ClientSecretBasic,
 }
 
+/// The name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.
+impl fmt::Display for ClientAuthMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientSecretPost => "client_secret_post",
+            Self::ClientSecretBasic => "client_secret_basic",
+        })
+    }
+}
+
 fn variable(name: &str) -> Result<String, Error> {
     env::var(name).map_err(|error| {
         let what = match error {

@@ -19,10 +19,12 @@ pub enum Outcome {
     /// for some 100 ms.
     Confirmed,
     /// Polar will never revoke this token for this client: `invalid_grant` (another client's
-    /// token), `invalid_request`, `unsupported_token_type`, 413. Repeating it is in vain.
+    /// token), `invalid_request`, `unsupported_token_type`, `invalid_token` with 400, 413. Repeating
+    /// the call has no effect.
     Refused(Reason),
-    /// Our own configuration is wrong: `invalid_client` or `unauthorized_client` (the credentials),
-    /// or a redirect (the URL). The token lives until somebody mends that.
+    /// Our own configuration is wrong: `invalid_client` or `unauthorized_client` (the credentials);
+    /// or 404, 405, a redirect, a 400 or 401 that is no OAuth error (the URL, or a proxy in between).
+    /// The token lives until the configuration is fixed.
     Misconfigured(Reason),
     /// Anything else: rate limited, a server error, no connection, no answer in time. The token may
     /// live; ask again, after `retry_after` where the server said so.
@@ -52,37 +54,20 @@ impl Outcome {
         // an unknown client is 400 in the form and 401 in Basic. A limit and a server error say
         // nothing about the token, whatever their body.
         let is_about_us = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
-        match code.filter(|_| is_about_us) {
-            Some(Code::InvalidClient | Code::UnauthorizedClient) => Self::Misconfigured(reason),
-            Some(Code::InvalidGrant | Code::InvalidRequest | Code::UnsupportedTokenType) => {
-                Self::Refused(reason)
+        match (code.filter(|_| is_about_us), status) {
+            (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
+            | (Some(Code::InvalidClient | Code::UnauthorizedClient), _)
+            | (None, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) => {
+                Self::Misconfigured(reason)
             }
-            None if status.is_redirection() => Self::Misconfigured(reason),
-            None if status == StatusCode::PAYLOAD_TOO_LARGE => Self::Refused(reason),
-            None => Self::TryAgain {
+            (Some(Code::InvalidGrant | Code::InvalidRequest | Code::UnsupportedTokenType), _)
+            | (Some(Code::InvalidToken), StatusCode::BAD_REQUEST)
+            | (None, StatusCode::PAYLOAD_TOO_LARGE) => Self::Refused(reason),
+            (None, _) if status.is_redirection() => Self::Misconfigured(reason),
+            (Some(Code::InvalidToken) | None, _) => Self::TryAgain {
                 reason,
                 retry_after: retry_after(answer.headers(), SystemTime::now()),
             },
-        }
-    }
-
-    /// Whether an introspection says the token is active.
-    pub(super) fn of_introspection(answer: &Response<impl AsRef<[u8]>>) -> Result<bool, Self> {
-        #[derive(serde::Deserialize)]
-        struct Introspection {
-            active: bool,
-        }
-        match Self::of_answer(answer) {
-            misconfigured @ Self::Misconfigured(_) => Err(misconfigured),
-            again @ Self::TryAgain { .. } => Err(again),
-            Self::Refused(reason) => Err(Self::TryAgain { reason, retry_after: None }),
-            Self::Confirmed => {
-                let said = serde_json::from_slice(answer.body().as_ref());
-                said.map(|Introspection { active }| active).map_err(|_| {
-                    let reason = Reason(Why::Answered { status: answer.status(), code: None });
-                    Self::TryAgain { reason, retry_after: None }
-                })
-            }
         }
     }
 
@@ -102,12 +87,28 @@ enum Why {
 }
 
 impl Reason {
+    pub(super) fn answered(status: StatusCode) -> Self {
+        Self(Why::Answered { status, code: None })
+    }
+
     /// The status of the answer, where there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match &self.0 {
             Why::Answered { status, .. } => Some(*status),
             Why::Unanswered(_) => None,
+        }
+    }
+
+    /// Whether Polar may still be working on the call: it was sent, and the answer, if there was
+    /// one, is a gateway's. A second call about the same pair would then freeze Polar.
+    pub(crate) fn may_be_under_way(&self) -> bool {
+        match &self.0 {
+            Why::Answered { status, .. } => {
+                // Those above are a content delivery network's own.
+                matches!(status.as_u16(), 502 | 504 | 520..=524)
+            }
+            Why::Unanswered(error) => !failed_to_connect(&**error),
         }
     }
 
@@ -127,7 +128,11 @@ impl fmt::Display for Reason {
         match &self.0 {
             Why::Answered { status, code: Some(code) } => write!(f, "{status}, {}", code.as_str()),
             Why::Answered { status, code: None } => write!(f, "{status}"),
-            Why::Unanswered(error) => write!(f, "no answer: {error}"),
+            Why::Unanswered(error) => {
+                // The whole chain: "client error (Connect)" alone hides a wrong host name.
+                write!(f, "no answer")?;
+                causes(&**error).try_for_each(|cause| write!(f, ": {cause}"))
+            }
         }
     }
 }
@@ -141,6 +146,36 @@ impl StdError for Reason {
     }
 }
 
+/// An error, what caused it, and so on.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
+}
+
+/// Whether nothing of the call can have reached Polar. `false` where that is not known.
+fn failed_to_connect(error: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
+    };
+    causes(error).any(|cause| {
+        #[cfg(feature = "tls")]
+        if let Some(error) = cause.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                AddrNotAvailable
+                    | ConnectionRefused
+                    | HostUnreachable
+                    | NetworkDown
+                    | NetworkUnreachable
+            )
+        })
+    })
+}
+
 /// The error codes that decide something. The rest of an answer's text is dropped here: a server
 /// could echo the token in it, and it would end up in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,15 +184,17 @@ enum Code {
     UnauthorizedClient,
     InvalidGrant,
     InvalidRequest,
+    InvalidToken,
     UnsupportedTokenType,
 }
 
 impl Code {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::InvalidClient,
         Self::UnauthorizedClient,
         Self::InvalidGrant,
         Self::InvalidRequest,
+        Self::InvalidToken,
         Self::UnsupportedTokenType,
     ];
 
@@ -176,6 +213,7 @@ impl Code {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidRequest => "invalid_request",
+            Self::InvalidToken => "invalid_token",
             Self::UnsupportedTokenType => "unsupported_token_type",
         }
     }
@@ -194,6 +232,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn outcome(status: u16, body: &str) -> Outcome {
         let answer = Response::builder().status(status).body(body.to_owned()).expect("a response");
@@ -219,6 +258,7 @@ mod tests {
             (400, "invalid_request"),
             (401, "unsupported_token_type"),
             (400, "unsupported_token_type"),
+            (400, "invalid_token"),
         ] {
             assert!(matches!(outcome(status, &error(code)), Outcome::Refused(_)), "{code}");
         }
@@ -226,25 +266,25 @@ mod tests {
     }
 
     #[test]
-    fn wrong_credentials_and_redirects_are_our_configuration() {
+    fn wrong_credentials_and_wrong_urls_are_our_configuration() {
         for (status, code) in
             [(401, "invalid_client"), (400, "invalid_client"), (400, "unauthorized_client")]
         {
             assert!(matches!(outcome(status, &error(code)), Outcome::Misconfigured(_)), "{code}");
         }
-        for status in [301, 302, 303, 307, 308] {
-            assert!(matches!(outcome(status, ""), Outcome::Misconfigured(_)), "{status}");
+        for status in [301, 302, 303, 307, 308, 400, 401, 404, 405] {
+            assert!(matches!(outcome(status, "<html>"), Outcome::Misconfigured(_)), "{status}");
         }
+        let not_oauth = r#"{"error": "Unauthorized", "detail": "Unauthorized"}"#;
+        assert!(matches!(outcome(401, not_oauth), Outcome::Misconfigured(_)));
+        assert!(matches!(outcome(404, &error("invalid_grant")), Outcome::Misconfigured(_)));
     }
 
     #[test]
     fn the_third_401_and_all_the_rest_is_tried_again() {
         for (status, body) in [
             (401, error("invalid_token")),
-            (401, String::new()),
             (403, String::new()),
-            (404, error("Not Found")),
-            (405, String::new()),
             (408, String::new()),
             (411, error("LengthRequired")),
             (429, String::new()),
@@ -276,9 +316,38 @@ mod tests {
     }
 
     #[test]
+    fn unanswered_call_names_every_cause() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = Error::log("client error (Connect)").with_source(refused);
+        let Outcome::TryAgain { reason, .. } = Outcome::unanswered(error.into()) else {
+            panic!("try again")
+        };
+        assert_eq!(reason.to_string(), "no answer: client error (Connect): connection refused");
+    }
+
+    #[test]
+    fn call_may_be_under_way_unless_it_never_connected() {
+        let io = |kind| Outcome::unanswered(std::io::Error::from(kind).into());
+        for (outcome, expected) in [
+            (io(std::io::ErrorKind::ConnectionRefused), false),
+            (io(std::io::ErrorKind::ConnectionReset), true),
+            (io(std::io::ErrorKind::BrokenPipe), true),
+            (Outcome::unanswered("request timed out".into()), true),
+            (outcome(502, ""), true),
+            (outcome(504, ""), true),
+            (outcome(500, ""), false),
+            (outcome(503, ""), false),
+            (outcome(429, ""), false),
+        ] {
+            let Outcome::TryAgain { reason, .. } = outcome else { panic!("try again") };
+            assert_eq!(reason.may_be_under_way(), expected, "{reason}");
+        }
+    }
+
+    #[test]
     fn a_reason_shows_the_status_and_a_known_code_and_nothing_the_server_wrote() {
         let answer = r#"{"error": "polar_at_u_SECRET", "error_description": "polar_at_u_SECRET"}"#;
-        let Outcome::TryAgain { reason, .. } = outcome(400, answer) else { panic!("try again") };
+        let Outcome::Misconfigured(reason) = outcome(400, answer) else { panic!("no OAuth error") };
         assert_eq!(reason.to_string(), "400 Bad Request");
         assert!(!format!("{reason:?}").contains("SECRET"));
 

@@ -53,31 +53,48 @@ impl Requests {
         &self.endpoints
     }
 
+    pub(super) fn auth_method(&self) -> ClientAuthMethod {
+        self.method
+    }
+
     /// RFC 7009, section 2.1.
     pub(super) fn revoke(
         &self,
         token: &Token,
         hint: Option<TokenTypeHint>,
     ) -> Request<Full<Bytes>> {
-        self.request(&self.endpoints.revocation, token, hint)
+        let mut form = vec![("token", token.as_str())];
+        form.extend(hint.map(|hint| ("token_type_hint", hint.as_str())));
+        self.request(&self.endpoints.revocation, form)
     }
 
     /// RFC 7662, section 2.1; `None` where the server's introspection endpoint is not known.
     pub(super) fn introspect(&self, token: &Token) -> Option<Request<Full<Bytes>>> {
         let endpoint = self.endpoints.introspection.as_ref()?;
-        Some(self.request(endpoint, token, None))
+        Some(self.request(endpoint, vec![("token", token.as_str())]))
     }
 
-    fn request(
+    /// RFC 6749, section 4.1.3, with a code that nobody was issued; `None` where the server's token
+    /// endpoint is not known, or the credentials cannot be sent by this method.
+    pub(super) fn exchange_made_up_code(
         &self,
+        method: ClientAuthMethod,
+    ) -> Option<Request<Full<Bytes>>> {
+        let endpoint = self.endpoints.token.as_ref()?;
+        let requests = Self::new(self.endpoints.clone(), self.credentials.clone(), method).ok()?;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", "made-up"),
+            ("redirect_uri", "https://localhost/"),
+        ];
+        Some(requests.request(endpoint, form.into()))
+    }
+
+    fn request<'a>(
+        &'a self,
         endpoint: &Uri,
-        token: &Token,
-        hint: Option<TokenTypeHint>,
+        mut form: Vec<(&'a str, &'a str)>,
     ) -> Request<Full<Bytes>> {
-        let mut form = vec![("token", token.as_str())];
-        if let Some(hint) = hint {
-            form.push(("token_type_hint", hint.as_str()));
-        }
         if self.basic.is_none() {
             form.push(("client_id", &self.credentials.id));
             form.push(("client_secret", &self.credentials.secret));

@@ -60,13 +60,14 @@ impl PolarServer {
             }
             Self::RevocationEndpoint(url) => {
                 let revocation = secure(url, allow_insecure_http)?;
-                return Ok(Endpoints { revocation, introspection: None });
+                return Ok(Endpoints { revocation, introspection: None, token: None });
             }
         };
         let endpoint = |name| secure(&format!("{base}/v1/oauth2/{name}"), allow_insecure_http);
         Ok(Endpoints {
             revocation: endpoint("revoke")?,
             introspection: Some(endpoint("introspect")?),
+            token: Some(endpoint("token")?),
         })
     }
 }
@@ -87,6 +88,7 @@ impl fmt::Debug for PolarServer {
 pub(crate) struct Endpoints {
     pub(crate) revocation: Uri,
     pub(crate) introspection: Option<Uri>,
+    pub(crate) token: Option<Uri>,
 }
 
 impl FromStr for PolarServer {

@@ -5,30 +5,46 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower::ServiceBuilder;
+use tower::util::BoxCloneSyncService;
 
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 use crate::tls;
 
 /// Polar closes idle connections after about 5 s; a request that meets the closing is lost.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
-pub(super) type HttpsTransport = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+
+pub(super) type HttpsTransport = Client<Connector, Full<Bytes>>;
 
 /// Speaks HTTP/1.1 only, on purpose: a call that times out then takes its own connection down with
 /// it, where a frozen HTTP/2 connection would go on to swallow every later call.
-pub(super) fn https(endpoint: &Uri, extra_roots: &[u8]) -> Result<HttpsTransport, Error> {
+///
+/// `connect_timeout` covers name resolution, TCP and TLS. It is short, since a call that never
+/// connected may be made again at once, and one that did only after the call time-out.
+pub(super) fn https(
+    endpoint: &Uri,
+    extra_roots: &[u8],
+    connect_timeout: Duration,
+) -> Result<HttpsTransport, Error> {
     let tls = tls::client_config(extra_roots, endpoint.scheme_str() == Some("https"))?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    let connector = ServiceBuilder::new().timeout(connect_timeout).service(https);
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(KEEP_IDLE)
-        .build(connector.wrap_connector(tcp)))
+        .build(BoxCloneSyncService::new(connector)))
 }
