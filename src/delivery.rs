@@ -7,17 +7,19 @@ mod remembered;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, debug, error, warn};
 
 use self::courier::Durations;
-use self::queue::Queue;
 pub(crate) use self::queue::{Delivered, NotTaken};
+use self::queue::{Queue, Sibling};
 use crate::correlation::Correlation;
 use crate::counts::Counters;
 use crate::error::Error;
@@ -67,7 +69,7 @@ pub(crate) struct Setup {
     pub(crate) client: PolarClient,
     pub(crate) max_in_flight: usize,
     pub(crate) limit: usize,
-    pub(crate) confirm: bool,
+    pub(crate) verify: bool,
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
     pub(crate) counters: Arc<Counters>,
@@ -87,6 +89,10 @@ struct Shared {
     changed: Notify,
     /// How many are on their way.
     pending: watch::Sender<usize>,
+    /// Polar is known not to answer soon.
+    is_unresponsive: AtomicBool,
+    /// Told when it has become so. Not a `watch`, which wakes those who wait in an order of its own.
+    became_unresponsive: Notify,
     last: Mutex<Last>,
     log: Option<Arc<dyn RevocationLog>>,
     on_dead_letter: Option<OnDeadLetter>,
@@ -97,20 +103,29 @@ struct Shared {
 }
 
 /// What happened last.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Last {
     confirmed: Option<SystemTime>,
-    error: Option<ErrorClass>,
+    error: Option<(ErrorClass, String)>,
 }
 
 impl Delivery {
     pub(crate) fn start(setup: Setup) -> Self {
         let closing = CancellationToken::new();
+        let queue = Queue::new(
+            Instant::now(),
+            setup.max_in_flight,
+            setup.limit,
+            setup.verify,
+            setup.client.timeout(),
+        );
         let shared = Arc::new(Shared {
             client: Mutex::new(setup.client),
-            queue: Mutex::new(Queue::new(setup.max_in_flight, setup.limit, setup.confirm)),
+            queue: Mutex::new(queue),
             changed: Notify::new(),
             pending: watch::Sender::new(0),
+            is_unresponsive: AtomicBool::new(false),
+            became_unresponsive: Notify::new(),
             last: Mutex::default(),
             log: setup.log,
             on_dead_letter: setup.on_dead_letter,
@@ -127,24 +142,36 @@ impl Delivery {
         Self { shared, _closing: closing.drop_guard() }
     }
 
-    /// Takes a token in, to be sent once it is released.
-    pub(crate) fn hold(
+    /// Takes the tokens of one logout in, to be sent once they are released.
+    pub(crate) fn hold(&self, correlation: Correlation) -> Held<'_> {
+        Held {
+            shared: &self.shared,
+            correlation,
+            sibling: Sibling::default(),
+            hashes: Vec::new(),
+            delivered: Vec::new(),
+        }
+    }
+
+    /// What becomes of a token by the deadline; `None` where that is not known by then. Ends at once
+    /// where Polar is known not to answer soon.
+    pub(crate) async fn delivered_by(
         &self,
-        correlation: Correlation,
-        hash: TokenHash,
-        token: Token,
-        hint: Option<TokenTypeHint>,
-    ) -> Result<Held<'_>, NotTaken> {
-        let (waiter, delivered) = oneshot::channel();
-        self.shared.queue().hold(correlation, hash, token, hint, waiter)?;
-        self.shared.report_pending();
-        Ok(Held { shared: &self.shared, hash, delivered: Some(delivered) })
+        deadline: Instant,
+        delivered: oneshot::Receiver<Delivered>,
+    ) -> Option<Delivered> {
+        tokio::select! {
+            biased;
+            delivered = delivered => delivered.ok(),
+            () = self.shared.unresponsive() => None,
+            () = sleep_until(deadline) => None,
+        }
     }
 
     /// Sends what the log says that nobody has delivered. Says whether it was to be sent at all.
     pub(crate) fn adopt(&self, hash: TokenHash, token: Token) -> bool {
         let correlation = Correlation::new(Instant::now());
-        let is_new = self.shared.queue().adopt(correlation, hash, token);
+        let is_new = self.shared.queue().adopt(Instant::now(), correlation, hash, token);
         if is_new == Ok(true) {
             debug!(id = %correlation, ?hash, "delivering a token that nobody else has delivered");
         }
@@ -156,10 +183,15 @@ impl Delivery {
         })
     }
 
-    /// Another process has delivered it: there is nothing left to do here.
+    /// Another process has delivered it, or has taken it over: there is nothing left to do here.
     pub(crate) fn delivered_elsewhere(&self, hash: TokenHash) {
-        self.shared.queue().delivered_elsewhere(&hash);
+        self.shared.queue().delivered_elsewhere(Instant::now(), &hash);
         self.shared.report_pending();
+    }
+
+    /// Whether the token is on its way from here.
+    pub(crate) fn has(&self, hash: &TokenHash) -> bool {
+        self.shared.queue().contains(hash)
     }
 
     pub(crate) fn dead_letter(&self, letter: &DeadLetter<'_>) {
@@ -175,6 +207,10 @@ impl Delivery {
         self.shared.queue().try_all_now(Instant::now());
         self.shared.changed.notify_one();
         Ok(())
+    }
+
+    pub(crate) fn client(&self) -> PolarClient {
+        lock(&self.shared.client).clone()
     }
 
     /// What is on its way.
@@ -204,20 +240,21 @@ impl Delivery {
     }
 
     pub(crate) fn health(&self) -> Health {
-        let (pending, oldest, paused_until) = {
-            let queue = self.shared.queue();
-            (queue.len(), queue.oldest(), queue.paused_until())
-        };
         let now = Instant::now();
-        let last = *lock(&self.shared.last);
+        let (pending, oldest, paused_until, unresponsive) = {
+            let queue = self.shared.queue();
+            (queue.len(), queue.oldest(), queue.paused_until(now), queue.is_unresponsive(now))
+        };
+        let last = lock(&self.shared.last).clone();
+        let (last_error, last_error_reason) = last.error.unzip();
         Health {
             pending,
             oldest_age: oldest.map(|oldest| now.saturating_duration_since(oldest)),
             last_confirmed: last.confirmed,
-            last_error: last.error,
-            paused_until: paused_until
-                .filter(|until| *until > now)
-                .map(|until| SystemTime::now() + (until - now)),
+            last_error,
+            last_error_reason,
+            paused_until: paused_until.map(|until| SystemTime::now() + (until - now)),
+            unresponsive,
             ..Health::default()
         }
     }
@@ -226,6 +263,22 @@ impl Delivery {
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
+    }
+
+    fn set_unresponsive(&self, is_unresponsive: bool) {
+        if !self.is_unresponsive.swap(is_unresponsive, Ordering::AcqRel) && is_unresponsive {
+            self.became_unresponsive.notify_waiters();
+        }
+    }
+
+    /// Resolves once Polar is known not to answer soon.
+    async fn unresponsive(&self) {
+        let mut became = pin!(self.became_unresponsive.notified());
+        // Before it is looked at: nothing falls between.
+        became.as_mut().enable();
+        if !self.is_unresponsive.load(Ordering::Acquire) {
+            became.await;
+        }
     }
 
     /// After every change of the queue.
@@ -238,10 +291,10 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    fn release(&self, hash: TokenHash) {
-        let is_on_its_way = self.queue().release(&hash);
+    fn release(&self, hashes: &[TokenHash]) {
+        let ended = self.queue().release(Instant::now(), hashes);
         self.changed.notify_one();
-        if !is_on_its_way {
+        for hash in ended {
             // Delivered before the log had it, for another logout of the same token: what the log
             // now says must not stay open.
             self.note_delivered(hash);
@@ -302,25 +355,40 @@ async fn note_in_the_end(log: &dyn RevocationLog, hash: TokenHash) {
     }
 }
 
-/// A token that was taken in, and is sent when this is released or dropped.
+/// The tokens of a logout that were taken in, and are sent when this is released or dropped.
 pub(crate) struct Held<'a> {
     shared: &'a Shared,
-    hash: TokenHash,
-    delivered: Option<oneshot::Receiver<Delivered>>,
+    correlation: Correlation,
+    sibling: Sibling,
+    hashes: Vec<TokenHash>,
+    delivered: Vec<oneshot::Receiver<Delivered>>,
 }
 
 impl Held<'_> {
-    /// Sends the token. The receiver may be dropped: the token goes on.
-    pub(crate) fn release(mut self) -> Option<oneshot::Receiver<Delivered>> {
-        self.delivered.take().inspect(|_| self.shared.release(self.hash))
+    /// Takes one more in, to be sent after those before it.
+    pub(crate) fn add(
+        &mut self,
+        hash: TokenHash,
+        token: Token,
+        hint: Option<TokenTypeHint>,
+    ) -> Result<(), NotTaken> {
+        let (now, sibling) = (Instant::now(), &mut self.sibling);
+        let held = self.shared.queue().hold(now, sibling, self.correlation, hash, token, hint);
+        self.delivered.push(held?);
+        self.hashes.push(hash);
+        self.shared.report_pending();
+        Ok(())
+    }
+
+    /// Sends the tokens. The receivers may be dropped: the tokens go on.
+    pub(crate) fn release(mut self) -> Vec<oneshot::Receiver<Delivered>> {
+        std::mem::take(&mut self.delivered)
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if self.delivered.is_some() {
-            self.shared.release(self.hash);
-        }
+        self.shared.release(&self.hashes);
     }
 }
 
@@ -358,7 +426,7 @@ mod tests {
             client: client.build().expect("a client"),
             max_in_flight: 1,
             limit: 1,
-            confirm: false,
+            verify: false,
             log: None,
             on_dead_letter: None,
             counters: Arc::new(Counters::new()),
@@ -366,8 +434,8 @@ mod tests {
         });
         let token = Token::parse("t").expect("a token");
         let hash = TokenHash::of("t");
-        let held = delivery.hold(Correlation::new(Instant::now()), hash, token, None);
-        assert!(held.is_ok());
+        let mut held = delivery.hold(Correlation::new(Instant::now()));
+        assert!(held.add(hash, token, None).is_ok());
         drop(held);
         assert_eq!(delivery.drain(Duration::from_secs(60)).await, 0);
     }

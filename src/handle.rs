@@ -12,7 +12,7 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::health::Health;
 use crate::logout::{Logout, LogoutOutcome};
-use crate::polar::ClientCredentials;
+use crate::polar::{ClientCredentials, CredentialCheck};
 use crate::tasks::Tasks;
 use crate::token::{Revocation, TokenHash};
 
@@ -37,6 +37,10 @@ impl LogoutHandle {
 
     /// Revokes, as a logout does: first here, then at Polar, waiting for Polar at most the
     /// deadline. What was begun runs to its end, also when the returned future is dropped.
+    ///
+    /// Polar is told of the tokens of one call one after the other, refresh tokens first, because two
+    /// of them may be one pair, and two calls about one pair at the same time freeze Polar. So give
+    /// the tokens of one user together, and those of several users in several calls.
     ///
     /// ```
     /// # async fn example(handle: tower_polar_logout::LogoutHandle) -> Result<(), tower_polar_logout::Error> {
@@ -92,6 +96,17 @@ impl LogoutHandle {
     /// not be written: then they are in use, and what is on its way is sealed with the old secret.
     pub async fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
         self.logout.set_credentials(credentials).await
+    }
+
+    /// Asks Polar whether it takes the client id and secret, without touching any token: see
+    /// [`PolarClient::check_credentials`](crate::PolarClient::check_credentials), also for the errors.
+    /// For the start of the application, not for a readiness probe.
+    ///
+    /// # Errors
+    ///
+    /// Polar does not take the credentials; the URL is not Polar's; or Polar cannot be asked.
+    pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
+        self.logout.delivery.client().check_credentials().await
     }
 
     /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure once

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// Polar being away is no reason to take an app out of service: revoked tokens are rejected all the
 /// same. An [`oldest_age`](Health::oldest_age) that grows is a reason to look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
     /// Tokens on their way to Polar.
@@ -17,8 +17,15 @@ pub struct Health {
     pub last_confirmed: Option<SystemTime>,
     /// What went wrong last, where something did since the last confirmation.
     pub last_error: Option<ErrorClass>,
+    /// The same in words, with every cause: "no answer: client error (Connect): dns error: ..." for
+    /// example. `Some` where [`last_error`](Health::last_error) is.
+    pub last_error_reason: Option<String>,
     /// Until when nothing is sent, where delivery is paused.
     pub paused_until: Option<SystemTime>,
+    /// Polar is known not to answer soon: delivery is paused, or Polar is down, or as many calls as
+    /// may be in flight have all been for longer than 2 s. While this is so, a logout is answered at
+    /// once, and does not wait for its deadline.
+    pub unresponsive: bool,
     /// For how long the log has not been followed to its end: the link to it is down, or there is
     /// much to read. What other replicas revoked meanwhile is not known here. `None` where all that
     /// the log says is known (a log that was just emptied says little until other replicas have
@@ -34,7 +41,8 @@ pub struct Health {
 pub enum ErrorClass {
     /// Polar refused a token for good.
     Refused,
-    /// Polar does not take our credentials, or redirects: the configuration is to be mended.
+    /// Polar does not take our credentials, or the URL is not Polar's (404, 405, a redirect, an answer
+    /// that is no OAuth error): the configuration must be fixed.
     Misconfigured,
     /// 429: there were too many calls from this address.
     RateLimited,

@@ -58,11 +58,13 @@ pub use self::location::{CookieLocation, SameSite, TokenLocation};
 pub use self::log::Journal;
 #[cfg(feature = "redis")]
 pub use self::log::RedisLog;
-pub use self::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken};
+pub use self::log::{
+    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
+};
 pub use self::logout::LogoutOutcome;
 pub use self::polar::{
-    ClientAuthMethod, ClientCredentials, Outcome, PolarClient, PolarClientBuilder, PolarServer,
-    Reason,
+    ClientAuthMethod, ClientCredentials, CredentialCheck, Outcome, PolarClient, PolarClientBuilder,
+    PolarServer, Reason,
 };
 pub use self::policy::WhenRevoked;
 pub use self::response::ClearSiteData;

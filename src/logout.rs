@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::DropGuard;
 use tracing::{Instrument, debug, error};
 
@@ -140,7 +140,7 @@ struct Order {
 
 impl Logout {
     /// Revokes: first here, at once and for all requests; then in the log, so that it survives this
-    /// process; then at Polar, waiting at most the deadline. To be run in a task of its own, so
+    /// process; then at Polar, one token after the other, waiting at most the deadline. To be run in a task of its own, so
     /// that nobody who hangs up can stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
@@ -162,15 +162,20 @@ impl Logout {
                 yield_now().await;
             }
         }
+        // Sent in this order, one after the other: a refresh token outlives an access token.
+        orders.sort_by_key(|order| order.revocation.kind != CredentialKind::RefreshToken);
         // Before the log: what is sealed there must have a place in the queue, and what has one must
         // be sealed.
-        let held: Vec<_> =
-            orders.iter_mut().filter_map(|order| self.hold(correlation, order)).collect();
+        let mut held = self.delivery.hold(correlation);
+        for order in &mut orders {
+            self.hold(&mut held, order);
+        }
         let recorded = self.record(correlation, &orders).await;
-        let sent: Vec<_> = held.into_iter().filter_map(Held::release).collect();
+        let sent = held.release();
         let mut outcome = orders.iter().map(|order| order.outcome).max().max(Some(recorded));
         for delivered in sent {
-            outcome = outcome.max(Some(outcome_by(deadline, delivered).await));
+            let delivered = self.delivery.delivered_by(deadline, delivered).await;
+            outcome = outcome.max(Some(outcome_of(delivered)));
         }
         let outcome = outcome.unwrap_or(LogoutOutcome::NoToken);
         let credentials = orders.iter().map(|Order { revocation, .. }| revocation);
@@ -242,15 +247,17 @@ impl Logout {
         Order { revocation, expires_at, outcome, is_held: false }
     }
 
-    fn hold(&self, correlation: Correlation, order: &mut Order) -> Option<Held<'_>> {
+    fn hold(&self, held: &mut Held<'_>, order: &mut Order) {
         let Revocation { hash, kind, ref token, .. } = order.revocation;
-        let held = self.delivery.hold(correlation, hash, token.clone()?, self.hint(kind));
-        order.is_held = held.is_ok();
-        if let Err(NotTaken::NoRoom) = held {
-            error!(?hash, "no room in the queue to Polar, which is not told of a token");
-            order.outcome = order.outcome.max(LogoutOutcome::Busy);
+        let Some(token) = token.clone() else { return };
+        match held.add(hash, token, self.hint(kind)) {
+            Ok(()) => order.is_held = true,
+            Err(NotTaken::Ended) => {}
+            Err(NotTaken::NoRoom) => {
+                error!(?hash, "no room in the queue to Polar, which is not told of a token");
+                order.outcome = order.outcome.max(LogoutOutcome::Busy);
+            }
         }
-        held.ok()
     }
 
     /// Keeps in the log what is denied here; what is not was refused, and would only fill the log
@@ -289,12 +296,12 @@ impl Logout {
     }
 }
 
-async fn outcome_by(deadline: Instant, delivered: oneshot::Receiver<Delivered>) -> LogoutOutcome {
-    match timeout_at(deadline, delivered).await {
-        Ok(Ok(Delivered::Confirmed)) => LogoutOutcome::Confirmed,
-        Ok(Ok(Delivered::Refused)) => LogoutOutcome::Refused,
+fn outcome_of(delivered: Option<Delivered>) -> LogoutOutcome {
+    match delivered {
+        Some(Delivered::Confirmed) => LogoutOutcome::Confirmed,
+        Some(Delivered::Refused) => LogoutOutcome::Refused,
         // Not yet; or the runtime shuts down.
-        Err(_) | Ok(Err(_)) => LogoutOutcome::Pending,
+        None => LogoutOutcome::Pending,
     }
 }
 

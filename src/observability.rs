@@ -75,7 +75,7 @@
 //! layer holds is subtracted when it is dropped.
 //!
 //! The exporter for Prometheus writes a histogram as a summary unless it is given buckets; a call to
-//! Polar takes from 10 ms to 5 s, the default time-out.
+//! Polar takes from 10 ms to 35 s, the default time-out.
 //!
 //! Worth an alarm: `polar_logout_oldest_pending_age_seconds` above some minutes,
 //! `polar_logout_dead_letters_total` that grows, `polar_logout_denylist_size` above 80 % of

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Where nothing but a person can mend it.
+/// Where only a person can fix it.
 pub(super) const SLOW: Duration = Duration::from_secs(60);
 
 /// No `Retry-After` is followed for longer: Polar's longest is 900 s, and a wrong one must not

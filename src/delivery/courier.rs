@@ -1,5 +1,6 @@
 //! Does what the queue says: calls, waits, and brings back the answers.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,16 +9,20 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, debug, error, warn};
 
 use super::queue::{Answer, Call, Delivered, Next, Settled, Step};
-use super::{DeadLetter, Shared, lock};
+use super::{DeadLetter, Last, Shared, lock};
 use crate::correlation::Correlation;
 use crate::health::ErrorClass;
 use crate::metrics::{self, Histogram};
-use crate::polar::Outcome;
+use crate::polar::{Introspection, Outcome};
 use crate::token::TokenHash;
 
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
-        let next = shared.queue().next(Instant::now());
+        let (next, is_unresponsive) = {
+            let (mut queue, now) = (shared.queue(), Instant::now());
+            (queue.next(now), queue.is_unresponsive(now))
+        };
+        shared.set_unresponsive(is_unresponsive);
         match next {
             Next::Call(call) => shared.call(call),
             Next::Wait(None) => shared.changed.notified().await,
@@ -55,8 +60,7 @@ impl Shared {
                 debug!(step = "confirmed", ?hash, elapsed_ms, "Polar confirmed the revocation");
                 self.counters.confirmed.increment();
                 let mut last = lock(&self.last);
-                last.confirmed = Some(SystemTime::now());
-                last.error = None;
+                *last = Last { confirmed: Some(SystemTime::now()), error: None };
             }
             self.note_delivered(hash);
             for waiter in waiters {
@@ -71,10 +75,12 @@ impl Shared {
     fn read(&self, hash: TokenHash, correlation: Correlation, said: Said) -> Answer {
         let elapsed_ms = correlation.elapsed_ms();
         if let Some(class) = said.error() {
-            lock(&self.last).error = Some(class);
+            lock(&self.last).error = Some((class, said.to_string()));
         }
         match said {
             Said::Outcome(Outcome::Confirmed) => Answer::Confirmed,
+            Said::Inactive => Answer::Inactive,
+            Said::Active { proves_for, after: false } => Answer::Active { proves_for },
             Said::Outcome(Outcome::Refused(reason)) => {
                 let letter = DeadLetter::Refused { hash, reason: &reason };
                 self.dead_letter(&letter, Some(elapsed_ms));
@@ -84,7 +90,7 @@ impl Shared {
                 error!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar does not accept our configuration, tokens wait here: check client id, \
-                     client secret and server"
+                     client secret, the server's URL, and proxies on the way"
                 );
                 Answer::Misconfigured
             }
@@ -97,16 +103,17 @@ impl Shared {
                     reason.status(),
                     Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
                 );
-                Answer::TryAgain { retry_after, everyone }
+                let may_be_under_way = reason.may_be_under_way();
+                Answer::TryAgain { retry_after, everyone, may_be_under_way }
             }
-            Said::StillActive => {
+            Said::Active { proves_for, after: true } => {
                 warn!(
                     step = "retrying",
                     ?hash,
                     elapsed_ms,
                     "Polar confirmed a revocation that did not take hold; trying again later"
                 );
-                Answer::StillActive
+                Answer::Active { proves_for }
             }
         }
     }
@@ -115,14 +122,28 @@ impl Shared {
 /// What came of a call.
 enum Said {
     Outcome(Outcome),
-    /// The token lives, though its revocation was confirmed.
-    StillActive,
+    Inactive,
+    /// The token lives. `after`: though its revocation was confirmed.
+    Active {
+        proves_for: Duration,
+        after: bool,
+    },
 }
 
 impl Said {
+    fn of_introspection(said: Result<Introspection, Outcome>, after: bool) -> Self {
+        match said {
+            Ok(said) if said.is_active => {
+                Self::Active { proves_for: said.proves_for(SystemTime::now()), after }
+            }
+            Ok(_) => Self::Inactive,
+            Err(outcome) => Self::Outcome(outcome),
+        }
+    }
+
     fn error(&self) -> Option<ErrorClass> {
         match self {
-            Self::Outcome(Outcome::Confirmed) => None,
+            Self::Outcome(Outcome::Confirmed) | Self::Inactive => None,
             Self::Outcome(Outcome::Refused(_)) => Some(ErrorClass::Refused),
             Self::Outcome(Outcome::Misconfigured(_)) => Some(ErrorClass::Misconfigured),
             Self::Outcome(Outcome::TryAgain { reason, .. }) => Some(match reason.status() {
@@ -130,7 +151,22 @@ impl Said {
                 Some(StatusCode::TOO_MANY_REQUESTS) => ErrorClass::RateLimited,
                 Some(_) => ErrorClass::ServerError,
             }),
-            Self::StillActive => Some(ErrorClass::NotCommitted),
+            Self::Active { after, .. } => after.then_some(ErrorClass::NotCommitted),
+        }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outcome(Outcome::Confirmed) => f.write_str("confirmed"),
+            Self::Outcome(
+                Outcome::Refused(reason)
+                | Outcome::Misconfigured(reason)
+                | Outcome::TryAgain { reason, .. },
+            ) => reason.fmt(f),
+            Self::Inactive => f.write_str("inactive"),
+            Self::Active { .. } => f.write_str("active after its revocation was confirmed"),
         }
     }
 }
@@ -171,16 +207,15 @@ impl UnderWay<'_> {
         let (hash, correlation) = (self.hash, self.correlation);
         let began = Instant::now();
         let said = match call.step {
-            Step::Revoke => {
+            Step::Revoke | Step::RevokeAgain => {
                 let (attempt, elapsed_ms) = (call.attempt, correlation.elapsed_ms());
                 debug!(step = "forwarded", ?hash, attempt, elapsed_ms, "calling Polar");
                 Said::Outcome(client.revoke(&call.token, call.hint).await)
             }
-            Step::Confirm => match client.is_active(&call.token).await {
-                Ok(false) => Said::Outcome(Outcome::Confirmed),
-                Ok(true) => Said::StillActive,
-                Err(outcome) => Said::Outcome(outcome),
-            },
+            Step::AskBefore | Step::AskAfter => {
+                let said = client.introspect(&call.token).await;
+                Said::of_introspection(said, call.step == Step::AskAfter)
+            }
         };
         self.shared.durations.record(began.elapsed(), said.error());
         let answer = self.shared.read(hash, correlation, said);
@@ -200,9 +235,12 @@ impl Drop for UnderWay<'_> {
                     elapsed_ms = correlation.elapsed_ms(),
                     "a call to Polar panicked; trying again later"
                 );
-                lock(&self.shared.last).error = Some(ErrorClass::Unanswered);
+                let reason = "the call panicked".to_owned();
+                lock(&self.shared.last).error = Some((ErrorClass::Unanswered, reason));
             }
-            let answer = Answer::TryAgain { retry_after: None, everyone: false };
+            // Nobody knows whether it was sent.
+            let answer =
+                Answer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
             self.shared.settle(hash, correlation, answer);
         }
     }

@@ -1,482 +1,396 @@
 //! Which token goes to Polar next, and when: rules and state, no task and no clock.
 
-use std::collections::{BTreeMap, HashMap};
+mod call;
+mod entry;
+mod group;
+mod server;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::backoff;
+pub(super) use self::call::{Answer, Call, Next, Settled};
+pub(crate) use self::call::{Delivered, NotTaken};
+pub(super) use self::entry::Step;
+use self::entry::{Entry, State};
+use self::group::{Group, Place, Rank};
+use self::server::Server;
 use super::remembered::Remembered;
 use crate::correlation::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
-/// After a confirming answer, how long Polar may take to commit what it said.
-const COMMITTED_AFTER: Duration = Duration::from_millis(250);
+/// Calls that take longer than this, in every slot, mean that Polar does not answer.
+const HUNG_AFTER: Duration = Duration::from_secs(2);
 
-/// The tokens on their way.
+/// One call in so many takes the oldest group, however often it failed.
+const OLDEST_EVERY: u64 = 8;
+
+/// Longer durations are cut to this, so that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// The tokens on their way to Polar, in *groups*: the tokens of one logout, which may be the two of
+/// one pair. Two calls about one pair at once freeze Polar, so a group has one call in flight at
+/// most, and after a call that Polar may still be working on none until the call's time-out has
+/// passed since it began. Logouts that share a token share a group. Tokens that come from a log have
+/// lost their group: of all these one is in flight.
 ///
-/// A token is *held* until the log has it, then *ready*, *in flight*, or *waiting* for its time
-/// after a failure, longer each time. Of those that are ready the oldest goes first.
+/// Which group goes next: the one that failed least, then the oldest; and every eighth call the
+/// oldest. So a token that keeps failing holds nobody back, and is not forgotten.
 ///
-/// As many failures in a row as may be in flight, whichever tokens they were of, mean that the
-/// server is *down*: then the queue pauses, and asks with one token at a time, each time with one
-/// that failed less than the others, until one succeeds. Then all that failed meanwhile are ready.
-///
-/// A token that fails again although another succeeded in between is a *suspect*: the fault may be
-/// its own. It says nothing about the server, and while others are ready only one call in a few is
-/// a suspect's, so that suspects neither hold back the others nor are forgotten.
+/// | place of a token | event | goes to |
+/// |---|---|---|
+/// | | [`hold`](Queue::hold) | held, until the log has it |
+/// | held | [`release`](Queue::release) | ready |
+/// | | [`adopt`](Queue::adopt) | ready |
+/// | ready | [`next`](Queue::next), and its group has no call in flight | in flight |
+/// | ready, waiting | [`delivered_elsewhere`](Queue::delivered_elsewhere) | gone |
+/// | in flight | [`settle`](Queue::settle): confirmed, and believed or verified; refused | gone |
+/// | in flight | [`settle`](Queue::settle): confirmed, and yet to be verified | waiting, 250 ms |
+/// | in flight | [`settle`](Queue::settle): failed | waiting, longer each time |
+/// | waiting | its time has come; or the first success after Polar was down | ready |
 pub(super) struct Queue {
     max_in_flight: usize,
     limit: usize,
-    confirm: bool,
-    entries: HashMap<TokenHash, Entry>,
-    ready: BTreeMap<Age, TokenHash>,
-    ready_suspects: BTreeMap<Age, TokenHash>,
-    waiting: BTreeMap<(Instant, Age), TokenHash>,
-    in_flight: usize,
-    suspects_in_flight: usize,
-    /// Calls for other tokens since a suspect was called.
-    calls_since_suspect: u32,
-    successes: u64,
+    verify: bool,
+    server: Server,
+    /// How long a call may take, and how long Polar may work on one that was given up.
+    call_timeout: Duration,
+    groups: HashMap<u64, Group>,
+    group_of: HashMap<TokenHash, u64>,
+    ready: BTreeSet<Rank>,
+    waiting: BTreeSet<(Instant, u64)>,
+    in_flight: Vec<InFlight>,
+    /// Before this no token that comes from a log is called.
+    adopted_not_before: Option<Instant>,
+    calls: u64,
     next_number: u64,
-    pause: Pause,
-    failures_in_a_row: u32,
     confirmed: Remembered,
+    /// A log may tell late of what was refused meanwhile.
+    refused: Remembered,
     closed: bool,
 }
 
-/// The lower, the sooner: what was taken in here comes before what was adopted, which others may
-/// be sending at this moment.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Age {
-    is_adopted: bool,
-    /// Counts up.
-    number: u64,
+#[derive(Clone, Copy)]
+struct InFlight {
+    hash: TokenHash,
+    began: Instant,
+    /// Begun before everything was to be tried again: what is misconfigured may be right by now.
+    is_outdated: bool,
 }
 
-/// While a suspect is in flight or was, so many others are called before the next.
-const OTHERS_BETWEEN_SUSPECTS: u32 = 8;
-
-/// Until when nothing is sent.
-#[derive(Clone, Copy, Default)]
-struct Pause {
-    /// The server asked for it, and is not to be called before.
-    asked: Option<Instant>,
-    /// Our own, because the server is down.
-    own: Option<Instant>,
-}
-
-impl Pause {
-    fn until(self) -> Option<Instant> {
-        self.asked.max(self.own)
-    }
-}
-
-struct Entry {
-    age: Age,
-    /// Of the logout that took it in first.
-    correlation: Correlation,
-    token: Token,
-    hint: Option<TokenTypeHint>,
-    failures: u32,
-    /// The server asked not to be called for this one before.
-    asked_until: Option<Instant>,
-    /// How many successes there had been when it failed last.
-    successes_before: u64,
-    is_suspect: bool,
-    step: Step,
-    place: Place,
-    /// Another process has delivered it while it was in flight here.
-    is_delivered: bool,
-    waiters: Vec<oneshot::Sender<Delivered>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Held,
-    Ready,
-    Waiting(Instant),
-    InFlight,
-}
-
-/// What to ask Polar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Revoke,
-    /// Whether the token is dead by now.
-    Confirm,
-}
-
-/// How one token ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivered {
-    Confirmed,
-    Refused,
-}
-
-/// Why a token was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotTaken {
-    /// Polar has confirmed it already.
-    Confirmed,
-    /// The queue is full, or shuts down.
-    NoRoom,
-}
-
-/// What to do next.
-pub(super) enum Next {
-    Call(Call),
-    /// Nothing before this moment, nor before anything changes.
-    Wait(Option<Instant>),
-}
-
-pub(super) struct Call {
-    pub(super) hash: TokenHash,
-    pub(super) token: Token,
-    pub(super) hint: Option<TokenTypeHint>,
-    pub(super) step: Step,
-    pub(super) correlation: Correlation,
-    /// Counts from 1. To ask whether it took hold belongs to the attempt before.
-    pub(super) attempt: u64,
-}
-
-/// What came of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Confirmed,
-    Refused,
-    Misconfigured,
-    TryAgain {
-        retry_after: Option<Duration>,
-        /// It concerns every token, not this one: 429 and 503.
-        everyone: bool,
-    },
-    /// Confirmed before, and not committed: to be sent again.
-    StillActive,
-}
-
-/// What an answer led to.
-#[derive(Debug)]
-pub(super) enum Settled {
-    Ended(Delivered, Vec<oneshot::Sender<Delivered>>),
-    GoesOn,
-}
+/// A token of a logout that is held: the tokens of the same logout join its group, whichever that is
+/// by then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sibling(Option<TokenHash>);
 
 impl Queue {
-    pub(super) fn new(max_in_flight: usize, limit: usize, confirm: bool) -> Self {
+    /// What a log brings back waits for `call_timeout`: a call of the process before may be under way.
+    pub(super) fn new(
+        now: Instant,
+        max_in_flight: usize,
+        limit: usize,
+        verify: bool,
+        call_timeout: Duration,
+    ) -> Self {
+        let call_timeout = call_timeout.min(LONGEST);
         Self {
             max_in_flight,
             limit,
-            confirm,
-            entries: HashMap::new(),
-            ready: BTreeMap::new(),
-            ready_suspects: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            in_flight: 0,
-            suspects_in_flight: 0,
-            calls_since_suspect: OTHERS_BETWEEN_SUSPECTS,
-            successes: 0,
+            verify,
+            server: Server::new(max_in_flight),
+            call_timeout,
+            groups: HashMap::new(),
+            group_of: HashMap::new(),
+            ready: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            in_flight: Vec::new(),
+            adopted_not_before: Some(now + call_timeout),
+            calls: 0,
             next_number: 0,
-            pause: Pause::default(),
-            failures_in_a_row: 0,
             confirmed: Remembered::default(),
+            refused: Remembered::default(),
             closed: false,
         }
     }
 
-    /// Takes a token in, to be held until it is [released](Self::release). One that is on its way
-    /// already is not sent twice: who waits for it shares its outcome.
+    /// Takes a token of a logout in, to be held until it is [released](Self::release). One that is
+    /// on its way already is not sent twice: who waits for it shares its outcome, and the other
+    /// tokens of the logout join its group.
     pub(super) fn hold(
         &mut self,
+        now: Instant,
+        sibling: &mut Sibling,
         correlation: Correlation,
         hash: TokenHash,
         token: Token,
         hint: Option<TokenTypeHint>,
-        waiter: oneshot::Sender<Delivered>,
-    ) -> Result<(), NotTaken> {
-        if let Some(entry) = self.entries.get_mut(&hash) {
-            // Who waits no longer takes no room: a token that fails for days may be asked for often.
-            if entry.waiters.len() == entry.waiters.capacity() {
-                entry.waiters.retain(|waiter| !waiter.is_closed());
+    ) -> Result<oneshot::Receiver<Delivered>, NotTaken> {
+        let (waiter, delivered) = oneshot::channel();
+        if let Some(known) = self.group_of.get(&hash).copied() {
+            if let Some(entry) = self.groups.get_mut(&known).and_then(|it| it.entry(&hash)) {
+                entry.wait(waiter);
             }
-            entry.waiters.push(waiter);
-            return Ok(());
+            if let Some(own) = self.group_with(*sibling) {
+                self.join(now, own, known);
+            }
+            *sibling = Sibling(Some(hash));
+            return Ok(delivered);
         }
         if self.confirmed.contains(&hash) {
-            return Err(NotTaken::Confirmed);
+            return Err(NotTaken::Ended);
         }
-        if self.closed || self.entries.len() >= self.limit {
+        if self.closed || self.group_of.len() >= self.limit {
             return Err(NotTaken::NoRoom);
         }
-        self.insert(correlation, hash, token, hint, vec![waiter], false);
-        Ok(())
+        let mut entry = Entry::new(correlation, hash, token, hint, self.verify);
+        entry.state = State::Held;
+        entry.wait(waiter);
+        let number = self.group_with(*sibling).unwrap_or_else(|| {
+            self.next_number += 1;
+            self.next_number
+        });
+        *sibling = Sibling(Some(hash));
+        self.insert(number, entry, false);
+        self.place(now, number);
+        Ok(delivered)
     }
 
-    /// Lets a token go that was held. Says whether it is still on its way: it may have been let go
-    /// by another, and have ended.
-    pub(super) fn release(&mut self, hash: &TokenHash) -> bool {
-        let Some(entry) = self.entries.get(hash) else { return false };
-        if entry.place == Place::Held {
-            let age = entry.age;
-            self.place(age, *hash, Place::Ready);
+    fn group_with(&self, Sibling(hash): Sibling) -> Option<u64> {
+        hash.and_then(|hash| self.group_of.get(&hash).copied())
+    }
+
+    /// Makes one group of two.
+    fn join(&mut self, now: Instant, own: u64, known: u64) {
+        if own == known {
+            return;
         }
-        true
+        // Leaves nothing behind in its place.
+        let Some(joining) = self.groups.get_mut(&own).map(Group::take) else { return };
+        self.place(now, own);
+        for entry in &joining.entries {
+            self.group_of.insert(entry.hash, known);
+        }
+        if let Some(into) = self.groups.get_mut(&known) {
+            into.join(joining);
+        }
+        self.place(now, known);
+    }
+
+    /// Lets tokens go that were held. Hands back those that have ended: they may have been let go by
+    /// another logout. A token that another process has taken over has not.
+    pub(super) fn release(&mut self, now: Instant, hashes: &[TokenHash]) -> Vec<TokenHash> {
+        // All of them before the first can go: the order within a group is that of the logout.
+        let mut released = Vec::with_capacity(hashes.len());
+        let mut ended = Vec::new();
+        for hash in hashes {
+            let Some(number) = self.group_of.get(hash).copied() else {
+                ended.extend(self.has_ended(hash).then_some(*hash));
+                continue;
+            };
+            if let Some(entry) = self.groups.get_mut(&number).and_then(|it| it.entry(hash)) {
+                entry.release();
+            }
+            released.push(number);
+        }
+        for number in released {
+            self.place(now, number);
+        }
+        ended
     }
 
     /// Takes in what a log says that nobody has delivered, whatever the limit: it was accepted
     /// once. Says whether that was news.
     pub(super) fn adopt(
         &mut self,
+        now: Instant,
         correlation: Correlation,
         hash: TokenHash,
         token: Token,
     ) -> Result<bool, NotTaken> {
-        if self.entries.contains_key(&hash) {
+        if self.contains(&hash) {
             return Ok(false);
         }
-        if self.confirmed.contains(&hash) {
-            return Err(NotTaken::Confirmed);
+        if self.has_ended(&hash) {
+            return Err(NotTaken::Ended);
         }
-        self.insert(correlation, hash, token, None, Vec::new(), true);
-        self.release(&hash);
+        self.next_number += 1;
+        let number = self.next_number;
+        let entry = Entry::new(correlation, hash, token, None, self.verify);
+        self.insert(number, entry, true);
+        self.place(now, number);
         Ok(true)
     }
 
-    /// Lets go of a token that another process has delivered. One that is held goes on, since the
-    /// log is yet to have it; one that is in flight, until it is answered.
-    pub(super) fn delivered_elsewhere(&mut self, hash: &TokenHash) {
-        let Some(entry) = self.entries.get_mut(hash) else { return };
-        match entry.place {
-            Place::Held => return,
-            Place::InFlight => {
-                entry.is_delivered = true;
-                return;
-            }
-            Place::Ready if entry.is_suspect => drop(self.ready_suspects.remove(&entry.age)),
-            Place::Ready => drop(self.ready.remove(&entry.age)),
-            Place::Waiting(due) => drop(self.waiting.remove(&(due, entry.age))),
+    /// Lets go of a token that another process has delivered, or has taken over. One that is held
+    /// goes on, since the log is yet to have it; one that is in flight, until it is answered.
+    pub(super) fn delivered_elsewhere(&mut self, now: Instant, hash: &TokenHash) {
+        let Some(number) = self.group_of.get(hash).copied() else { return };
+        let Some(entry) = self.groups.get_mut(&number).and_then(|it| it.entry(hash)) else {
+            return;
+        };
+        match entry.state {
+            State::Held => {}
+            State::InFlight => entry.is_delivered = true,
+            // The waiters get no outcome: whether Polar confirmed or refused it is not known here.
+            State::Free => drop(self.remove(now, hash)),
         }
-        // Who waits is told nothing: whether Polar confirmed it or refused it is not known here.
-        self.entries.remove(hash);
     }
 
-    fn insert(
-        &mut self,
-        correlation: Correlation,
-        hash: TokenHash,
-        token: Token,
-        hint: Option<TokenTypeHint>,
-        waiters: Vec<oneshot::Sender<Delivered>>,
-        is_adopted: bool,
-    ) {
-        let age = Age { is_adopted, number: self.next_number };
-        self.next_number += 1;
-        let entry = Entry {
-            age,
-            correlation,
-            token,
-            hint,
-            failures: 0,
-            asked_until: None,
-            successes_before: 0,
-            is_suspect: false,
-            step: Step::Revoke,
-            place: Place::Held,
-            is_delivered: false,
-            waiters,
-        };
-        self.entries.insert(hash, entry);
+    fn has_ended(&self, hash: &TokenHash) -> bool {
+        self.confirmed.contains(hash) || self.refused.contains(hash)
+    }
+
+    fn insert(&mut self, number: u64, entry: Entry, is_adopted: bool) {
+        self.group_of.insert(entry.hash, number);
+        let group = self.groups.entry(number).or_insert_with(|| Group::new(number, is_adopted));
+        group.entries.push(entry);
+    }
+
+    fn remove(&mut self, now: Instant, hash: &TokenHash) -> Option<Entry> {
+        let number = self.group_of.remove(hash)?;
+        let entry = self.groups.get_mut(&number)?.remove(hash);
+        self.place(now, number);
+        entry
+    }
+
+    /// Puts a group where it belongs, after every change of it.
+    fn place(&mut self, now: Instant, number: u64) {
+        let Some(group) = self.groups.get_mut(&number) else { return };
+        match group.place {
+            Place::Nowhere => {}
+            Place::Ready(rank) => drop(self.ready.remove(&rank)),
+            Place::Waiting(until) => drop(self.waiting.remove(&(until, number))),
+        }
+        group.place = group.place_at(now);
+        match group.place {
+            Place::Nowhere if group.entries.is_empty() => drop(self.groups.remove(&number)),
+            Place::Nowhere => {}
+            Place::Ready(rank) => drop(self.ready.insert(rank)),
+            Place::Waiting(until) => drop(self.waiting.insert((until, number))),
+        }
     }
 
     /// What to do next. A call that is handed out is to be [settled](Self::settle), come what may.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        if let Some(until) = self.pause.until() {
-            if now < until {
-                return Next::Wait(Some(until));
-            }
-            self.pause = Pause::default();
+        if let Some(until) = self.server.paused_until(now) {
+            return Next::Wait(Some(until));
         }
-        while let Some(first) = self.waiting.first_entry() {
-            let (due, age) = *first.key();
-            if now < due {
-                break;
-            }
-            let hash = first.remove();
-            self.place(age, hash, Place::Ready);
+        while let Some((due, number)) = self.waiting.first().copied()
+            && due <= now
+        {
+            self.place(now, number);
         }
-        let at_once = if self.is_down() { 1 } else { self.max_in_flight };
-        if self.in_flight >= at_once {
-            return Next::Wait(None);
+        if self.in_flight.len() >= self.server.may_have_in_flight() {
+            // Then it is known that Polar does not answer.
+            return Next::Wait(self.hung_at().filter(|at| *at > now));
         }
-        let Some(hash) = self.choose() else {
-            return Next::Wait(self.waiting.first_key_value().map(|((due, _), _)| *due));
+        let Some(rank) = self.choose(now) else {
+            let due = self.waiting.first().map(|(due, _)| *due);
+            let adopted = self.adopted_not_before.filter(|at| *at > now);
+            return Next::Wait(due.into_iter().chain(adopted).min());
         };
-        let Some(entry) = self.entries.get_mut(&hash) else { return Next::Wait(Some(now)) };
-        entry.place = Place::InFlight;
-        self.in_flight += 1;
-        self.suspects_in_flight += usize::from(entry.is_suspect);
-        self.calls_since_suspect =
-            if entry.is_suspect { 0 } else { self.calls_since_suspect.saturating_add(1) };
-        Next::Call(Call {
-            hash,
-            token: entry.token.clone(),
-            hint: entry.hint,
-            step: entry.step,
-            correlation: entry.correlation,
-            attempt: u64::from(entry.failures) + 1,
-        })
+        self.calls += 1;
+        self.begin(now, rank.number).map_or(Next::Wait(Some(now)), Next::Call)
     }
 
-    fn choose(&mut self) -> Option<TokenHash> {
-        if self.is_down() {
-            let failures = |hash| self.entries.get(hash).map(|entry| entry.failures);
-            let least = self.ready.iter().min_by_key(|(_, hash)| failures(hash));
-            if let Some(age) = least.map(|(age, _)| *age) {
-                return self.ready.remove(&age);
-            }
+    fn is_adopted(&self, hash: &TokenHash) -> bool {
+        let group = self.group_of.get(hash).and_then(|number| self.groups.get(number));
+        group.is_some_and(|group| group.is_adopted)
+    }
+
+    fn choose(&self, now: Instant) -> Option<Rank> {
+        let adopted_may_go = self.adopted_not_before.is_none_or(|at| at <= now)
+            && !self.in_flight.iter().any(|call| self.is_adopted(&call.hash));
+        let may_go = |rank: &&Rank| adopted_may_go || !rank.is_adopted;
+        if (self.calls + 1).is_multiple_of(OLDEST_EVERY) {
+            return self.ready.iter().filter(may_go).min_by_key(|rank| rank.number).copied();
         }
-        let suspect_first =
-            self.suspects_in_flight == 0 && self.calls_since_suspect >= OTHERS_BETWEEN_SUSPECTS;
-        let (first, second) = if suspect_first {
-            (&mut self.ready_suspects, &mut self.ready)
-        } else {
-            (&mut self.ready, &mut self.ready_suspects)
-        };
-        first.pop_first().or_else(|| second.pop_first()).map(|(_, hash)| hash)
+        // Those from a log come last.
+        self.ready.first().filter(may_go).copied()
+    }
+
+    fn begin(&mut self, now: Instant, number: u64) -> Option<Call> {
+        let entry = self.groups.get_mut(&number)?.due(now)?;
+        let call = entry.call();
+        self.in_flight.push(InFlight { hash: call.hash, began: now, is_outdated: false });
+        self.place(now, number);
+        Some(call)
     }
 
     /// Takes the answer to a call.
     pub(super) fn settle(&mut self, now: Instant, hash: TokenHash, answer: Answer) -> Settled {
-        let Some(entry) = self.entries.get_mut(&hash) else { return Settled::GoesOn };
-        if entry.place != Place::InFlight {
+        let answer = answer.bounded();
+        let Some(at) = self.in_flight.iter().position(|call| call.hash == hash) else {
+            return Settled::GoesOn;
+        };
+        let InFlight { began, is_outdated, .. } = self.in_flight.swap_remove(at);
+        let Some(number) = self.group_of.get(&hash).copied() else { return Settled::GoesOn };
+        let Some(group) = self.groups.get_mut(&number) else { return Settled::GoesOn };
+        if let Answer::TryAgain { may_be_under_way: true, .. } = answer {
+            let ended = Some(began + self.call_timeout);
+            group.not_before = group.not_before.max(ended);
+            if group.is_adopted {
+                self.adopted_not_before = self.adopted_not_before.max(ended);
+            }
+        }
+        let Some(entry) = group.entry(&hash) else { return Settled::GoesOn };
+        if is_outdated && answer == Answer::Misconfigured {
+            entry.state = State::Free;
+            self.place(now, number);
             return Settled::GoesOn;
         }
-        self.in_flight -= 1;
-        self.suspects_in_flight -= usize::from(entry.is_suspect);
-        let (age, is_delivered) = (entry.age, entry.is_delivered);
-        let settled = match answer {
-            Answer::Confirmed if self.confirm && entry.step == Step::Revoke => {
-                entry.step = Step::Confirm;
-                self.place(age, hash, Place::Waiting(now + COMMITTED_AFTER));
-                self.succeeded(now);
-                Settled::GoesOn
-            }
-            Answer::Confirmed => {
-                self.confirmed.insert(hash);
-                self.end(now, &hash, Delivered::Confirmed)
-            }
-            Answer::Refused => self.end(now, &hash, Delivered::Refused),
-            Answer::Misconfigured => {
-                entry.failed(self.successes, None);
-                self.place(age, hash, Place::Waiting(now + backoff::SLOW));
-                self.failed(now, backoff::SLOW, false);
-                Settled::GoesOn
-            }
-            Answer::TryAgain { retry_after, everyone } => {
-                // What concerns everyone says nothing about this one.
-                let successes = if everyone { entry.successes_before } else { self.successes };
-                let asked = retry_after.map(|asked| asked.min(backoff::LONGEST_RETRY_AFTER));
-                entry.failed(successes, asked.map(|asked| now + asked));
-                let is_suspect = entry.is_suspect;
-                let wait = backoff::after(entry.failures).max(asked.unwrap_or_default());
-                self.place(age, hash, Place::Waiting(now + wait));
-                if everyone {
-                    // "Now", or a moment that has passed by our clock, is no time to go on.
-                    let pause = backoff::after(self.failures_in_a_row + 1).max(backoff::FIRST);
-                    self.failed(now, asked.unwrap_or_default().max(pause), true);
-                } else if !is_suspect {
-                    self.failed(now, backoff::after(self.failures_in_a_row + 1), false);
-                }
-                Settled::GoesOn
-            }
-            Answer::StillActive => {
-                entry.failed(self.successes, None);
-                let wait = backoff::after(entry.failures);
-                // The server has answered to the point: it is up, whatever became of this token.
-                self.succeeded(now);
-                self.place(age, hash, Place::Waiting(now + wait));
-                Settled::GoesOn
-            }
-        };
-        if is_delivered && matches!(settled, Settled::GoesOn) {
-            self.delivered_elsewhere(&hash);
-        }
-        settled
-    }
-
-    fn end(&mut self, now: Instant, hash: &TokenHash, delivered: Delivered) -> Settled {
-        self.succeeded(now);
-        let waiters = self.entries.remove(hash).map(|entry| entry.waiters).unwrap_or_default();
-        Settled::Ended(delivered, waiters)
-    }
-
-    /// The server has answered to the point.
-    fn succeeded(&mut self, now: Instant) {
-        if self.is_down() {
+        let (is_first, is_delivered) = (entry.failures == 0, entry.is_delivered);
+        let ended = entry.advance(now, answer);
+        if self.server.answered(now, answer, is_first) {
             self.wake_failed(now);
         }
-        self.failures_in_a_row = 0;
-        self.successes += 1;
-    }
-
-    fn failed(&mut self, now: Instant, pause: Duration, asked: bool) {
-        self.failures_in_a_row += 1;
-        let until = Some(now + pause);
-        // The longer one holds.
-        if asked {
-            self.pause.asked = self.pause.asked.max(until);
-        } else if self.is_down() {
-            self.pause.own = self.pause.own.max(until);
+        match ended {
+            Some(Delivered::Confirmed) => self.confirmed.insert(hash),
+            Some(Delivered::Refused) => self.refused.insert(hash),
+            None => {}
+        }
+        let gone = if ended.is_some() || is_delivered { self.remove(now, &hash) } else { None };
+        self.place(now, number);
+        match (ended, gone) {
+            (Some(delivered), Some(entry)) => Settled::Ended(delivered, entry.waiters),
+            _ => Settled::GoesOn,
         }
     }
 
-    fn is_down(&self) -> bool {
-        self.failures_in_a_row as usize >= self.max_in_flight
+    /// When the youngest of as many calls as there may be will have taken too long.
+    fn hung_at(&self) -> Option<Instant> {
+        let youngest = self.in_flight.iter().map(|call| call.began).max();
+        youngest.filter(|_| self.in_flight.len() >= self.max_in_flight).map(|at| at + HUNG_AFTER)
     }
 
-    /// Makes all ready that wait because the server failed, whatever their time, unless the server
-    /// set it.
+    /// Polar is known not to answer soon: a logout must not wait for it.
+    pub(super) fn is_unresponsive(&self, now: Instant) -> bool {
+        self.server.is_down()
+            || self.server.paused_until(now).is_some()
+            || self.hung_at().is_some_and(|at| at <= now)
+    }
+
+    /// Makes all ready that wait because a call failed, whatever their time, unless the server set
+    /// it, or may still be working on the call.
     fn wake_failed(&mut self, now: Instant) {
-        let is_woken = |entry: &Entry| {
-            entry.step == Step::Revoke
-                && !entry.is_suspect
-                && entry.asked_until.is_none_or(|until| until <= now)
-        };
-        let failed: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|(_, hash)| self.entries.get(*hash).is_some_and(is_woken))
-            .map(|(key, hash)| (*key, *hash))
-            .collect();
-        for (key, hash) in failed {
-            self.waiting.remove(&key);
-            let (_, age) = key;
-            self.place(age, hash, Place::Ready);
+        // Also where another token of the group is ready.
+        let numbers: Vec<_> = self.groups.keys().copied().collect();
+        for number in numbers {
+            if let Some(group) = self.groups.get_mut(&number) {
+                group.entries.iter_mut().for_each(Entry::wake);
+            }
+            self.place(now, number);
         }
     }
 
-    /// Forgets all that went wrong: somebody has mended the configuration, or there is no more time
-    /// to wait for. What the server asked for stays.
+    /// Forgets all that went wrong: the credentials were replaced, or the process shuts down. The time
+    /// that the server asked for stays, and so does the time of a call that it may be working on.
     pub(super) fn try_all_now(&mut self, now: Instant) {
-        self.failures_in_a_row = 0;
-        self.pause.own = None;
-        for entry in self.entries.values_mut().filter(|entry| entry.place != Place::InFlight) {
-            entry.is_suspect = false;
-        }
-        self.ready.append(&mut self.ready_suspects);
+        self.server.forget_failures();
+        self.in_flight.iter_mut().for_each(|call| call.is_outdated = true);
         self.wake_failed(now);
-    }
-
-    fn place(&mut self, age: Age, hash: TokenHash, place: Place) {
-        let Some(entry) = self.entries.get_mut(&hash) else { return };
-        entry.place = place;
-        match place {
-            Place::Ready if entry.is_suspect => drop(self.ready_suspects.insert(age, hash)),
-            Place::Ready => drop(self.ready.insert(age, hash)),
-            Place::Waiting(due) => drop(self.waiting.insert((due, age), hash)),
-            Place::Held | Place::InFlight => {}
-        }
     }
 
     /// Takes nothing in any more.
@@ -485,32 +399,28 @@ impl Queue {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.group_of.len()
+    }
+
+    pub(super) fn contains(&self, hash: &TokenHash) -> bool {
+        self.group_of.contains_key(hash)
     }
 
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.entries.values().map(|entry| entry.correlation.began()).min()
+        let entries = self.groups.values().flat_map(|group| &group.entries);
+        entries.map(|entry| entry.correlation.began()).min()
     }
 
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.pause.until()
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.server.paused_until(now)
     }
 
     /// The oldest first.
     pub(super) fn tokens(&self) -> Vec<(TokenHash, Token)> {
-        let mut entries: Vec<_> = self.entries.iter().collect();
-        entries.sort_unstable_by_key(|(_, entry)| entry.age);
-        entries.into_iter().map(|(hash, entry)| (*hash, entry.token.clone())).collect()
-    }
-}
-
-impl Entry {
-    fn failed(&mut self, successes: u64, asked_until: Option<Instant>) {
-        self.asked_until = asked_until;
-        self.is_suspect |= self.failures > 0 && successes > self.successes_before;
-        self.failures += 1;
-        self.successes_before = successes;
-        self.step = Step::Revoke;
+        let mut groups: Vec<_> = self.groups.values().collect();
+        groups.sort_unstable_by_key(|group| group.number);
+        let entries = groups.into_iter().flat_map(|group| &group.entries);
+        entries.map(|entry| (entry.hash, entry.token.clone())).collect()
     }
 }
 

@@ -151,7 +151,7 @@ impl Builder {
                 client,
                 max_in_flight,
                 limit: self.queue_limit,
-                confirm: self.confirm,
+                verify: self.confirm,
                 log: self.log.clone(),
                 on_dead_letter: self.on_dead_letter,
                 counters: Arc::clone(&counters),

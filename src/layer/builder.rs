@@ -226,7 +226,8 @@ impl Builder {
         self
     }
 
-    /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s.
+    /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. It does
+    /// not wait while Polar is known not to answer soon: see [`Health`](crate::Health).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -239,9 +240,15 @@ impl Builder {
         self
     }
 
-    /// Counts a revocation as confirmed only when Polar, asked some 250 ms after it said so, says
-    /// that the token is inactive; otherwise it is sent again. Polar answers before it commits, and
-    /// can lose the commit. Costs a second call for each token. Default off.
+    /// Verifies each revocation before it counts as confirmed: Polar answers before it commits, and
+    /// can lose the commit. Default off. Costs two further calls and 250 ms for each token.
+    ///
+    /// Polar is asked before and 250 ms after whether the token is active. Where it was before and is
+    /// not after, it is revoked. Where it still is, the revocation is sent again. Where the token read
+    /// inactive before (its access token has expired, or the pair was dead), introspection proves
+    /// nothing, because Polar's introspection tells about the access token of the pair; so the
+    /// revocation is sent a second time, after those 250 ms. Two commits lost in a row for such a
+    /// pair are not found out.
     pub fn confirm(mut self, confirm: bool) -> Self {
         self.confirm = confirm;
         self

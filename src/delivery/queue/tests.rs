@@ -1,7 +1,19 @@
+use super::entry::COMMITTED_AFTER;
 use super::*;
+use crate::delivery::backoff;
 
-const AGAIN: Answer = Answer::TryAgain { retry_after: None, everyone: false };
+const AGAIN: Answer =
+    Answer::TryAgain { retry_after: None, everyone: false, may_be_under_way: false };
+const NO_ANSWER: Answer =
+    Answer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
+const LIMIT: Answer =
+    Answer::TryAgain { retry_after: Some(MINUTE), everyone: true, may_be_under_way: false };
+const LIVES: Answer = Answer::Active { proves_for: HOUR };
+const EXPIRES: Answer = Answer::Active { proves_for: Duration::ZERO };
+const HOUR: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 
 fn hash(name: &str) -> TokenHash {
     TokenHash::of(name)
@@ -15,28 +27,64 @@ struct Desk {
 
 impl Desk {
     fn new(max_in_flight: usize) -> Self {
-        Self { queue: Queue::new(max_in_flight, 100, false), now: Instant::now() }
+        Self::with(max_in_flight, false)
+    }
+
+    fn verifying(max_in_flight: usize) -> Self {
+        Self::with(max_in_flight, true)
+    }
+
+    /// After the first 35 s, in which nothing is sent that a log brought back.
+    fn with(max_in_flight: usize, verify: bool) -> Self {
+        let started = Instant::now();
+        let queue = Queue::new(started, max_in_flight, 100, verify, CALL_TIMEOUT);
+        Self { queue, now: started + CALL_TIMEOUT }
     }
 
     fn take_in(&mut self, name: &str) -> oneshot::Receiver<Delivered> {
         let delivered = self.hold(name);
-        assert!(self.queue.release(&hash(name)));
+        assert!(self.release(name));
         delivered
+    }
+
+    /// The tokens of one logout.
+    fn log_out(&mut self, names: &[&str]) -> Vec<oneshot::Receiver<Delivered>> {
+        let mut group = Sibling::default();
+        let held = names.iter().map(|name| self.hold_in(&mut group, name)).collect();
+        let hashes: Vec<_> = names.iter().map(|name| hash(name)).collect();
+        assert!(self.queue.release(self.now, &hashes).is_empty());
+        held
     }
 
     fn hold(&mut self, name: &str) -> oneshot::Receiver<Delivered> {
-        let (waiter, delivered) = oneshot::channel();
-        let token = Token::parse(name).expect("a token");
-        self.queue.hold(Correlation::new(self.now), hash(name), token, None, waiter).expect("room");
-        delivered
+        self.hold_in(&mut Sibling::default(), name)
+    }
+
+    fn hold_in(&mut self, group: &mut Sibling, name: &str) -> oneshot::Receiver<Delivered> {
+        self.try_hold(group, name).expect("room")
+    }
+
+    fn try_hold(
+        &mut self,
+        group: &mut Sibling,
+        name: &str,
+    ) -> Result<oneshot::Receiver<Delivered>, NotTaken> {
+        let (correlation, token) = (Correlation::new(self.now), Token::parse(name));
+        self.queue.hold(self.now, group, correlation, hash(name), token.expect("a token"), None)
+    }
+
+    /// Whether it is still on its way.
+    fn release(&mut self, name: &str) -> bool {
+        self.queue.release(self.now, &[hash(name)]).is_empty()
     }
 
     fn adopt(&mut self, name: &str) -> Result<bool, NotTaken> {
-        self.queue.adopt(
-            Correlation::new(self.now),
-            hash(name),
-            Token::parse(name).expect("a token"),
-        )
+        let (correlation, token) = (Correlation::new(self.now), Token::parse(name));
+        self.queue.adopt(self.now, correlation, hash(name), token.expect("a token"))
+    }
+
+    fn delivered_elsewhere(&mut self, name: &str) {
+        self.queue.delivered_elsewhere(self.now, &hash(name));
     }
 
     /// The tokens that are called now, as many as there may be.
@@ -48,12 +96,33 @@ impl Desk {
         called
     }
 
+    /// What is asked now, where it is one thing.
+    fn step(&mut self) -> Option<Step> {
+        match self.queue.next(self.now) {
+            Next::Call(call) => Some(call.step),
+            Next::Wait(_) => None,
+        }
+    }
+
     fn answer(&mut self, name: &str, answer: Answer) {
         self.queue.settle(self.now, hash(name), answer);
     }
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
+    }
+
+    /// All but a millisecond of it.
+    fn almost_pass(&mut self, time: Duration) {
+        self.pass(time.saturating_sub(Duration::from_millis(1)));
+    }
+
+    /// Until when there is nothing to do.
+    fn waits(&mut self) -> Option<Duration> {
+        match self.queue.next(self.now) {
+            Next::Call(call) => panic!("it calls {}", call.token.as_str()),
+            Next::Wait(until) => until.map(|until| until - self.now),
+        }
     }
 }
 
@@ -115,100 +184,6 @@ fn once_the_server_is_back_nobody_waits_for_its_own_time_any_more() {
 }
 
 #[test]
-fn a_suspect_is_called_beside_the_others_and_says_nothing_about_the_server() {
-    let mut desk = Desk::new(2);
-    let mut waiters = vec![desk.take_in("suspect"), desk.take_in("a")];
-    assert_eq!(desk.called(), ["suspect", "a"]);
-    desk.answer("suspect", AGAIN);
-    desk.answer("a", Answer::Confirmed);
-    desk.pass(MINUTE);
-    assert_eq!(desk.called(), ["suspect"]);
-    desk.answer("suspect", AGAIN);
-    let mut calls_of_suspect = 0;
-    for round in 0..100 {
-        waiters.extend(["b", "c", "d"].map(|name| desk.take_in(&format!("{name}{round}"))));
-        desk.pass(MINUTE);
-        let mut called = desk.called();
-        assert_eq!(called.len(), 2, "the server is not down");
-        while !called.is_empty() {
-            for name in called {
-                let is_suspect = name == "suspect";
-                calls_of_suspect += usize::from(is_suspect);
-                desk.answer(&name, if is_suspect { AGAIN } else { Answer::Confirmed });
-            }
-            called = desk.called();
-        }
-        assert_eq!(desk.queue.len(), 1);
-    }
-    assert!(calls_of_suspect > 30, "and the suspect not forgotten: {calls_of_suspect}");
-}
-
-#[test]
-fn while_others_are_ready_a_suspect_is_called_after_eight_of_them_and_never_two_at_once() {
-    let mut desk = Desk::new(3);
-    let mut waiters: Vec<_> = ["suspect", "suspect_too", "a"].map(|it| desk.take_in(it)).into();
-    for _ in 0..2 {
-        assert_eq!(desk.called()[..2], ["suspect", "suspect_too"]);
-        desk.answer("suspect", AGAIN);
-        desk.answer("suspect_too", AGAIN);
-        desk.answer("a", Answer::Confirmed);
-        desk.pass(MINUTE);
-    }
-    waiters.extend((0..80).map(|n| desk.take_in(&n.to_string())));
-    assert_eq!(desk.called(), ["suspect", "0", "1"]);
-    desk.answer("1", Answer::Confirmed);
-    for n in 2..22 {
-        assert_eq!(desk.called(), [n.to_string()], "while the other suspect is in flight");
-        desk.answer(&n.to_string(), Answer::Confirmed);
-    }
-    desk.answer("suspect", AGAIN);
-    assert_eq!(desk.called(), ["suspect_too", "22"]);
-    desk.answer("suspect_too", AGAIN);
-    desk.pass(MINUTE);
-    for n in 23..30 {
-        assert_eq!(desk.called(), [n.to_string()], "the eighth since then is 29");
-        desk.answer(&n.to_string(), Answer::Confirmed);
-    }
-    assert_eq!(desk.called(), ["suspect"]);
-}
-
-#[test]
-fn a_first_failure_makes_no_suspect_nor_does_a_second_where_none_succeeded_in_between() {
-    let mut desk = Desk::new(1);
-    let _waiters = ["a", "b", "c"].map(|name| desk.take_in(name));
-    assert_eq!(desk.called(), ["a"]);
-    desk.answer("a", Answer::Confirmed);
-    for name in ["b", "c", "b", "c"] {
-        assert_eq!(desk.called(), [name]);
-        desk.answer(name, AGAIN);
-        assert!(desk.queue.paused_until() > Some(desk.now), "it speaks of the server: {name}");
-        desk.pass(MINUTE);
-    }
-}
-
-#[test]
-fn what_concerns_everyone_pauses_the_queue_and_makes_nobody_a_suspect() {
-    let limit = Answer::TryAgain { retry_after: Some(MINUTE), everyone: true };
-    let mut desk = Desk::new(2);
-    let mut waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
-    for round in 0..3 {
-        assert_eq!(desk.called().first().map(String::as_str), Some("a"), "the oldest");
-        desk.answer("a", limit);
-        assert!(desk.called().is_empty());
-        desk.queue.try_all_now(desk.now);
-        assert!(desk.called().is_empty(), "the server asked for that pause");
-        desk.pass(Duration::from_millis(59_999));
-        assert!(desk.called().is_empty());
-        desk.pass(Duration::from_millis(1));
-        // Others succeed in between.
-        desk.answer("b", Answer::Confirmed);
-        desk.answer(&format!("b{}", round - 1), Answer::Confirmed);
-        waiters.push(desk.take_in(&format!("b{round}")));
-    }
-    assert_eq!(desk.queue.ready_suspects.len() + desk.queue.suspects_in_flight, 0);
-}
-
-#[test]
 fn mended_credentials_are_tried_at_once() {
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
@@ -217,7 +192,36 @@ fn mended_credentials_are_tried_at_once() {
     desk.pass(Duration::from_secs(59));
     assert!(desk.called().is_empty(), "only a person can mend that: once a minute");
     desk.queue.try_all_now(desk.now);
+    assert_eq!(desk.called(), ["b"], "which failed least");
+    desk.answer("b", Answer::Confirmed);
     assert_eq!(desk.called(), ["a"]);
+}
+
+/// Some of a logout's tokens have failed, and the others are ready.
+#[test]
+fn mended_credentials_are_tried_for_all_tokens_of_a_logout() {
+    let mut desk = Desk::new(1);
+    let _logout = desk.log_out(&["a", "b"]);
+    assert_eq!(desk.called(), ["a"]);
+    desk.answer("a", Answer::Misconfigured);
+    desk.queue.try_all_now(desk.now);
+    for name in ["b", "a"] {
+        assert_eq!(desk.called(), [name]);
+        desk.answer(name, Answer::Confirmed);
+    }
+}
+
+/// The race: the call was made with the credentials of before.
+#[test]
+fn call_in_flight_while_credentials_are_mended_is_made_again_at_once() {
+    let mut desk = Desk::new(1);
+    let _waiter = desk.take_in("a");
+    assert_eq!(desk.called(), ["a"]);
+    desk.queue.try_all_now(desk.now);
+    desk.answer("a", Answer::Misconfigured);
+    assert_eq!(desk.called(), ["a"]);
+    desk.answer("a", Answer::Misconfigured);
+    assert!(desk.called().is_empty(), "those of now are wrong too");
 }
 
 #[test]
@@ -232,78 +236,7 @@ fn what_only_a_person_can_mend_is_asked_for_once_a_minute_also_while_the_server_
     assert_eq!(desk.called(), ["a"]);
 }
 
-#[test]
-fn mended_credentials_clear_a_suspect_and_it_is_tried_at_once() {
-    let mut desk = Desk::new(2);
-    let _waiters = ["suspect", "a"].map(|name| desk.take_in(name));
-    for _ in 0..2 {
-        assert_eq!(desk.called()[0], "suspect");
-        desk.answer("suspect", AGAIN);
-        desk.answer("a", Answer::Confirmed);
-        assert!(desk.called().is_empty());
-        desk.pass(MINUTE);
-    }
-    assert_eq!(desk.called(), ["suspect"]);
-    desk.answer("suspect", AGAIN);
-    desk.queue.try_all_now(desk.now);
-    assert_eq!(desk.called(), ["suspect"]);
-}
-
-#[test]
-fn a_confirmed_token_is_looked_at_again_where_that_was_asked_for() {
-    let mut desk = Desk::new(1);
-    desk.queue = Queue::new(1, 100, true);
-    let _waiter = desk.take_in("a");
-    let step = |desk: &mut Desk| match desk.queue.next(desk.now) {
-        Next::Call(call) => Some(call.step),
-        Next::Wait(_) => None,
-    };
-    for _ in 0..3 {
-        desk.pass(MINUTE);
-        assert_eq!(step(&mut desk), Some(Step::Revoke));
-        desk.answer("a", Answer::Confirmed);
-        assert_eq!(step(&mut desk), None, "Polar has not committed yet");
-        desk.pass(COMMITTED_AFTER);
-        assert_eq!(step(&mut desk), Some(Step::Confirm));
-        desk.answer("a", Answer::StillActive);
-    }
-    desk.pass(MINUTE);
-    assert_eq!(step(&mut desk), Some(Step::Revoke));
-    desk.answer("a", Answer::Confirmed);
-    desk.pass(COMMITTED_AFTER);
-    assert_eq!(step(&mut desk), Some(Step::Confirm));
-    desk.answer("a", Answer::Confirmed);
-    assert_eq!(desk.queue.len(), 0);
-    assert!(desk.queue.confirmed.contains(&hash("a")));
-}
-
 /// Otherwise each would be found out by a call of its own, a minute after the one before.
-#[test]
-fn many_lost_commits_do_not_mean_that_the_server_is_down() {
-    let mut desk = Desk::new(2);
-    desk.queue = Queue::new(2, 100, true);
-    let names = ["a", "b", "c", "d", "e", "f"];
-    let _waiters = names.map(|name| desk.take_in(name));
-    let all = |desk: &mut Desk, answer| {
-        let mut called = Vec::new();
-        for _ in 0..names.len() / 2 {
-            for name in desk.called() {
-                desk.answer(&name, answer);
-                called.push(name);
-            }
-        }
-        called.sort();
-        called
-    };
-    for answer in [Answer::StillActive, Answer::Confirmed] {
-        assert_eq!(all(&mut desk, Answer::Confirmed), names);
-        desk.pass(COMMITTED_AFTER);
-        assert_eq!(all(&mut desk, answer), names);
-        desk.pass(backoff::FIRST);
-    }
-    assert_eq!(desk.queue.len(), 0);
-}
-
 #[test]
 fn an_answer_nobody_asked_for_changes_nothing() {
     let mut desk = Desk::new(1);
@@ -313,68 +246,7 @@ fn an_answer_nobody_asked_for_changes_nothing() {
     assert_eq!(desk.called(), ["a"]);
     desk.answer("a", Answer::Confirmed);
     desk.answer("a", Answer::Confirmed);
-    assert_eq!((desk.queue.len(), desk.queue.in_flight), (0, 0));
-}
-
-#[test]
-fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_limit() {
-    let mut queue = Queue::new(1, 1, false);
-    let token = Token::parse("t").expect("a token");
-    queue.adopt(Correlation::new(Instant::now()), hash("a"), token.clone()).expect("room");
-    queue.adopt(Correlation::new(Instant::now()), hash("a"), token.clone()).expect("room");
-    queue.adopt(Correlation::new(Instant::now()), hash("b"), token.clone()).expect("room");
-    assert_eq!(queue.len(), 2);
-    let (waiter, _delivered) = oneshot::channel();
-    let refused =
-        queue.hold(Correlation::new(Instant::now()), hash("c"), token.clone(), None, waiter);
-    assert_eq!(refused, Err(NotTaken::NoRoom));
-    let mut queue = Queue::new(1, 10, false);
-    queue.close();
-    let (waiter, _delivered) = oneshot::channel();
-    let refused = queue.hold(Correlation::new(Instant::now()), hash("c"), token, None, waiter);
-    assert_eq!(refused, Err(NotTaken::NoRoom));
-}
-
-#[test]
-fn a_token_is_held_until_it_is_released() {
-    let mut desk = Desk::new(2);
-    let _waiter = desk.hold("a");
-    assert!(desk.called().is_empty());
-    assert_eq!(desk.queue.len(), 1, "but it has its place");
-    assert!(desk.queue.release(&hash("a")));
-    assert_eq!(desk.called(), ["a"]);
-    assert!(desk.queue.release(&hash("a")), "and stays in flight");
-    assert!(desk.called().is_empty());
-    desk.answer("a", Answer::Confirmed);
-    assert!(!desk.queue.release(&hash("a")), "it has ended");
-}
-
-#[test]
-fn what_is_delivered_elsewhere_is_no_work_any_more_be_it_ready_waiting_or_a_suspect() {
-    let mut desk = Desk::new(1);
-    let mut waiters: Vec<_> = ["suspect", "a"].map(|name| desk.take_in(name)).into();
-    // It fails, the other succeeds, and it fails again.
-    for (name, answer) in [("suspect", AGAIN), ("a", Answer::Confirmed), ("suspect", AGAIN)] {
-        assert_eq!(desk.called(), [name]);
-        desk.answer(name, answer);
-        desk.pass(MINUTE);
-    }
-    assert_eq!(desk.called(), ["suspect"]);
-    desk.answer("suspect", AGAIN);
-    waiters.extend(["in_flight", "ready"].map(|name| desk.take_in(name)));
-    desk.pass(MINUTE);
-    assert_eq!(desk.called(), ["in_flight"]);
-    assert_eq!((desk.queue.ready.len(), desk.queue.ready_suspects.len()), (1, 1));
-    desk.answer("in_flight", AGAIN);
-    assert_eq!(desk.queue.waiting.len(), 1);
-    for name in ["suspect", "ready", "in_flight", "unknown"] {
-        desk.queue.delivered_elsewhere(&hash(name));
-    }
-    let Queue { ready, ready_suspects, waiting, .. } = &desk.queue;
-    assert!(ready.is_empty() && ready_suspects.is_empty() && waiting.is_empty());
-    assert_eq!(desk.queue.len(), 0);
-    desk.pass(MINUTE * 60);
-    assert!(desk.called().is_empty());
+    assert_eq!((desk.queue.len(), desk.queue.in_flight.len()), (0, 0));
 }
 
 /// The race: another process delivers what the log is yet to have from here. Its note comes before
@@ -383,9 +255,9 @@ fn what_is_delivered_elsewhere_is_no_work_any_more_be_it_ready_waiting_or_a_susp
 fn a_token_that_is_held_goes_on_though_it_is_delivered_elsewhere() {
     let mut desk = Desk::new(1);
     let _waiter = desk.hold("a");
-    desk.queue.delivered_elsewhere(&hash("a"));
+    desk.delivered_elsewhere("a");
     assert_eq!(desk.queue.len(), 1);
-    assert!(desk.queue.release(&hash("a")), "it is on its way still");
+    assert!(desk.release("a"), "it is on its way still");
     assert_eq!(desk.called(), ["a"]);
 }
 
@@ -395,10 +267,10 @@ fn one_in_flight_that_is_delivered_elsewhere_ends_with_its_call_whatever_comes_o
         let mut desk = Desk::new(1);
         let _waiter = desk.take_in("a");
         assert_eq!(desk.called(), ["a"]);
-        desk.queue.delivered_elsewhere(&hash("a"));
+        desk.delivered_elsewhere("a");
         assert_eq!(desk.queue.len(), 1, "until it is answered");
         desk.answer("a", answer);
-        assert_eq!((desk.queue.len(), desk.queue.in_flight), (0, 0), "{answer:?}");
+        assert_eq!((desk.queue.len(), desk.queue.in_flight.len()), (0, 0), "{answer:?}");
         desk.pass(MINUTE * 60);
         assert!(desk.called().is_empty(), "{answer:?}");
     }
@@ -422,7 +294,7 @@ fn adopting_says_whether_it_was_news_and_that_polar_has_confirmed_it_already() {
     assert_eq!(desk.adopt("a"), Ok(false), "it is on its way");
     assert_eq!(desk.called(), ["a"]);
     desk.answer("a", Answer::Confirmed);
-    assert_eq!(desk.adopt("a"), Err(NotTaken::Confirmed));
+    assert_eq!(desk.adopt("a"), Err(NotTaken::Ended));
     assert_eq!(desk.queue.len(), 0);
 }
 
@@ -435,7 +307,10 @@ fn a_pause_of_our_own_does_not_hide_the_one_that_the_server_asked_for() {
     let _waiters: Vec<_> = names.map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called().len(), 4);
     let seconds = Duration::from_secs(30);
-    desk.answer("a", Answer::TryAgain { retry_after: Some(seconds), everyone: true });
+    desk.answer(
+        "a",
+        Answer::TryAgain { retry_after: Some(seconds), everyone: true, may_be_under_way: false },
+    );
     for name in &names[1..] {
         desk.answer(name, Answer::Misconfigured);
     }
@@ -451,7 +326,10 @@ fn what_the_server_asked_not_to_be_called_for_waits_also_where_all_others_are_tr
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["asked", "other"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["asked"]);
-    desk.answer("asked", Answer::TryAgain { retry_after: Some(MINUTE), everyone: false });
+    desk.answer(
+        "asked",
+        Answer::TryAgain { retry_after: Some(MINUTE), everyone: false, may_be_under_way: false },
+    );
     desk.pass(backoff::FIRST);
     assert_eq!(desk.called(), ["other"]);
     desk.answer("other", Answer::Confirmed);
@@ -473,8 +351,11 @@ fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_min
             for longest in &mut longest {
                 desk.pass(MINUTE);
                 assert_eq!(desk.called(), ["a"]);
-                desk.answer("a", Answer::TryAgain { retry_after: None, everyone });
-                let until = desk.queue.paused_until().expect("it is paused");
+                desk.answer(
+                    "a",
+                    Answer::TryAgain { retry_after: None, everyone, may_be_under_way: false },
+                );
+                let until = desk.queue.paused_until(desk.now).expect("it is paused");
                 *longest = (*longest).max(until - desk.now);
             }
         }
@@ -487,7 +368,11 @@ fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_min
 
 #[test]
 fn to_come_back_at_once_is_no_answer_to_too_many_calls() {
-    let at_once = Answer::TryAgain { retry_after: Some(Duration::ZERO), everyone: true };
+    let at_once = Answer::TryAgain {
+        retry_after: Some(Duration::ZERO),
+        everyone: true,
+        may_be_under_way: false,
+    };
     let mut desk = Desk::new(1);
     let _waiter = desk.take_in("a");
     let mut calls = 0;
@@ -507,38 +392,458 @@ fn who_waits_no_longer_takes_no_memory() {
     for _ in 0..100_000 {
         drop(desk.take_in("a"));
     }
-    let waiters = &desk.queue.entries[&hash("a")].waiters;
+    let group = desk.queue.groups.values_mut().next().expect("a group");
+    let waiters = &group.entry(&hash("a")).expect("an entry").waiters;
     assert!(waiters.capacity() < 100, "{}", waiters.capacity());
 }
 
+/// Promise 6: two calls about one pair at once freeze Polar's worker.
 #[test]
-fn suspects_do_not_starve_the_others_where_only_one_may_be_in_flight() {
-    let mut desk = Desk::new(1);
-    let mut waiters = Vec::new();
-    // Suspects, each of which holds the line for five seconds.
-    for n in 0..40 {
-        waiters.push(desk.take_in(&format!("suspect{n}")));
+fn tokens_of_one_logout_go_one_after_another() {
+    let mut desk = Desk::new(4);
+    let _first = desk.log_out(&["refresh", "access"]);
+    let _second = desk.log_out(&["refresh_too", "access_too"]);
+    assert_eq!(desk.called(), ["refresh", "refresh_too"], "several logouts at once");
+    desk.answer("refresh", Answer::Confirmed);
+    assert_eq!(desk.called(), ["access"], "at once after the answer");
+    desk.answer("refresh_too", AGAIN);
+    assert_eq!(desk.called(), ["access_too"], "a failure that was answered holds back no other");
+    desk.answer("access_too", Answer::Confirmed);
+    assert!(desk.called().is_empty());
+    desk.pass(SECOND);
+    assert_eq!(desk.called(), ["refresh_too"]);
+}
+
+#[test]
+fn group_waits_for_its_call_timeout_after_no_answer() {
+    let mut desk = Desk::new(4);
+    let _pair = desk.log_out(&["refresh", "access"]);
+    assert_eq!(desk.called(), ["refresh"]);
+    desk.pass(SECOND);
+    desk.answer("refresh", NO_ANSWER);
+    let _other = desk.take_in("other");
+    assert_eq!(desk.called(), ["other"], "another logout does not wait");
+    desk.answer("other", Answer::Confirmed);
+    desk.queue.try_all_now(desk.now);
+    assert!(desk.called().is_empty(), "nor does anything hurry it");
+    desk.almost_pass(Duration::from_secs(34));
+    assert!(desk.called().is_empty());
+    assert_eq!(desk.waits(), Some(Duration::from_millis(1)));
+    desk.pass(Duration::from_millis(1));
+    assert_eq!(desk.called().len(), 1);
+}
+
+#[test]
+fn logouts_that_share_a_token_share_a_group() {
+    let mut desk = Desk::new(4);
+    let _first = desk.log_out(&["access"]);
+    assert_eq!(desk.called(), ["access"]);
+    let _second = desk.log_out(&["refresh", "access"]);
+    assert!(desk.called().is_empty(), "they may be one pair");
+    desk.answer("access", Answer::Confirmed);
+    assert_eq!(desk.called(), ["refresh"]);
+    desk.answer("refresh", Answer::Confirmed);
+    assert_eq!((desk.queue.len(), desk.queue.groups.len()), (0, 0));
+}
+
+#[test]
+fn a_logout_joins_the_groups_of_all_its_tokens() {
+    let mut desk = Desk::new(4);
+    let _first = desk.take_in("access");
+    let _second = desk.take_in("refresh");
+    let _both = desk.log_out(&["refresh", "access", "third"]);
+    for name in ["access", "refresh", "third"] {
+        assert_eq!(desk.called().len(), 1, "{name} and the others are one group now");
+        let called = desk.queue.in_flight[0].hash;
+        desk.queue.settle(desk.now, called, Answer::Confirmed);
     }
+    assert_eq!((desk.queue.len(), desk.queue.groups.len()), (0, 0));
+}
+
+/// Another logout has joined the groups while this one was still being taken in.
+#[test]
+fn tokens_of_a_logout_stay_together_while_their_group_is_joined() {
+    let mut desk = Desk::new(4);
+    let mut first = Sibling::default();
+    let _a = desk.hold_in(&mut first, "a");
+    let _b = desk.take_in("b");
+    let _joining = desk.log_out(&["b", "a"]);
+    let _c = desk.hold_in(&mut first, "c");
+    assert!(desk.release("c"));
+    let mut called = Vec::new();
+    for _ in 0..3 {
+        let now = desk.called();
+        assert_eq!(now.len(), 1, "{now:?}");
+        desk.answer(&now[0], Answer::Confirmed);
+        called.extend(now);
+    }
+    called.sort();
+    assert_eq!(called, ["a", "b", "c"]);
+}
+
+/// Its outcome is not known: the log must not be told that it was delivered.
+#[test]
+fn token_taken_over_while_a_logout_holds_it_has_not_ended() {
+    let mut desk = Desk::new(1);
+    let _first = desk.take_in("a");
+    let _again = desk.hold("a");
+    desk.delivered_elsewhere("a");
+    assert!(desk.queue.release(desk.now, &[hash("a")]).is_empty());
+}
+
+/// A group that is joined while its call is in flight keeps it, and the other waits for it.
+#[test]
+fn groups_join_while_calls_are_in_flight() {
+    let mut desk = Desk::new(4);
+    let _first = desk.log_out(&["a", "b"]);
+    let _second = desk.log_out(&["c", "d"]);
+    assert_eq!(desk.called(), ["a", "c"]);
+    let _joining = desk.log_out(&["b", "d"]);
+    desk.answer("a", Answer::Confirmed);
+    assert!(desk.called().is_empty(), "c is in flight still");
+    desk.answer("c", NO_ANSWER);
+    desk.almost_pass(CALL_TIMEOUT);
+    assert!(desk.called().is_empty(), "Polar may still be working on c");
+    desk.pass(Duration::from_millis(1));
+    assert_eq!(desk.called().len(), 1);
+}
+
+/// Their groups are lost: any two of them may be one pair.
+#[test]
+fn of_what_a_log_brings_back_one_is_in_flight() {
+    let mut desk = Desk::new(4);
+    for name in ["a", "b", "c"] {
+        assert_eq!(desk.adopt(name), Ok(true));
+    }
+    assert_eq!(desk.called(), ["a"]);
+    let _own = ["own", "own_too"].map(|name| desk.take_in(name));
+    assert_eq!(desk.called(), ["own", "own_too"], "beside it our own");
+    desk.answer("a", NO_ANSWER);
+    assert!(desk.called().is_empty(), "Polar may still be working on its pair");
+    assert_eq!(desk.waits(), Some(CALL_TIMEOUT));
+    desk.pass(CALL_TIMEOUT);
+    assert_eq!(desk.called(), ["b"]);
+    desk.answer("b", Answer::Confirmed);
+    assert_eq!(desk.called(), ["c"], "at once where it was answered");
+}
+
+/// A call of the process before may be under way.
+#[test]
+fn what_a_log_brings_back_waits_for_the_call_timeout() {
+    let mut desk = Desk::new(4);
+    desk.now -= CALL_TIMEOUT;
+    assert_eq!(desk.adopt("a"), Ok(true));
+    let _own = desk.take_in("own");
+    assert_eq!(desk.called(), ["own"]);
+    assert_eq!(desk.waits(), Some(CALL_TIMEOUT));
+    desk.pass(CALL_TIMEOUT);
+    assert_eq!(desk.called(), ["a"]);
+}
+
+/// It holds back no other: those that never failed come first.
+#[test]
+fn token_that_keeps_failing_holds_nobody_back() {
+    let mut desk = Desk::new(2);
+    let mut waiters = vec![desk.take_in("poison"), desk.take_in("a")];
+    let mut calls_of_poison = 0;
+    for round in 0..100 {
+        waiters.extend(["b", "c", "d"].map(|name| desk.take_in(&format!("{name}{round}"))));
+        desk.pass(MINUTE);
+        let mut called = desk.called();
+        assert_eq!(called.len(), 2, "the server is not down");
+        while !called.is_empty() {
+            for name in called {
+                let is_poison = name == "poison";
+                calls_of_poison += usize::from(is_poison);
+                desk.answer(&name, if is_poison { AGAIN } else { Answer::Confirmed });
+            }
+            called = desk.called();
+        }
+        assert_eq!(desk.queue.len(), 1);
+    }
+    assert_eq!(calls_of_poison, 100, "and it is not forgotten");
+}
+
+/// While others keep coming, those that failed get every eighth call.
+#[test]
+fn every_eighth_call_takes_the_oldest() {
+    let mut desk = Desk::new(1);
+    let mut waiters: Vec<_> = ["poison", "a"].map(|name| desk.take_in(name)).into();
+    assert_eq!(desk.called(), ["poison"]);
+    desk.answer("poison", AGAIN);
+    desk.pass(MINUTE);
+    waiters.extend((0..100).map(|n| desk.take_in(&n.to_string())).take(90));
+    let mut calls_of_poison = Vec::new();
+    for call in 2..=48 {
+        let called = desk.called();
+        let [name] = &called[..] else { panic!("one at a time") };
+        if name == "poison" {
+            calls_of_poison.push(call);
+        }
+        desk.answer(name, if name == "poison" { AGAIN } else { Answer::Confirmed });
+        desk.pass(MINUTE);
+    }
+    assert_eq!(calls_of_poison, [8, 16, 24, 32, 40, 48]);
+}
+
+#[test]
+fn poison_does_not_starve_the_others_where_one_may_be_in_flight() {
+    let mut desk = Desk::new(1);
+    desk.queue.limit = usize::MAX;
+    let mut waiters: Vec<_> = (0..40).map(|n| desk.take_in(&format!("poison{n}"))).collect();
     let (mut healthy, mut delivered) = (0, 0);
     for second in 0..4 * 3600 {
         if second % 2 == 0 {
             waiters.push(desk.take_in(&format!("healthy{healthy}")));
             healthy += 1;
-            // The limit of the queue is not what is looked at here.
-            desk.queue.limit = usize::MAX;
         }
         loop {
             let called = desk.called();
             let Some(name) = called.first() else { break };
-            if name.starts_with("suspect") {
-                desk.pass(Duration::from_secs(5));
+            if name.starts_with("poison") {
+                // Each holds the line for five seconds.
+                desk.pass(SECOND * 5);
                 desk.answer(name, AGAIN);
                 break;
             }
             desk.answer(name, Answer::Confirmed);
             delivered += 1;
         }
-        desk.pass(Duration::from_secs(1));
+        desk.pass(SECOND);
     }
     assert!(delivered > healthy * 9 / 10, "{delivered} of {healthy}");
+}
+
+#[test]
+fn what_concerns_everyone_pauses_the_queue_and_counts_against_no_token() {
+    let mut desk = Desk::new(2);
+    let mut waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
+    for round in 0..3 {
+        assert_eq!(desk.called().first().map(String::as_str), Some("a"), "the oldest");
+        desk.answer("a", LIMIT);
+        assert!(desk.called().is_empty());
+        assert!(desk.queue.is_unresponsive(desk.now));
+        desk.queue.try_all_now(desk.now);
+        assert!(desk.called().is_empty(), "the server asked for that pause");
+        desk.almost_pass(MINUTE);
+        assert!(desk.called().is_empty());
+        desk.pass(Duration::from_millis(1));
+        // Others succeed in between.
+        desk.answer("b", Answer::Confirmed);
+        desk.answer(&format!("b{}", round - 1), Answer::Confirmed);
+        waiters.push(desk.take_in(&format!("b{round}")));
+    }
+}
+
+/// Four hung calls stop all delivery, and that is right, since Polar hangs: but who waits for an
+/// answer need not wait for that.
+#[test]
+fn calls_that_hang_in_every_slot_mean_that_polar_does_not_answer() {
+    let mut desk = Desk::new(2);
+    let _waiters = ["a", "b", "c"].map(|name| desk.take_in(name));
+    assert_eq!(desk.called(), ["a", "b"]);
+    assert_eq!(desk.waits(), Some(HUNG_AFTER), "then there is news for who waits");
+    desk.almost_pass(HUNG_AFTER);
+    assert!(!desk.queue.is_unresponsive(desk.now));
+    desk.pass(Duration::from_millis(1));
+    assert!(desk.queue.is_unresponsive(desk.now));
+    assert_eq!(desk.waits(), None);
+    desk.answer("a", Answer::Confirmed);
+    assert!(!desk.queue.is_unresponsive(desk.now));
+    assert_eq!(desk.called(), ["c"]);
+    assert!(!desk.queue.is_unresponsive(desk.now), "one slot's call is young");
+}
+
+#[test]
+fn polar_that_is_down_is_known_not_to_answer() {
+    let mut desk = Desk::new(2);
+    let _waiters = ["a", "b", "c"].map(|name| desk.take_in(name));
+    assert_eq!(desk.called(), ["a", "b"]);
+    desk.answer("a", AGAIN);
+    assert!(!desk.queue.is_unresponsive(desk.now), "one failure is nothing");
+    desk.answer("b", AGAIN);
+    assert!(desk.queue.is_unresponsive(desk.now));
+    desk.pass(MINUTE);
+    assert_eq!(desk.called(), ["c"]);
+    assert!(desk.queue.is_unresponsive(desk.now), "until it has answered");
+    desk.answer("c", Answer::Confirmed);
+    assert!(!desk.queue.is_unresponsive(desk.now));
+}
+
+/// A pair that reads active before its revocation and inactive after it was revoked.
+#[test]
+fn verification_asks_before_and_after() {
+    let mut desk = Desk::verifying(1);
+    let _waiter = desk.take_in("a");
+    assert_eq!(desk.step(), Some(Step::AskBefore));
+    desk.answer("a", LIVES);
+    for _ in 0..3 {
+        assert_eq!(desk.step(), Some(Step::Revoke));
+        desk.answer("a", Answer::Confirmed);
+        assert_eq!(desk.step(), None, "Polar has not committed yet");
+        desk.pass(COMMITTED_AFTER);
+        assert_eq!(desk.step(), Some(Step::AskAfter));
+        desk.answer("a", LIVES);
+        desk.pass(MINUTE);
+        assert_eq!(desk.step(), Some(Step::AskBefore));
+        desk.answer("a", LIVES);
+    }
+    assert_eq!(desk.step(), Some(Step::Revoke));
+    desk.answer("a", Answer::Confirmed);
+    desk.pass(COMMITTED_AFTER);
+    assert_eq!(desk.step(), Some(Step::AskAfter));
+    desk.answer("a", Answer::Inactive);
+    assert_eq!(desk.queue.len(), 0);
+    assert!(desk.queue.confirmed.contains(&hash("a")));
+}
+
+/// "Inactive" may mean "expired": the revocation is sent twice, and no question is believed.
+#[test]
+fn revocation_is_sent_again_where_asking_proves_nothing() {
+    for before in [Answer::Inactive, EXPIRES, AGAIN] {
+        let mut desk = Desk::verifying(1);
+        let _waiter = desk.take_in("a");
+        assert_eq!(desk.step(), Some(Step::AskBefore));
+        desk.answer("a", before);
+        desk.pass(SECOND);
+        assert_eq!(desk.step(), Some(Step::Revoke));
+        desk.answer("a", Answer::Confirmed);
+        assert_eq!(desk.step(), None);
+        desk.pass(COMMITTED_AFTER);
+        assert_eq!(desk.step(), Some(Step::RevokeAgain));
+        desk.answer("a", AGAIN);
+        desk.pass(MINUTE);
+        assert_eq!(desk.step(), Some(Step::RevokeAgain));
+        desk.answer("a", Answer::Confirmed);
+        assert_eq!(desk.queue.len(), 0, "{before:?}");
+    }
+}
+
+/// The access token expires between the two questions.
+#[test]
+fn inactive_proves_nothing_once_the_access_token_may_have_expired() {
+    let mut desk = Desk::verifying(1);
+    let _waiter = desk.take_in("a");
+    for answer in [Answer::Active { proves_for: SECOND }, Answer::Confirmed] {
+        assert!(desk.step().is_some());
+        desk.answer("a", answer);
+    }
+    desk.pass(SECOND);
+    assert_eq!(desk.step(), Some(Step::AskAfter));
+    desk.answer("a", Answer::Inactive);
+    assert_eq!(desk.step(), Some(Step::RevokeAgain));
+}
+
+/// By then the access token may have expired, and "inactive" would prove nothing.
+#[test]
+fn failure_lets_verification_begin_again() {
+    let mut desk = Desk::verifying(1);
+    let _waiter = desk.take_in("a");
+    for answer in [LIVES, Answer::Confirmed] {
+        assert!(desk.step().is_some());
+        desk.answer("a", answer);
+    }
+    desk.pass(COMMITTED_AFTER);
+    assert_eq!(desk.step(), Some(Step::AskAfter));
+    for failure in [Answer::Misconfigured, AGAIN, LIMIT, NO_ANSWER] {
+        desk.answer("a", failure);
+        desk.pass(MINUTE);
+        assert_eq!(desk.step(), Some(Step::AskBefore), "{failure:?}");
+        desk.answer("a", LIVES);
+        assert_eq!(desk.step(), Some(Step::Revoke));
+    }
+    for answer in [Answer::Confirmed, Answer::Inactive] {
+        desk.answer("a", answer);
+        desk.pass(COMMITTED_AFTER);
+        let asks_after = answer == Answer::Confirmed;
+        assert_eq!(desk.step(), asks_after.then_some(Step::AskAfter));
+    }
+}
+
+/// The next token of the logout is called while the commit of the first is waited for.
+#[test]
+fn commit_window_holds_back_no_other_token() {
+    let mut desk = Desk::verifying(1);
+    let _pair = desk.log_out(&["refresh", "access"]);
+    for answer in [LIVES, Answer::Confirmed] {
+        assert_eq!(desk.called(), ["refresh"]);
+        desk.answer("refresh", answer);
+    }
+    assert_eq!(desk.called(), ["access"]);
+}
+
+/// Otherwise each would be found out by a call of its own, a minute after the one before.
+#[test]
+fn many_lost_commits_do_not_mean_that_the_server_is_down() {
+    let mut desk = Desk::verifying(2);
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let _waiters = names.map(|name| desk.take_in(name));
+    let (began, mut lost) = (desk.now, Vec::new());
+    while desk.queue.len() > 0 {
+        while let Next::Call(call) = desk.queue.next(desk.now) {
+            let answer = match call.step {
+                Step::AskBefore => LIVES,
+                Step::AskAfter if !lost.contains(&call.hash) => {
+                    lost.push(call.hash);
+                    LIVES
+                }
+                Step::AskAfter => Answer::Inactive,
+                Step::Revoke | Step::RevokeAgain => Answer::Confirmed,
+            };
+            desk.queue.settle(desk.now, call.hash, answer);
+        }
+        assert!(!desk.queue.is_unresponsive(desk.now));
+        desk.pass(COMMITTED_AFTER);
+    }
+    assert_eq!(lost.len(), names.len());
+    assert!(desk.now - began < SECOND * 2);
+}
+
+#[test]
+fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_limit() {
+    let mut desk = Desk::new(1);
+    desk.queue.limit = 1;
+    for name in ["a", "a", "b"] {
+        desk.adopt(name).expect("room");
+    }
+    assert_eq!(desk.queue.len(), 2);
+    let mut group = Sibling::default();
+    assert_eq!(desk.try_hold(&mut group, "c").err(), Some(NotTaken::NoRoom));
+    let mut desk = Desk::new(1);
+    desk.queue.close();
+    assert_eq!(desk.try_hold(&mut group, "c").err(), Some(NotTaken::NoRoom));
+}
+
+#[test]
+fn a_token_is_held_until_it_is_released() {
+    let mut desk = Desk::new(2);
+    let _waiter = desk.hold("a");
+    assert!(desk.called().is_empty());
+    assert_eq!(desk.queue.len(), 1, "but it has its place");
+    assert!(desk.release("a"));
+    assert_eq!(desk.called(), ["a"]);
+    assert!(desk.release("a"), "and stays in flight");
+    assert!(desk.called().is_empty());
+    desk.answer("a", Answer::Confirmed);
+    assert!(!desk.release("a"), "it has ended");
+}
+
+#[test]
+fn what_is_delivered_elsewhere_is_no_work_any_more_be_it_ready_or_waiting() {
+    let mut desk = Desk::new(1);
+    let _waiters = ["waiting", "in_flight", "ready"].map(|name| desk.take_in(name));
+    assert_eq!(desk.called(), ["waiting"]);
+    desk.answer("waiting", AGAIN);
+    assert_eq!(desk.called(), Vec::<String>::new(), "down");
+    desk.pass(SECOND);
+    assert_eq!(desk.called(), ["in_flight"]);
+    for name in ["waiting", "ready", "in_flight", "unknown"] {
+        desk.delivered_elsewhere(name);
+    }
+    desk.answer("in_flight", AGAIN);
+    let Queue { ready, waiting, groups, .. } = &desk.queue;
+    assert!(ready.is_empty() && waiting.is_empty() && groups.is_empty());
+    assert_eq!(desk.queue.len(), 0);
+    desk.pass(MINUTE * 60);
+    assert!(desk.called().is_empty());
 }
