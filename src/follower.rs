@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use self::again::AppendAgain;
-use self::orphans::Orphans;
+use self::orphans::{Orphans, Turn};
 use crate::delivery::DeadLetter;
 use crate::error::Error;
-use crate::log::{Cursor, Event, Followed, RevocationLog};
+use crate::log::{Claimant, Cursor, Event, Followed, RevocationLog};
 use crate::logout::Logout;
 use crate::recorder::Recorder;
 use crate::tasks::Tasks;
@@ -26,6 +26,9 @@ use crate::token::TokenHash;
 /// How many revocations are taken in without leaving the runtime's own threads: at 2 us each, what
 /// holds nobody up.
 const AT_ONCE: usize = 256;
+
+/// A claim that says more is not believed.
+const LONGEST_BELIEVED: Duration = Duration::from_secs(24 * 3600);
 
 /// A log that fails is asked again after the shorter of these, then less and less often.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
@@ -53,7 +56,11 @@ impl Follower {
         let current_at = Instant::now();
         logout.freshness.fell_behind(current_at);
         Self {
-            orphans: Orphans::new(log.adopt_after()),
+            orphans: Orphans::new(
+                Claimant::random(),
+                log.adopt_after(),
+                logout.delivery.client().timeout(),
+            ),
             log,
             logout: Arc::downgrade(logout),
             tasks,
@@ -102,7 +109,8 @@ impl Follower {
             let log = Arc::clone(&self.log);
             let mut following = pin!(log.follow(self.cursor.clone()));
             let followed = loop {
-                let next_orphan = self.orphans.next_due();
+                // While the log is away a claim would only wait for it, and say nothing by then.
+                let next_orphan = if self.failures == 0 { self.orphans.next_due() } else { None };
                 tokio::select! {
                     biased;
                     followed = &mut following => break followed,
@@ -154,7 +162,14 @@ impl Follower {
                 Event::Revoked { hash, expires_at, sealed } => {
                     revoked.push((hash, expires_at));
                     if let Some(sealed) = sealed {
-                        self.orphans.revoked(now, hash, sealed);
+                        self.orphans.revoked(now, hash, sealed, logout.delivery.has(&hash));
+                    }
+                }
+                Event::Claimed { hash, until, by } => {
+                    match self.orphans.claimed(now, hash, now + left(until), by) {
+                        Turn::Mine => self.deliver(&logout, hash),
+                        Turn::Others => logout.delivery.delivered_elsewhere(hash),
+                        Turn::Unchanged => {}
                     }
                 }
                 Event::Delivered { hash } => {
@@ -191,6 +206,7 @@ impl Follower {
     fn append_again(&mut self) {
         let Some(logout) = self.logout.upgrade() else { return };
         warn!("the revocation log has lost what it held; appending again what this process knows");
+        self.orphans.claim_again(Instant::now());
         let sealed = self.orphans.sealed();
         self.again = Some(AppendAgain::start(&self.log, &logout, &self.tasks, sealed));
     }
@@ -235,19 +251,44 @@ impl Follower {
         Some(longest / 2 + longest.mul_f64(fastrand::f64() / 2.0))
     }
 
-    /// Delivers what another was to deliver, and has not for too long.
+    /// Claims what is in the queue of this process, and what another was to deliver, and has not
+    /// claimed for too long. Where no other process writes the log, that is delivered at once.
     fn adopt(&mut self) {
         let Some(logout) = self.logout.upgrade() else { return };
         let Some(recorder) = &logout.recorder else { return };
-        for (hash, sealed) in self.orphans.take_due(Instant::now()) {
-            let Some(token) = recorder.open(&sealed, &hash) else {
-                self.orphans.keep_unreadable(hash, sealed);
+        // One for all, so that those of one logout run out together.
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let mut claims = Vec::new();
+        for (hash, sealed) in self.orphans.take_due(now) {
+            let is_mine = logout.delivery.has(&hash);
+            if !is_mine && recorder.open(&sealed, &hash).is_none() {
+                self.orphans.keep_unreadable(hash);
                 logout.delivery.dead_letter(&DeadLetter::Unreadable { hash });
-                continue;
-            };
-            if logout.delivery.adopt(hash, token) {
-                logout.counters.adopted.increment();
+            } else if self.orphans.is_shared() {
+                claims.extend(self.orphans.claim((now, clock), hash, is_mine));
+            } else {
+                self.deliver(&logout, hash);
+                self.orphans.delivered(&hash);
             }
+        }
+        if claims.is_empty() {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        self.tasks.spawn_background(async move {
+            // Not tried again: what is not claimed now is claimed when it is due again.
+            if let Err(error) = log.append(claims).await {
+                debug!(%error, "the revocation log did not take a claim");
+            }
+        });
+    }
+
+    /// Takes a token over that another was to deliver.
+    fn deliver(&self, logout: &Logout, hash: TokenHash) {
+        let sealed = self.orphans.sealed_of(&hash);
+        let token = sealed.and_then(|sealed| logout.recorder.as_ref()?.open(sealed, &hash));
+        if token.is_some_and(|token| logout.delivery.adopt(hash, token)) {
+            logout.counters.adopted.increment();
         }
     }
 }
@@ -259,6 +300,14 @@ impl Drop for Follower {
             logout.freshness.fell_behind(self.current_at);
             error!("the revocation log is not followed any more: restart this process");
         }
+    }
+}
+
+/// How long a claim holds still: to the second, since clocks tell no more of each other.
+fn left(until: SystemTime) -> Duration {
+    match until.duration_since(SystemTime::now()) {
+        Ok(left) => Duration::from_secs(left.as_secs() + 1).min(LONGEST_BELIEVED),
+        Err(_) => Duration::ZERO,
     }
 }
 

@@ -1,8 +1,9 @@
-//! What must survive this process: one log, two kinds of event.
+//! What must survive this process: one log, three kinds of event.
 //!
 //! The denylist is what all [`Event::Revoked`] say. The queue to Polar is every `Revoked` with a
-//! sealed token and no [`Event::Delivered`]. Both kinds only ever add, and applying one twice
-//! changes nothing, so a log need only keep each event at least once.
+//! sealed token and no [`Event::Delivered`]; an [`Event::Claimed`] says which process has a token in
+//! its queue. Events only ever add, and applying one twice changes nothing, so a log need only keep
+//! each event at least once.
 
 #[cfg(feature = "journal")]
 mod journal;
@@ -44,6 +45,46 @@ pub enum Event {
         /// The token's hash.
         hash: TokenHash,
     },
+    /// A process that lives has the token in its queue, and is the one to deliver it. It appends this
+    /// again and again while that is so; others deliver the token only once its claim has run out,
+    /// and only the first of them to claim it.
+    ///
+    /// [`Event::Revoked`] is a claim too, of the process that appended it, for
+    /// [`adopt_after`](RevocationLog::adopt_after).
+    Claimed {
+        /// The token's hash.
+        hash: TokenHash,
+        /// Until when no other process delivers it.
+        until: SystemTime,
+        /// Whose claim it is.
+        by: Claimant,
+    },
+}
+
+/// A process among those that share a log: chosen by chance when its layer is built.
+///
+/// A claim has to say whose it is, so that a process that reads two claims of one token knows whether
+/// its own came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claimant([u8; 8]);
+
+impl Claimant {
+    /// Another than all others.
+    pub(crate) fn random() -> Self {
+        Self(fastrand::u64(..).to_be_bytes())
+    }
+
+    /// A claimant as it was stored.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
 }
 
 /// A token that only the holder of the client secret can read: XChaCha20-Poly1305 under a key that
@@ -75,8 +116,10 @@ pub type LogFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send
 
 /// Keeps events beyond the life of this process, and tells of those that other processes append.
 ///
-/// One log belongs to one layer at a time. It need not keep order, and may tell of an event more
-/// than once.
+/// One log belongs to one layer at a time. It may tell of an event more than once, and need not keep
+/// order, but for [claims](Event::Claimed): all who follow it are told of the claims of one token in
+/// one order, and an append in one piece. Otherwise two processes may send the same token, or the two
+/// of a pair, to Polar at the same time, which freezes it.
 pub trait RevocationLog: Send + Sync + 'static {
     /// Told once, before all else, and on the tokio runtime that the layer lives on: the client id
     /// whose revocations these are. A log that several applications could share keeps them apart by
@@ -109,9 +152,11 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// They are not kept, and will not be.
     fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept>;
 
-    /// How long a token may go without its [`Event::Delivered`] until this process takes the one
-    /// that appended it for dead, and delivers it in its place. Zero, the default, is for a log that
-    /// no other process writes.
+    /// How long a process may go without [claiming](Event::Claimed) a token again until others take
+    /// it for dead. They deliver the token in its place once the time-out of a call to Polar has
+    /// passed too, since the dead process may have called Polar just before its end. Zero, the
+    /// default, is for a log that no other process writes: nothing is claimed there. Any other log
+    /// tells a process of its own events too.
     fn adopt_after(&self) -> Duration {
         Duration::ZERO
     }

@@ -127,9 +127,9 @@ impl RedisLog {
         self
     }
 
-    /// How long a token may go undelivered until another replica takes the one that revoked it for
-    /// dead, and delivers it in its place. Default 30 s. Two may then deliver it, which is
-    /// harmless.
+    /// How long a replica may go without claiming a token again until the others take it for dead:
+    /// see [`RevocationLog::adopt_after`]. Default 30 s. One of them delivers the token once the
+    /// time-out of a call to Polar (35 s) has passed too, and up to half of this time later, by chance.
     #[must_use]
     pub fn adopt_after(mut self, time: Duration) -> Self {
         self.adopt_after = time;

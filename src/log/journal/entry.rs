@@ -43,6 +43,8 @@ impl Entry {
             // Without a `Revoked` there is no expiry to keep it by. One that comes later makes it
             // pending, and Polar is told once more.
             Event::Delivered { .. } => before.map(|before| Self { sealed: None, ..before }),
+            // No other process writes the file, so there is nobody to claim anything from.
+            Event::Claimed { .. } => before,
         }
     }
 

@@ -80,7 +80,8 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn record(&mut self, event: &Event) -> Result<(), redb::Error> {
-        let (Event::Revoked { hash, .. } | Event::Delivered { hash }) = event;
+        let (Event::Revoked { hash, .. } | Event::Delivered { hash } | Event::Claimed { hash, .. }) =
+            event;
         let hash = hash.as_bytes();
         let before = self.get(hash)?;
         let after = Entry::after(before.clone(), event);

@@ -51,6 +51,7 @@ impl Horizon {
                 Record::Delivered { hash } => {
                     self.undelivered.remove(&hash);
                 }
+                Record::Claimed { .. } => {}
             }
         }
         self.read_to = id;

@@ -8,12 +8,13 @@
 //! | revoked                     | 0, the hash (32), the expiry (8)                       |
 //! | revoked, with sealed token  | 1, the hash (32), the expiry (8), its length, itself   |
 //! | delivered                   | 2, the hash (32)                                       |
+//! | claimed                     | 3, the hash (32), until when (8), the claimant (8)     |
 //!
-//! The expiry is in milliseconds since 1970, big endian, by Redis's clock. The length is LEB128.
+//! Times are in milliseconds since 1970, big endian, by Redis's clock. The length is LEB128.
 
 use super::clock::Clock;
 use crate::log::millis::{millis, time};
-use crate::log::{Event, SealedToken};
+use crate::log::{Claimant, Event, SealedToken};
 use crate::token::TokenHash;
 
 pub(super) const FIELD: &[u8] = b"e";
@@ -22,6 +23,7 @@ const VERSION: u8 = 1;
 const REVOKED: u8 = 0;
 const SEALED: u8 = 1;
 const DELIVERED: u8 = 2;
+const CLAIMED: u8 = 3;
 
 /// A log that was assigned to a layer: random, so that each is another.
 pub(super) type Replica = [u8; 8];
@@ -44,6 +46,12 @@ pub(super) enum Record<'a> {
     Delivered {
         hash: TokenHash,
     },
+    Claimed {
+        hash: TokenHash,
+        /// By Redis's clock.
+        until: u64,
+        by: Claimant,
+    },
 }
 
 impl Record<'_> {
@@ -55,6 +63,9 @@ impl Record<'_> {
                 sealed: sealed.map(SealedToken::from_bytes),
             },
             Self::Delivered { hash } => Event::Delivered { hash },
+            Self::Claimed { hash, until, by } => {
+                Event::Claimed { hash, until: time(clock.to_ours(until)), by }
+            }
         }
     }
 }
@@ -79,6 +90,12 @@ pub(super) fn encode(origin: Origin, events: &[Event], clock: Clock) -> Vec<u8> 
                 bytes.push(DELIVERED);
                 bytes.extend_from_slice(hash.as_bytes());
             }
+            Event::Claimed { hash, until, by } => {
+                bytes.push(CLAIMED);
+                bytes.extend_from_slice(hash.as_bytes());
+                bytes.extend_from_slice(&clock.to_redis(millis(*until)).to_be_bytes());
+                bytes.extend_from_slice(by.as_bytes());
+            }
         }
     }
     bytes
@@ -102,6 +119,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Origin, Vec<Record<'_>>), &'static
         let hash = TokenHash::from_bytes(*hash);
         let (record, after) = match *kind {
             DELIVERED => (Record::Delivered { hash }, after),
+            CLAIMED => {
+                let (until, after) = after.split_first_chunk().ok_or(SHORT)?;
+                let (by, after) = after.split_first_chunk().ok_or(SHORT)?;
+                let (until, by) = (u64::from_be_bytes(*until), Claimant::from_bytes(*by));
+                (Record::Claimed { hash, until, by }, after)
+            }
             REVOKED | SEALED => {
                 let (expires_at, after) = after.split_first_chunk().ok_or(SHORT)?;
                 let expires_at = u64::from_be_bytes(*expires_at);
@@ -165,6 +188,7 @@ mod tests {
             Event::Revoked { hash: hash(3), expires_at: later, sealed: sealed(95) },
             Event::Delivered { hash: hash(3) },
             Event::Revoked { hash: hash(4), expires_at: later, sealed: sealed(70_000) },
+            Event::Claimed { hash: hash(4), until: later, by: Claimant::from_bytes(*b"claimant") },
         ]
     }
 
