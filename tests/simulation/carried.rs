@@ -9,6 +9,8 @@ use tower_polar_logout::{Builder, TokenLocation};
 
 const NAME: &str = "access_token";
 const HEADER: &str = "x-access-token";
+/// Carries a refresh token.
+pub(crate) const REFRESH_HEADER: &str = "x-refresh-token";
 
 pub(crate) fn locations(builder: Builder) -> Builder {
     builder
@@ -16,6 +18,7 @@ pub(crate) fn locations(builder: Builder) -> Builder {
         .access_token(TokenLocation::cookie(NAME))
         .access_token(TokenLocation::header(HEADER))
         .access_token(TokenLocation::query(NAME))
+        .refresh_token(TokenLocation::header(REFRESH_HEADER))
 }
 
 /// A form that some application reads.

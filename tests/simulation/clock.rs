@@ -56,6 +56,21 @@ impl Expiries {
     }
 }
 
+/// A claim holds for some seconds, and is told to the second.
+impl Expiries {
+    pub(crate) fn claimed(self, until: SystemTime, ahead: i64, now: i64) -> Expiry {
+        let Ok(left) = until.duration_since(self.began) else { return Expiry(i64::MIN) };
+        Expiry(now + seconds(left) + if self.translated { 0 } else { ahead })
+    }
+
+    pub(crate) fn claimed_until(self, claimed: Expiry, ahead: i64, now: i64) -> SystemTime {
+        match u64::try_from(self.left(claimed, ahead, now)) {
+            Ok(left) => self.began + Duration::from_secs(left),
+            Err(_) => SystemTime::UNIX_EPOCH,
+        }
+    }
+}
+
 pub(crate) fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).expect("not that long")
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower_polar_logout::{
-    Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken, TokenHash,
+    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken, TokenHash,
 };
 
 use crate::clock::{Expiries, Expiry};
@@ -21,10 +21,16 @@ use crate::world::{Telling, World, lock};
 pub(crate) struct Log {
     pub(crate) expiries: Expiries,
     stored: Vec<Stored>,
+    /// To which append each of them belongs: an append is told in one piece.
+    append_of: Vec<usize>,
+    appends: usize,
     /// When each hash expires, by the latest that was stored.
     expiry: HashMap<TokenHash, Expiry>,
     delivered: HashSet<TokenHash>,
+    sealed: HashSet<TokenHash>,
     weather: Weather,
+    /// It has told somebody of a loss: what was delivered may be appended again as if it were not.
+    pub(crate) told_a_loss: bool,
     held: Vec<(Arc<Process>, Vec<Event>)>,
     /// Told of everything. Not a `watch`: that wakes those who wait in an order of its own.
     changed: Arc<Notify>,
@@ -40,6 +46,7 @@ pub(crate) struct Log {
 enum Stored {
     Revoked { hash: TokenHash, expiry: Expiry, sealed: Option<SealedToken> },
     Delivered { hash: TokenHash },
+    Claimed { hash: TokenHash, until: Expiry, by: Claimant },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +73,13 @@ impl Log {
         Self {
             expiries,
             stored: Vec::new(),
+            append_of: Vec::new(),
+            appends: 0,
             expiry: HashMap::new(),
             delivered: HashSet::new(),
+            sealed: HashSet::new(),
             weather: Weather::Fair,
+            told_a_loss: false,
             held: Vec::new(),
             changed: Arc::default(),
             kept_for_now: HashSet::new(),
@@ -79,6 +90,15 @@ impl Log {
 
     pub(crate) fn has(&self, hash: &TokenHash) -> bool {
         self.expiry.contains_key(hash)
+    }
+
+    pub(crate) fn has_delivered(&self, hash: &TokenHash) -> bool {
+        self.delivered.contains(hash)
+    }
+
+    /// With the token, for others to deliver.
+    pub(crate) fn has_sealed(&self, hash: &TokenHash) -> bool {
+        self.sealed.contains(hash)
     }
 
     pub(crate) fn was_kept_for_now(&self, process: &Process, hash: TokenHash) -> bool {
@@ -112,17 +132,26 @@ impl Log {
     }
 
     fn store(&mut self, process: &Process, events: Vec<Event>, now: i64) {
+        self.appends += 1;
         for event in events {
+            self.append_of.push(self.appends);
             self.stored.push(match event {
                 Event::Revoked { hash, expires_at, sealed } => {
                     let expiry = self.expiries.written(expires_at, process.ahead, now);
                     let latest = self.expiry.entry(hash).or_insert(expiry);
                     *latest = expiry.max(*latest);
+                    if sealed.is_some() {
+                        self.sealed.insert(hash);
+                    }
                     Stored::Revoked { hash, expiry, sealed }
                 }
                 Event::Delivered { hash } => {
                     self.delivered.insert(hash);
                     Stored::Delivered { hash }
+                }
+                Event::Claimed { hash, until, by } => {
+                    let until = self.expiries.claimed(until, process.ahead, now);
+                    Stored::Claimed { hash, until, by }
                 }
             });
         }
@@ -133,6 +162,9 @@ impl Log {
     fn event(&self, stored: &Stored, ahead: i64, now: i64) -> Option<Event> {
         Some(match stored.clone() {
             Stored::Delivered { hash } => Event::Delivered { hash },
+            Stored::Claimed { hash, until, by } => {
+                Event::Claimed { hash, until: self.expiries.claimed_until(until, ahead, now), by }
+            }
             Stored::Revoked { hash, expiry, sealed } => {
                 let is_open = sealed.is_some() && !self.delivered.contains(&hash);
                 if self.expiries.left(expiry, ahead, now) <= 0 && !is_open {
@@ -160,6 +192,7 @@ impl World {
             Event::Revoked { hash, sealed: Some(_), .. } => format!("sealed {}", text(hash)),
             Event::Revoked { hash, .. } => format!("revoked {}", text(hash)),
             Event::Delivered { hash } => format!("delivered {}", text(hash)),
+            Event::Claimed { hash, .. } => format!("claimed {}", text(hash)),
         };
         events.iter().map(name).collect::<Vec<_>>().join(", ")
     }
@@ -167,7 +200,9 @@ impl World {
 
 fn hash(event: &Event) -> TokenHash {
     match event {
-        Event::Revoked { hash, .. } | Event::Delivered { hash } => *hash,
+        Event::Revoked { hash, .. } | Event::Delivered { hash } | Event::Claimed { hash, .. } => {
+            *hash
+        }
     }
 }
 

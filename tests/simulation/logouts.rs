@@ -9,13 +9,13 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
-use tower_polar_logout::{LogoutOutcome, Revocation, TokenHash};
+use tower_polar_logout::{LogoutOutcome, Revocation};
 
 use crate::carried::Form;
 use crate::promise::Promise;
 use crate::replica::{Answer, Replica};
 use crate::requests::request_as;
-use crate::world::{World, lock};
+use crate::world::{World, lock, pair_of};
 
 /// Longer no logout waits for a log.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
@@ -93,30 +93,36 @@ impl From<Answer> for LoggedOut {
 
 /// Logs out, and looks at all that is promised of it.
 pub(crate) async fn log_out(replica: Arc<Replica>, number: usize) {
-    let (way, patience, text, hash) = {
+    let (way, patience, numbers, texts) = {
         let mut world = lock(&replica.process.world);
         let (way, patience) = (world.way(), world.patience());
-        let token = &mut world.tokens[number];
-        token.was_revoked = true;
-        let (text, hash) = (token.text.clone(), token.hash);
-        world.tally.count("logouts");
+        // By both of its tokens, mostly.
+        let pair = pair_of(number);
+        let numbers = if world.rng.u8(0..3) == 0 { vec![number] } else { vec![pair, pair + 1] };
+        for number in &numbers {
+            world.tokens[*number].was_revoked = true;
+        }
+        let texts: Vec<_> =
+            numbers.iter().map(|number| world.tokens[*number].text.clone()).collect();
+        world.tally.count(if texts.len() == 1 { "logouts" } else { "logouts by pair" });
         let id = replica.process.id;
-        world.tell(format_args!("{id}: logs {text} out by {way:?}, and {patience:?}"));
-        (way, patience, text, hash)
+        world.note_logout(id, &numbers);
+        world.tell(format_args!("{id}: logs {texts:?} out by {way:?}, and {patience:?}"));
+        (way, patience, numbers, texts)
     };
     let began = Instant::now();
-    let mut answer = Box::pin(revoke(&replica, way, &text));
+    let mut answer = Box::pin(revoke(&replica, way, &texts));
     let at_once = first_poll(answer.as_mut()).await;
     let patience = match patience {
         Patience::HangsUpAtOnce => {
             drop(answer);
-            is_denied_at_once(&replica, number).await;
+            are_denied_at_once(&replica, &numbers).await;
             return lock(&replica.process.world).tally.count("callers hung up");
         }
         Patience::HangsUpAfter(time) => Some(time),
         Patience::Waits => None,
     };
-    let is_denied = is_denied_at_once(&replica, number).await;
+    let are_denied = are_denied_at_once(&replica, &numbers).await;
     let answer = async {
         match at_once {
             Some(answer) => answer,
@@ -132,21 +138,26 @@ pub(crate) async fn log_out(replica: Arc<Replica>, number: usize) {
     tokio::select! {
         biased;
         () = replica.process.killed() => {}
-        logged_out = answer => answered(&replica, number, hash, began, is_denied, logged_out),
+        logged_out = answer => answered(&replica, &numbers, began, are_denied, logged_out),
         () = patient => lock(&replica.process.world).tally.count("callers hung up"),
     }
 }
 
-async fn revoke(replica: &Replica, way: Way, token: &str) -> LoggedOut {
+async fn revoke(replica: &Replica, way: Way, tokens: &[String]) -> LoggedOut {
     match way {
-        Way::Post(form) => replica.log_out(form, token).await.into(),
+        Way::Post(form) => {
+            let refresh_token = tokens.get(1).map(String::as_str);
+            replica.log_out(form, &tokens[0], refresh_token).await.into()
+        }
         Way::Handle(lifetime) => {
-            let order = Revocation::access_token(token).expect("a token");
-            let order = match lifetime {
-                Some(seconds) => order.expires_in(Duration::from_secs(seconds)),
-                None => order,
+            let order = |token: &String| {
+                let order = Revocation::access_token(token).expect("a token");
+                match lifetime {
+                    Some(seconds) => order.expires_in(Duration::from_secs(seconds)),
+                    None => order,
+                }
             };
-            replica.handle.revoke([order]).await.into()
+            replica.handle.revoke(tokens.iter().map(order)).await.into()
         }
     }
 }
@@ -159,12 +170,18 @@ async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<
     .await
 }
 
-/// Whether the token is rejected before any time has passed. What was begun runs in a task of its
+/// Whether the tokens are rejected before any time has passed. What was begun runs in a task of its
 /// own, which has its turn.
-async fn is_denied_at_once(replica: &Replica, number: usize) -> bool {
+async fn are_denied_at_once(replica: &Replica, numbers: &[usize]) -> bool {
     for _ in 0..5 {
         yield_now().await;
     }
+    // Each of them is looked at.
+    let denied: Vec<_> = numbers.iter().map(|number| is_denied(replica, *number)).collect();
+    !denied.contains(&false)
+}
+
+fn is_denied(replica: &Replica, number: usize) -> bool {
     let world = &replica.process.world;
     let text = lock(world).tokens[number].text.clone();
     let counts = replica.handle.counts();
@@ -182,15 +199,18 @@ async fn is_denied_at_once(replica: &Replica, number: usize) -> bool {
 
 fn answered(
     replica: &Replica,
-    number: usize,
-    hash: TokenHash,
+    numbers: &[usize],
     began: Instant,
-    is_denied: bool,
+    are_denied: bool,
     logged_out: LoggedOut,
 ) {
     let mut world = lock(&replica.process.world);
     let id = replica.process.id;
-    let text = world.tokens[number].text.clone();
+    let tokens: Vec<_> = numbers
+        .iter()
+        .map(|number| (*number, world.tokens[*number].text.clone(), world.tokens[*number].hash))
+        .collect();
+    let (_, text, hash) = tokens[0].clone();
     world.tell(format_args!("{id}: the logout of {text} is answered: {logged_out:?}"));
     let recorded = world.log.answered(&replica.process, hash).filter(|at| *at >= began);
     let recorded = recorded.map_or(RECORDED_WITHIN, |at| (at - began).min(RECORDED_WITHIN));
@@ -210,22 +230,26 @@ fn answered(
     if let Some(refused) = refused {
         return world.tally.count(refused);
     }
-    if !is_denied {
+    if !are_denied {
         let how = format!("{id} has no room for {text}, and says that all is well");
         return world.breaks(Promise::NothingIsForgotten, &how);
     }
     world.tally.count("acknowledged");
     if logged_out == LoggedOut::Confirmed {
         world.tally.count("confirmed in time");
-        if !world.polar.dead.contains(&text) {
+    }
+    for (number, text, hash) in tokens {
+        if logged_out == LoggedOut::Confirmed && !world.is_revoked_at_polar(number) {
             let how = format!("{id} says that Polar has confirmed {text}, which lives there");
             world.breaks(Promise::NothingIsLost, &how);
         }
-    }
-    if world.log.has(&hash) {
-        world.acknowledged.insert(number);
-    } else if !world.log.was_kept_for_now(&replica.process, hash) {
-        let how = format!("{id} acknowledges the logout of {text}, and the log has nothing");
-        world.breaks(Promise::NothingIsLost, &how);
+        if world.log.has_sealed(&hash)
+            || (world.log.has(&hash) && world.is_revoked_at_polar(number))
+        {
+            world.acknowledged.insert(number);
+        } else if !world.log.has(&hash) && !world.log.was_kept_for_now(&replica.process, hash) {
+            let how = format!("{id} acknowledges the logout of {text}, and the log has nothing");
+            world.breaks(Promise::NothingIsLost, &how);
+        }
     }
 }

@@ -34,7 +34,7 @@ use std::env;
 use self::seeds::{run_all, run_one};
 use self::world::Telling;
 
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 5_000;
 
 #[test]
 fn whatever_happens_every_promise_is_kept() {

@@ -1,25 +1,45 @@
-//! A Polar that delays, fails, limits, resets, and loses commits.
+//! A Polar that delays, fails, limits, resets, and loses commits; and that freezes where two calls are
+//! about one pair at once, as the real one does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
 use tower_polar_logout::TokenHash;
 
 use crate::promise::Promise;
 use crate::replica::Process;
-use crate::world::{World, lock};
+use crate::world::{Shared, World, lock, pair_of};
+
+/// After so long Polar ends a statement that waits for a row: 30 s there.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a client waits. No call that meets no frozen server is worked on for longer.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(6);
+
+const LONGEST_WORK: u64 = 2_500;
 
 #[derive(Default)]
 pub(crate) struct Polar {
-    /// Tokens that are dead there.
-    pub(crate) dead: HashSet<String>,
+    /// Tokens whose revocation was answered with 200.
+    answered: HashSet<String>,
+    /// And those of which that was committed.
+    committed: HashSet<String>,
     /// What it has refused for good, as the callback was told.
     pub(crate) dead_letters: HashSet<TokenHash>,
+    /// Pairs that calls are about at this moment, given up or not.
+    touched: HashSet<usize>,
+    frozen_until: Option<Instant>,
+    froze: bool,
+    /// Pairs of which a commit was lost since one of them last read active.
+    lost: HashSet<usize>,
+    /// What each pair was logged out by: which process, and which of its tokens together.
+    logouts: HashMap<usize, BTreeSet<(usize, Vec<usize>)>>,
 }
 
 /// What one call meets.
@@ -29,8 +49,11 @@ enum Fate {
     Commit,
     /// Says that it did, and did not.
     LoseCommit,
-    Reset,
-    CommitAndReset,
+    /// No answer comes back in time, and Polar goes on with the call.
+    Silent,
+    /// The connection breaks, or a gateway answers 502, and Polar goes on with the call.
+    Reset(Duration),
+    BadGateway(Duration),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,27 +70,77 @@ impl World {
             return (Duration::from_millis(12), Fate::Commit);
         }
         if self.plan.outage.contains(&self.began.elapsed().as_secs()) {
-            return (self.millis(0..50), Fate::Answer(502, RetryAfter::None));
+            return (self.millis(0..50), Fate::Answer(503, RetryAfter::None));
         }
-        // Now and then longer than the client waits.
         let delay = match self.rng.u8(0..10) {
-            0 => self.millis(4_000..8_000),
-            1..3 => self.millis(100..2_000),
+            0..3 => self.millis(100..LONGEST_WORK),
             _ => self.millis(5..30),
         };
-        let fate = match self.rng.u8(0..20) {
+        let fate = match self.rng.u8(0..22) {
             0 => Fate::Answer(429, RetryAfter::Seconds(self.rng.u64(1..20))),
             1 => Fate::Answer(503, RetryAfter::Seconds(self.rng.u64(1..10))),
             2 => Fate::Answer(503, RetryAfter::None),
             3 => Fate::Answer(500, RetryAfter::None),
-            4 => Fate::Reset,
-            5 => Fate::CommitAndReset,
+            4 => Fate::Reset(self.millis(0..LONGEST_WORK)),
+            5 => Fate::BadGateway(self.millis(0..LONGEST_WORK)),
             6 | 7 if self.plan.confirm => Fate::LoseCommit,
             8 => Fate::Answer(401, RetryAfter::None),
             9 => Fate::Answer(429, RetryAfter::DateThatHasPassed),
+            10 => Fate::Silent,
             _ => Fate::Commit,
         };
         (delay, fate)
+    }
+
+    /// Notes who logs a pair out, and by what: only a layer that carries all of it can know.
+    pub(crate) fn note_logout(&mut self, process: usize, numbers: &[usize]) {
+        let by = (process, numbers.to_vec());
+        self.polar.logouts.entry(pair_of(numbers[0])).or_default().insert(by);
+    }
+
+    fn is_expired(&self, pair: usize) -> bool {
+        self.tokens[pair].text.starts_with("polar_at_e")
+    }
+
+    fn is_foreign(&self, pair: usize) -> bool {
+        self.tokens[pair].text.starts_with("polar_at_f")
+    }
+
+    /// Whether Polar has answered for this very token, and it is dead.
+    pub(crate) fn is_revoked_at_polar(&self, number: usize) -> bool {
+        self.polar.answered.contains(&self.tokens[number].text) && self.is_dead_at_polar(number)
+    }
+
+    /// Either token kills the pair.
+    fn is_dead_at_polar(&self, number: usize) -> bool {
+        let pair = pair_of(number);
+        let is_committed = |number: usize| self.polar.committed.contains(&self.tokens[number].text);
+        is_committed(pair) || is_committed(pair + 1)
+    }
+
+    /// A second call about a pair that another is about already.
+    fn freeze(&mut self, process: &Process, pair: usize) {
+        let until = Instant::now() + STATEMENT_TIMEOUT;
+        self.polar.frozen_until = self.polar.frozen_until.max(Some(until));
+        let text = self.tokens[pair].text.clone();
+        let logouts = self.polar.logouts.get(&pair).map_or(0, BTreeSet::len);
+        self.tell(format_args!("Polar freezes: two calls about the pair of {text}"));
+        // This log may tell of a token again after it told of its delivery, and of one token of a pair
+        // alone; then two replicas may each take one of them for undelivered.
+        let was_delivered = [pair, pair + 1]
+            .into_iter()
+            .any(|number| self.log.has_delivered(&self.tokens[number].hash));
+        // A call that waits for a frozen server takes longer than any time-out knows of; and replicas
+        // that may not rely on the log, on its memory or on its times may not rely on claims.
+        let can_be_relied_on =
+            !self.plan.has_weather && !self.log.told_a_loss && self.log.expiries.translated;
+        let by_several = self.plan.replicas > 1 && (!can_be_relied_on || was_delivered);
+        if logouts > 1 || self.polar.froze || by_several {
+            self.polar.froze = true;
+            return self.tally.count("freezes that no layer could know of");
+        }
+        let how = format!("{}: a second call about the pair of {text} at once", process.id);
+        self.breaks(Promise::PolarIsTreatedWell, &how);
     }
 }
 
@@ -121,30 +194,104 @@ async fn answer(
     let token = form["token"].clone();
     let (delay, fate) = {
         let mut world = lock(&process.world);
-        let (delay, fate) = world.fate();
+        let (delay, mut fate) = world.fate();
+        let pair = pair_of(world.numbers[&TokenHash::of(&token)]);
+        // Two in a row nobody could find out.
+        if matches!(fate, Fate::LoseCommit) && !is_introspection && !world.polar.lost.insert(pair) {
+            fate = Fate::Commit;
+        }
         let (id, what) = (process.id, if is_introspection { "asks" } else { "is told" });
         world.tell(format_args!("{id}: Polar {what} of {token}: {fate:?} in {delay:?}"));
         (delay, fate)
     };
-    // Whoever is killed, or waits no longer, may have been heard all the same.
-    let half = delay / 2;
-    sleep(half).await;
-    let is_foreign = token.starts_with("polar_at_f");
-    if !is_introspection && !is_foreign && matches!(fate, Fate::Commit | Fate::CommitAndReset) {
-        lock(&process.world).polar.dead.insert(token.clone());
-    }
-    sleep(half).await;
+    // A task of its own: Polar goes on with a call whose caller gives it up, or is killed.
+    let (reply, answered) = oneshot::channel();
+    let work = work(Arc::clone(process), token, is_introspection, delay, fate);
+    tokio::spawn(async move {
+        // Nobody may be waiting any more.
+        let _ = reply.send(work.await);
+    });
     match fate {
-        Fate::Answer(status, retry_after) => Ok(try_again(process, status, retry_after)),
-        Fate::Reset | Fate::CommitAndReset => Err("reset"),
-        Fate::Commit | Fate::LoseCommit if is_introspection => {
-            let active = !lock(&process.world).polar.dead.contains(&token);
-            Ok(respond(Response::builder(), &format!(r#"{{"active": {active}}}"#)))
+        Fate::Silent => std::future::pending().await,
+        Fate::Reset(_) => {
+            sleep(delay).await;
+            Err("reset")
         }
-        Fate::Commit if is_foreign => {
-            Ok(respond(Response::builder().status(400), r#"{"error": "invalid_grant"}"#))
+        Fate::BadGateway(_) => {
+            sleep(delay).await;
+            Ok(try_again(process, 502, RetryAfter::None))
         }
-        Fate::Commit | Fate::LoseCommit => Ok(respond(Response::builder(), "{}")),
+        _ => answered.await.map_err(|_| "the world has ended"),
+    }
+}
+
+/// What Polar does, and what it answers in the end.
+async fn work(
+    process: Arc<Process>,
+    token: String,
+    is_introspection: bool,
+    delay: Duration,
+    fate: Fate,
+) -> Response<Full<Bytes>> {
+    if let Fate::Answer(status, retry_after) = fate {
+        sleep(delay).await;
+        return try_again(&process, status, retry_after);
+    }
+    thaw(&process.world).await;
+    let number = lock(&process.world).numbers[&TokenHash::of(&token)];
+    let pair = pair_of(number);
+    if is_introspection {
+        sleep(delay).await;
+        thaw(&process.world).await;
+        let mut world = lock(&process.world);
+        let active =
+            !world.is_dead_at_polar(number) && !world.is_expired(pair) && !world.is_foreign(pair);
+        if active {
+            world.polar.lost.remove(&pair);
+        }
+        return respond(Response::builder(), &format!(r#"{{"active": {active}}}"#));
+    }
+    if !touch(&process, pair) {
+        thaw(&process.world).await;
+        return respond(Response::builder().status(500), "");
+    }
+    let goes_on = match fate {
+        Fate::Reset(more) | Fate::BadGateway(more) => more,
+        _ => Duration::ZERO,
+    };
+    sleep(delay + goes_on).await;
+    thaw(&process.world).await;
+    let mut world = lock(&process.world);
+    if !matches!(fate, Fate::Commit | Fate::LoseCommit) {
+        world.tally.count("calls worked on after they were given up");
+    }
+    world.polar.touched.remove(&pair);
+    if world.is_foreign(pair) {
+        return respond(Response::builder().status(400), r#"{"error": "invalid_grant"}"#);
+    }
+    if !matches!(fate, Fate::LoseCommit) {
+        world.polar.committed.insert(token.clone());
+    }
+    world.polar.answered.insert(token);
+    respond(Response::builder(), "{}")
+}
+
+/// Whether the call is the only one about the pair. If not, it freezes Polar.
+fn touch(process: &Process, pair: usize) -> bool {
+    let mut world = lock(&process.world);
+    let is_alone = world.polar.touched.insert(pair);
+    if !is_alone {
+        world.freeze(process, pair);
+    }
+    is_alone
+}
+
+/// While Polar is frozen it answers nobody.
+async fn thaw(world: &Shared) {
+    loop {
+        let frozen_until = lock(world).polar.frozen_until.filter(|until| *until > Instant::now());
+        let Some(until) = frozen_until else { return };
+        sleep_until(until).await;
     }
 }
 

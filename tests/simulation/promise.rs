@@ -17,6 +17,8 @@ pub(crate) enum Promise {
     TheHotPath,
     /// No token and no client secret in anything that is told.
     SecretsStayInside,
+    /// Never two calls about one pair at once, by one process or by several in turn.
+    PolarIsTreatedWell,
     /// A logout is answered by its deadline, and Polar is never called more than it can bear.
     PolarsHealthIsNotTheApps,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Promise {
             Self::NoWayAround => "no way around",
             Self::TheHotPath => "the hot path",
             Self::SecretsStayInside => "secrets stay inside",
+            Self::PolarIsTreatedWell => "polar is treated well",
             Self::PolarsHealthIsNotTheApps => "polars health is not the apps",
         })
     }

@@ -111,8 +111,8 @@ impl World {
     }
 
     fn is_delivered(&self, number: usize) -> bool {
-        let token = &self.tokens[number];
-        self.polar.dead.contains(&token.text) || self.polar.dead_letters.contains(&token.hash)
+        let hash = self.tokens[number].hash;
+        self.is_revoked_at_polar(number) || self.polar.dead_letters.contains(&hash)
     }
 
     fn undelivered(&self) -> Option<String> {
@@ -132,9 +132,9 @@ fn end(world: &Shared) {
         request(replica, number);
     }
     let mut world = lock(world);
-    let is_dead = |number: &&usize| world.polar.dead.contains(&world.tokens[**number].text);
+    let is_revoked = |number: &&usize| world.is_revoked_at_polar(**number);
     let (tokens, delivered) =
-        (world.acknowledged.len(), world.acknowledged.iter().filter(is_dead).count());
+        (world.acknowledged.len(), world.acknowledged.iter().filter(is_revoked).count());
     world.tally.add("tokens acknowledged", tokens);
     world.tally.add("delivered", delivered);
     world.tally.add("dead letters", tokens - delivered);

@@ -23,10 +23,10 @@ use tower_polar_logout::{
     PolarLogoutLayer, PolarServer, RequestBody, ResponseBody,
 };
 
-use crate::carried::{Form, locations};
+use crate::carried::{Form, REFRESH_HEADER, locations};
 use crate::clock::{GRAIN, MOST_WRONG};
 use crate::log::{Connection, Reader};
-use crate::polar::polar;
+use crate::polar::{CALL_TIMEOUT, polar};
 use crate::promise::Promise;
 use crate::told::has_secret;
 use crate::world::{Shared, lock};
@@ -177,8 +177,18 @@ impl Replica {
         self.read(response)
     }
 
-    pub(crate) fn log_out(&self, form: Form, token: &str) -> impl Future<Output = Answer> {
-        self.call(form.request(Method::POST, "/logout", token))
+    /// With the refresh token too, where there is one.
+    pub(crate) fn log_out(
+        &self,
+        form: Form,
+        token: &str,
+        refresh_token: Option<&str>,
+    ) -> impl Future<Output = Answer> {
+        let mut request = form.request(Method::POST, "/logout", token);
+        if let Some(token) = refresh_token {
+            request.headers_mut().insert(REFRESH_HEADER, token.parse().expect("a value"));
+        }
+        self.call(request)
     }
 
     fn read(&self, response: Response<ResponseBody<Full<Bytes>>>) -> Answer {
@@ -227,6 +237,7 @@ async fn layer(process: &Arc<Process>) -> Result<PolarLogoutLayer, Error> {
     let client = PolarClient::builder(credentials(false))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .max_in_flight(plan.max_in_flight)
+        .timeout(CALL_TIMEOUT)
         .transport(service_fn(move |request| polar(Arc::clone(&for_polar), request)));
     let builder = PolarLogoutLayer::builder(client)
         .logout_route(Method::POST, "/logout")

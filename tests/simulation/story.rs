@@ -22,7 +22,9 @@ pub(crate) async fn story(world: Shared) {
     for slot in 0..replicas {
         all.spawn(come_and_go(Arc::clone(&world), slot));
     }
-    all.spawn(change_the_weather(Arc::clone(&world)));
+    if lock(&world).plan.has_weather {
+        all.spawn(change_the_weather(Arc::clone(&world)));
+    }
     all.spawn(call(Arc::clone(&world)));
     sleep(lasts).await;
     all.abort_all();

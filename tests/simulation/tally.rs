@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Everything that must happen now and then.
-const HAPPENS: [&str; 31] = [
+const HAPPENS: [&str; 34] = [
     "logouts",
+    "logouts by pair",
     "callers hung up",
     "acknowledged",
     "confirmed in time",
@@ -29,6 +30,8 @@ const HAPPENS: [&str; 31] = [
     "limits raised",
     "credentials exchanged",
     "calls",
+    "calls worked on after they were given up",
+    "freezes that no layer could know of",
     "steps told",
     "events repeated",
     "steps out of order",

@@ -12,7 +12,7 @@ use tracing::subscriber::{DefaultGuard, Interest};
 use tracing::{Event, Metadata, Subscriber};
 
 /// Every token and every secret of a world has one of these in it, and nothing else has.
-const SECRETS: [&str; 2] = ["polar_at_", "polar_cs_"];
+const SECRETS: [&str; 3] = ["polar_at_", "polar_rt_", "polar_cs_"];
 
 pub(crate) fn has_secret(text: impl AsRef<[u8]>) -> bool {
     let has = |secret: &str| memchr::memmem::find(text.as_ref(), secret.as_bytes()).is_some();

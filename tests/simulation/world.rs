@@ -27,6 +27,7 @@ pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 
 /// What a seed decides once.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is decided by itself")]
 pub(crate) struct Plan {
     pub(crate) replicas: usize,
     /// Until then all is unkind.
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) adopt_after: Duration,
     pub(crate) start_behind: bool,
     pub(crate) reject_when_behind: bool,
+    /// The log is not always there.
+    pub(crate) has_weather: bool,
     /// In these seconds all calls to Polar fail.
     pub(crate) outage: Range<u64>,
 }
@@ -58,8 +61,9 @@ impl Plan {
             // None for a log that no other process writes.
             adopt_after: match replicas {
                 1 => Duration::ZERO,
-                _ => Duration::from_millis(rng.u64(1_000..6_000)),
+                _ => Duration::from_secs(rng.u64(1..6)),
             },
+            has_weather: rng.bool(),
             start_behind,
             reject_when_behind: start_behind && rng.bool(),
             outage: outage..outage + rng.u64(0..10),
@@ -67,11 +71,17 @@ impl Plan {
     }
 }
 
+/// An access token, or the refresh token of its pair, which has the next number.
 pub(crate) struct Token {
     pub(crate) text: String,
     pub(crate) hash: TokenHash,
     /// Somebody has begun to revoke it.
     pub(crate) was_revoked: bool,
+}
+
+/// The number by which both tokens of a pair know it.
+pub(crate) fn pair_of(number: usize) -> usize {
+    number & !1
 }
 
 /// What becomes of the story of a world.
@@ -153,14 +163,22 @@ impl World {
         Duration::from_millis(self.rng.u64(range))
     }
 
-    /// One that nobody has revoked.
+    /// An access token that nobody has revoked, and with it the refresh token of its pair.
     pub(crate) fn issue(&mut self) -> usize {
         let number = self.tokens.len();
-        let kind = if self.rng.u8(0..10) == 0 { 'f' } else { 'u' };
-        let text = format!("polar_at_{kind}_{number}");
-        let hash = TokenHash::of(&text);
-        self.numbers.insert(hash, number);
-        self.tokens.push(Token { text, hash, was_revoked: false });
+        let kind = match self.rng.u8(0..10) {
+            // Another client's.
+            0 => 'f',
+            // Its access token has expired: introspection reads inactive.
+            1..4 => 'e',
+            _ => 'u',
+        };
+        for (number, prefix) in [(number, "polar_at"), (number + 1, "polar_rt")] {
+            let text = format!("{prefix}_{kind}_{number}");
+            let hash = TokenHash::of(&text);
+            self.numbers.insert(hash, number);
+            self.tokens.push(Token { text, hash, was_revoked: false });
+        }
         number
     }
 

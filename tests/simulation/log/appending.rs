@@ -59,7 +59,11 @@ impl World {
         key.write_usize(process.id);
         for event in events {
             key.write(hash(event).as_bytes());
-            key.write_u8(u8::from(matches!(event, Event::Delivered { .. })));
+            key.write_u8(match event {
+                Event::Revoked { .. } => 0,
+                Event::Delivered { .. } => 1,
+                Event::Claimed { .. } => 2,
+            });
         }
         let times = self.log.appended.entry(key.finish()).or_default();
         *times += 1;

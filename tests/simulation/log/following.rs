@@ -1,4 +1,5 @@
-//! What the log tells those who follow it: all of it, some of it twice, and in no order.
+//! What the log tells those who follow it: all of it, some of it twice, and in no order but for
+//! claims. An append is told in one piece.
 
 use std::mem;
 use std::pin::pin;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use tower_polar_logout::{Cursor, Error, Event, Followed};
 
-use super::{Connection, Weather};
+use super::{Connection, Stored, Weather};
 use crate::replica::Process;
 use crate::world::{World, lock};
 
@@ -38,11 +39,16 @@ impl World {
         }
         reader.is_owed_a_step = false;
         let mut told = mem::take(&mut reader.held_back);
-        let to = if self.is_kind { len } else { len.min(from + self.rng.usize(1..20)) };
+        let mut to = if self.is_kind { len } else { len.min(from + self.rng.usize(1..20)) };
+        let append_of = &self.log.append_of;
+        while to < len && append_of[to] == append_of[to - 1] {
+            to += 1;
+        }
         told.extend(from..to);
         self.disorder(process, &mut told, from);
         let has_lost = after.is_some() && self.mishap(40);
         self.tally.add("losses told", usize::from(has_lost));
+        self.log.told_a_loss |= has_lost;
         self.tally.count("steps told");
         let now = self.now();
         let event = |n: &usize| self.log.event(&self.log.stored[*n], process.ahead, now);
@@ -70,11 +76,14 @@ impl World {
         }
     }
 
-    /// Holds one back for the next step, repeats some, and mixes all of them.
+    /// Holds one append back for the next step, repeats some, and mixes all of them.
     fn disorder(&mut self, process: &Process, told: &mut Vec<usize>, from: usize) {
         if told.len() > 1 && self.mishap(4) {
-            let held_back = told.swap_remove(self.rng.usize(..told.len()));
-            self.known[process.id].reader.held_back.push(held_back);
+            let append = self.log.append_of[told[self.rng.usize(..told.len())]];
+            let is_of_it = |n: &usize| self.log.append_of[*n] == append && !self.is_claim(*n);
+            let held_back: Vec<_> = told.iter().copied().filter(is_of_it).collect();
+            told.retain(|n| !held_back.contains(n));
+            self.known[process.id].reader.held_back.extend(held_back);
             self.tally.count("steps out of order");
         }
         if from > 0 && self.mishap(5) {
@@ -83,6 +92,17 @@ impl World {
             self.tally.add("events repeated", repeated);
         }
         self.rng.shuffle(told);
+        // Claims keep their order, wherever they stand.
+        let at: Vec<_> = (0..told.len()).filter(|at| self.is_claim(told[*at])).collect();
+        let mut claims: Vec<_> = at.iter().map(|at| told[*at]).collect();
+        claims.sort_unstable();
+        for (at, claim) in at.into_iter().zip(claims) {
+            told[at] = claim;
+        }
+    }
+
+    fn is_claim(&self, n: usize) -> bool {
+        matches!(self.log.stored[n], Stored::Claimed { .. })
     }
 }
 
