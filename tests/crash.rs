@@ -45,7 +45,7 @@ async fn killed_at_any_moment_every_acknowledged_logout_is_denied_after_and_reac
     for round in 0..ROUNDS {
         // In half of the rounds Polar is slow or gone, so that something is pending at the kill.
         polar.recover();
-        let away = Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None };
+        let away = Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None };
         match round % 4 {
             1 => polar.behave(away),
             3 => polar.behave(Fault::Delay(Duration::from_millis(fastrand::u64(1..50)))),

@@ -367,7 +367,10 @@ async fn every_answer_forbids_what_the_page_does_not_need() {
 async fn the_page_tells_what_the_layer_did() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
-    polar.behave_next(1, Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+    polar.behave_next(
+        1,
+        Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None },
+    );
     for token in [polar.mint().access, polar.mint_for_another_client().access] {
         let authorization = common::bearer(&token);
         let bearer = [("authorization", &*authorization)];
@@ -414,10 +417,7 @@ async fn bad_settings_end_in_one_clear_line() {
         (vec![("REVOCATION_JOURNAL", "src")], "is a directory: give the path of a file"),
         (vec![id, secret, ("POLAR_SERVER", "staging")], "POLAR_SERVER: the server is none of"),
         (vec![id, secret, ("POLAR_SERVER", "http://polar.example")], "in the clear"),
-        (
-            vec![known, secret, server],
-            "does not take POLAR_CLIENT_ID with this POLAR_CLIENT_SECRET",
-        ),
+        (vec![known, secret, server], "does not take the client id with this client secret"),
         (vec![id, secret, server], "copy both from your OAuth client in Polar's settings"),
         (vec![("REVOCATION_REDIS", "localhost")], "redis://"),
         (vec![("REVOCATION_REDIS", "http://polar_cs_hidden@localhost")], "redis://"),

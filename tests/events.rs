@@ -57,7 +57,10 @@ async fn every_later_attempt_has_the_id_of_the_logout() {
     let polar = start_polar().await;
     let handle = builder(&polar).deadline(AT_ONCE).build().await.expect("a layer").handle();
     let token = polar.mint().access;
-    polar.behave_next(2, Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+    polar.behave_next(
+        2,
+        Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None },
+    );
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
     until("Polar confirmed", || handle.counts().confirmed == 1).await;
     let told = events.steps(TokenHash::of(&token));
@@ -71,7 +74,9 @@ async fn every_later_attempt_has_the_id_of_the_logout() {
     assert_eq!(attempts, ["1", "2", "3"]);
     let retrying = told.iter().filter(|event| event.step() == Some("retrying"));
     assert!(retrying.clone().all(|event| event.told.level == Level::WARN));
-    assert!(retrying.clone().all(|event| event.field("reason") == Some("502 Bad Gateway")));
+    assert!(
+        retrying.clone().all(|event| event.field("reason") == Some("500 Internal Server Error"))
+    );
     let spans = events.spans();
     let deliveries: Vec<_> = spans.iter().filter(|span| span.name == "delivery").collect();
     assert_eq!(deliveries.len(), 3, "a span for each attempt");

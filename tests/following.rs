@@ -141,21 +141,23 @@ async fn what_one_replica_revokes_the_others_reject() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_replica_left_pending_another_delivers_after_half_a_minute() {
+async fn token_of_a_dead_replica_is_adopted_once_its_claim_ran_out() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     revoke_and_die(&polar, "secret", &log, "one").await;
     let calls = polar.calls();
     let alive = handle(polar.replica(log)).await;
     assert!(alive.is_revoked("one"));
-    sleep(SECOND * 29).await;
+    // 30 s for the claim, and 35 s for a call that it may have begun just before its end.
+    sleep(SECOND * 64).await;
     assert_eq!((polar.calls(), alive.counts().adopted), (calls, 0), "it may live yet");
     sleep(SECOND * 17).await;
     assert_eq!((polar.calls(), alive.counts().adopted), (calls + 1, 1));
     assert_eq!(alive.counts().confirmed, 1);
 }
 
+/// A replica that lives and is still trying is never overtaken, however long Polar is away.
 #[tokio::test(start_paused = true)]
-async fn a_long_absence_of_polar_costs_a_call_for_each_token_and_not_one_for_each_replica() {
+async fn living_replica_keeps_its_tokens_however_long_polar_is_away() {
     const TOKENS: usize = 100;
     let (polar, log) = (Polar::default(), MemoryLog::new());
     polar.go_away();
@@ -167,17 +169,39 @@ async fn a_long_absence_of_polar_costs_a_call_for_each_token_and_not_one_for_eac
     for n in 0..TOKENS {
         replicas[n % 3].revoke([access(&n.to_string())]).await;
     }
-    sleep(SECOND * 600).await;
-    for replica in &replicas {
-        assert_eq!(replica.counts().pending, TOKENS, "each has adopted those of the others");
+    sleep(SECOND * 3600 * 3).await;
+    let is_claim = |event: &Event| matches!(event, Event::Claimed { .. });
+    let claims = log.events().iter().filter(|event| is_claim(event)).count();
+    for (n, replica) in replicas.iter().enumerate() {
+        assert_eq!((replica.counts().pending, replica.counts().adopted), ((TOKENS + 2 - n) / 3, 0));
     }
     polar.come_back();
     let before = polar.calls();
     sleep(SECOND * 600).await;
     assert!(replicas.iter().all(|replica| replica.counts().pending == 0));
-    let calls = polar.calls() - before;
-    println!("{TOKENS} tokens, adopted by all of 3 replicas: {calls} calls");
-    assert!(calls < TOKENS * 2, "{calls} calls");
+    println!("{TOKENS} tokens, 3 replicas, Polar away for 3 hours: {claims} claims");
+    assert_eq!(polar.calls() - before, TOKENS, "each once");
+    assert!(claims < TOKENS * 50, "{claims} claims");
+}
+
+/// Two replicas could adopt the two tokens of one pair, and call Polar about them at once.
+#[tokio::test(start_paused = true)]
+async fn tokens_of_one_logout_are_adopted_by_one_replica() {
+    let (polar, log) = (Polar::default(), MemoryLog::new());
+    for n in 0..20 {
+        polar.go_away();
+        let dead = polar.replica(log.clone()).deadline(Duration::from_millis(1));
+        let dead = dead.build().await.expect("a layer");
+        let pair = [access(&format!("access{n}")), access(&format!("refresh{n}"))];
+        dead.handle().revoke(pair).await;
+        drop(dead);
+    }
+    let (one, other) = (handle(polar.replica(log.clone())).await, handle(polar.replica(log)).await);
+    polar.come_back();
+    sleep(SECOND * 120).await;
+    let adopted = [one.counts().adopted, other.counts().adopted];
+    assert_eq!(adopted.iter().sum::<u64>(), 40);
+    assert!(adopted.iter().all(|adopted| adopted % 2 == 0), "{adopted:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +268,7 @@ async fn what_the_log_has_lost_every_replica_that_knew_it_appends_again() {
     assert!(late.is_revoked("pending"));
     drop(there);
     polar.come_back();
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!(late.counts().adopted, 1, "what was pending is pending still, and known sealed");
     assert_eq!((late.counts().pending, late.counts().confirmed), (0, 1));
 }
@@ -284,7 +308,7 @@ async fn what_the_log_shows_with_an_earlier_expiry_is_appended_again_with_the_la
     sleep(SECOND * 10).await;
     let expiries = log.events().into_iter().filter_map(|event| match event {
         Event::Revoked { expires_at, .. } => Some(expires_at),
-        Event::Delivered { .. } => None,
+        _ => None,
     });
     // Or it would be let in again by whoever starts after the earlier one.
     let latest = expiries.max().expect("a revocation");
@@ -578,10 +602,10 @@ async fn while_a_secret_is_exchanged_who_can_read_a_token_delivers_it() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     revoke_and_die(&polar, "new", &log, "one").await;
     let old = handle(polar.replica_with("old", log.clone())).await;
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!((old.counts().dead_letters, old.counts().pending), (1, 0));
     let new = handle(polar.replica_with("new", log.clone())).await;
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!((new.counts().adopted, new.counts().confirmed), (1, 1));
     let delivered = Event::Delivered { hash: TokenHash::of("one") };
     assert!(log.events().contains(&delivered));
@@ -592,7 +616,7 @@ async fn what_nobody_could_read_is_delivered_once_its_secret_is_set() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     revoke_and_die(&polar, "new", &log, "one").await;
     let here = handle(polar.replica_with("old", log.clone())).await;
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!((here.counts().dead_letters, here.counts().adopted), (1, 0));
     here.set_credentials(ClientCredentials::new("id", "new")).await.expect("set");
     sleep(SECOND).await;
@@ -612,7 +636,7 @@ async fn what_was_sealed_under_the_former_secret_is_delivered_after_an_exchange_
     for secret in ["first", "second", "third"] {
         revoke_and_die(&polar, secret, &log, secret).await;
     }
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!((here.counts().adopted, here.counts().confirmed), (3, 3));
     assert_eq!(here.counts().dead_letters, 0);
 }
@@ -627,7 +651,7 @@ async fn a_token_that_is_revoked_again_after_its_delivery_is_closed_again_and_no
     let [revoked, delivered] = &log.events()[..] else { panic!("revoked, and delivered") };
     assert_eq!(*delivered, Event::Delivered { hash: TokenHash::of("one") });
     log.append(vec![revoked.clone()]).await.expect("kept");
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!(log.events().last(), Some(delivered), "or it would be pending for ever");
     assert_eq!((polar.calls(), here.counts().adopted), (1, 0));
 }
@@ -728,7 +752,7 @@ async fn what_is_delivered_elsewhere_leaves_the_queue() {
     advance(SECOND).await;
     let delivered = Event::Delivered { hash: TokenHash::of("one") };
     log.append(vec![delivered]).await.expect("kept");
-    sleep(SECOND * 10).await;
+    sleep(SECOND * 40).await;
     assert_eq!(here.counts().pending, 0, "also where it was in flight just then");
     assert_eq!(here.counts().confirmed, 0, "by another");
     // Junk that nobody can open is no reason to stop.
@@ -736,7 +760,7 @@ async fn what_is_delivered_elsewhere_leaves_the_queue() {
     let sealed = Some(SealedToken::from_bytes(*b"junk"));
     let junk = Event::Revoked { hash, expires_at: SystemTime::UNIX_EPOCH, sealed };
     log.append(vec![junk]).await.expect("kept");
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 120).await;
     assert_eq!(here.counts().dead_letters, 1);
     here.revoke([Revocation::opaque("two").expect("one")]).await;
     assert!(here.is_revoked("two"));

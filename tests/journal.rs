@@ -113,7 +113,7 @@ async fn state(journal: &Journal) -> State {
             Event::Revoked { hash, expires_at, sealed } => {
                 (*hash.as_bytes(), (expires_at, sealed.map(|sealed| sealed.as_bytes().to_vec())))
             }
-            Event::Delivered { hash } => panic!("{hash:?} is delivered, which is no state"),
+            other => panic!("{other:?} is no state"),
         })
         .collect();
     assert_eq!(state.len(), count, "each hash once");

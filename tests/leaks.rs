@@ -12,7 +12,7 @@ use axum::routing::{any, get};
 use bytes::Bytes;
 use common::folder::Folder;
 use common::site::Site;
-use common::{bearer, builder, start_polar, until};
+use common::{bearer, impatient_builder, start_polar, until};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::{once, pending};
@@ -71,7 +71,7 @@ async fn follow(site: &Site, token: &str) {
 
 async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
     let journal = Journal::open(folder.file("journal")).expect("a journal");
-    let layer = builder(polar)
+    let layer = impatient_builder(polar)
         .refresh_token(TokenLocation::form("refresh_token"))
         .end_when_revoked()
         .log(journal)

@@ -10,7 +10,7 @@ use common::log::{HOUR, Told, delivered, hash, keep, pending, revoked, soon, tol
 use common::redis::RedisServer;
 use futures_util::future::join_all;
 use tower_polar_logout::testing::MemoryLog;
-use tower_polar_logout::{Event, Journal, Kept, RedisLog, RevocationLog, SealedToken};
+use tower_polar_logout::{Claimant, Event, Journal, Kept, RedisLog, RevocationLog, SealedToken};
 
 /// Handles of one log.
 struct Log {
@@ -63,6 +63,7 @@ macro_rules! contract {
                 an_append_whose_future_is_dropped_is_kept
                 many_at_once_are_all_kept
                 what_comes_after_a_cursor_is_told
+                claims_are_told_to_all_in_one_order
             );
         })*
     };
@@ -107,6 +108,32 @@ async fn what_is_delivered_is_pending_no_more(log: Log) {
     let seen = told(&*log.open()).await;
     assert!(seen.has(1) && seen.has(2) && seen.has(3));
     assert!(!seen.is_pending(1) && seen.is_pending(2) && !seen.is_pending(3));
+}
+
+/// Or two replicas could both take themselves for the first. A log of one process keeps none.
+async fn claims_are_told_to_all_in_one_order(log: Log) {
+    if !log.is_shared {
+        return;
+    }
+    let claimant = |n: usize| Claimant::from_bytes([n.to_le_bytes()[0]; 8]);
+    let claim = |n: usize, by: usize| {
+        let until = SystemTime::now() + HOUR;
+        Event::Claimed { hash: hash(n), until, by: claimant(by) }
+    };
+    let (one, other) = (log.open(), log.open());
+    let claims: Vec<_> = (0..50).map(|n| (n % 3, n)).collect();
+    keep(&*one, vec![pending(0), pending(1), pending(2)]).await;
+    let appends = claims.chunks(2).map(|pair| {
+        let events = pair.iter().map(|(n, by)| claim(*n, *by)).collect();
+        keep(&*one, events)
+    });
+    join_all(appends).await;
+    let seen = told(&*one).await.claims;
+    assert_eq!(seen.len(), claims.len());
+    assert_eq!(told(&*other).await.claims, seen);
+    for (n, by) in claims {
+        assert!(seen.contains(&(*hash(n).as_bytes(), claimant(by))));
+    }
 }
 
 fn until(n: usize, expires_at: SystemTime) -> Event {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::post;
 use common::site::Site;
-use common::{App, SERVERS, Server, bearer, builder, start_polar};
+use common::{App, SERVERS, Server, TreatedWell, bearer, builder, start_polar};
 use http::{Method, StatusCode};
-use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     Builder, ClearSiteData, CookieLocation, LogoutOutcome, Revocation, SameSite, TokenLocation,
 };
@@ -23,7 +23,7 @@ async fn start(server: Server, builder: Builder) -> App {
     App::start(server, builder.build().await.expect("a layer")).await
 }
 
-async fn for_each_server<F: Future<Output = ()>>(story: impl Fn(Server, FakePolar) -> F) {
+async fn for_each_server<F: Future<Output = ()>>(story: impl Fn(Server, TreatedWell) -> F) {
     for server in SERVERS {
         story(server, start_polar().await).await;
     }
@@ -79,7 +79,8 @@ async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
 async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get_202() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).redirect_to("/").deadline(AT_ONCE)).await;
-        polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+        polar
+            .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
         for (accept, status) in
             [(BROWSER, StatusCode::SEE_OTHER), (("accept", "*/*"), StatusCode::ACCEPTED)]
         {
@@ -257,7 +258,8 @@ async fn repeating_a_logout_is_harmless() {
 async fn strict_mode_turns_not_confirmed_into_503_and_keeps_the_cookie() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).strict().redirect_to("/").deadline(AT_ONCE)).await;
-        polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+        polar
+            .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
         let pair = polar.mint();
         let cookie = format!("access_token={}", pair.access);
         let answer = app.post("/logout", &[("cookie", &cookie), BROWSER]).await;
@@ -363,7 +365,8 @@ async fn where_the_apps_own_handler_fails_the_browser_keeps_its_cookies_to_try_a
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(answer.removed_cookies().is_empty(), "{answer:?}");
     assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(polar.seen().revoked, 1, "the tokens are dead all the same");
+    // The tokens are dead all the same.
+    polar.revoked(1).await;
 }
 
 #[tokio::test]

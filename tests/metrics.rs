@@ -128,7 +128,7 @@ async fn while_polar_is_down_what_waits_grows_old_and_then_it_goes() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let handle = builder(&polar).deadline(AT_ONCE).build().await.expect("a layer").handle();
-    polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+    polar.behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
     for _ in 0..2 {
         assert_eq!(revoke(&handle, &polar.mint().access).await, LogoutOutcome::Pending);
     }

@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 use tower::service_fn;
 use tower_polar_logout::testing::{FakePolar, Fault};
 use tower_polar_logout::{
-    ClientAuthMethod, ClientCredentials, Outcome, PolarClient, PolarClientBuilder, PolarServer,
-    Token, TokenTypeHint,
+    ClientAuthMethod, ClientCredentials, ErrorKind, Outcome, PolarClient, PolarClientBuilder,
+    PolarServer, Token, TokenTypeHint,
 };
 
 fn client(polar: &FakePolar) -> PolarClientBuilder {
@@ -227,4 +227,80 @@ fn a_token_is_what_a_server_could_have_issued() {
     for value in ["", " ", "a b", "a\n", "\u{e9}", "\x7f", &"x".repeat(4097)] {
         assert!(Token::parse(value).is_none(), "{value}");
     }
+}
+
+/// What the server says of the credentials that it is asked about.
+async fn check(client: PolarClientBuilder) -> Result<String, (ErrorKind, String)> {
+    let checked = client.build().expect("a client").check_credentials().await;
+    checked.map(|it| it.to_string()).map_err(|error| (error.kind(), error.to_string()))
+}
+
+#[tokio::test]
+async fn credential_check_touches_no_token() {
+    let polar = start_polar().await;
+    let pair = polar.mint();
+    for server in [
+        polar.server(),
+        PolarServer::RevocationEndpoint(format!("{}/v1/oauth2/revoke", polar.url())),
+    ] {
+        let accepted = check(client(&polar).server(server)).await;
+        assert_eq!(accepted, Ok("the server takes the client credentials".to_owned()));
+    }
+    assert!(polar.is_alive(&pair.access) && polar.is_alive(&pair.refresh));
+    assert_eq!(polar.seen().revoked, 0);
+}
+
+#[tokio::test]
+async fn credential_check_names_wrong_credentials() {
+    let polar = start_polar().await;
+    for credentials in [
+        ClientCredentials::new(polar.client_id(), "polar_cs_wrong"),
+        ClientCredentials::new("polar_ci_unknown", polar.client_secret()),
+    ] {
+        for method in [ClientAuthMethod::ClientSecretPost, ClientAuthMethod::ClientSecretBasic] {
+            let client = PolarClient::builder(credentials.clone()).server(polar.server());
+            let refused = check(client.auth_method(method)).await;
+            let Err((ErrorKind::Credentials, message)) = refused else { panic!("{refused:?}") };
+            assert!(message.contains("copy both from your OAuth client"), "{message}");
+            assert!(!message.contains("polar_cs_"), "{message}");
+        }
+    }
+}
+
+/// It can revoke by form, and cannot exchange a code by form.
+#[tokio::test]
+async fn credential_check_recognises_a_client_registered_for_basic() {
+    let polar = start_polar().await;
+    polar.register_for(ClientAuthMethod::ClientSecretBasic);
+    let by_form = client(&polar).build().expect("a client");
+    let accepted = by_form.check_credentials().await.expect("they are right");
+    assert_eq!(accepted.registered_method(), Some(ClientAuthMethod::ClientSecretBasic));
+    assert!(accepted.is_mismatch());
+    let message = accepted.to_string();
+    assert!(message.contains("registered for client_secret_basic"), "{message}");
+    let token = token(&polar.mint().access);
+    assert!(by_form.revoke(&token, None).await.is_confirmed(), "revoking works all the same");
+
+    let by_basic = client(&polar).auth_method(ClientAuthMethod::ClientSecretBasic);
+    let accepted = by_basic.build().expect("a client").check_credentials().await.expect("right");
+    assert!(!accepted.is_mismatch());
+}
+
+#[tokio::test]
+async fn credential_check_tells_no_answer_from_no() {
+    let polar = start_polar().await;
+    polar.rate_limit(0);
+    let limited = check(client(&polar)).await;
+    assert!(matches!(limited, Err((ErrorKind::Unanswered, _))), "{limited:?}");
+    polar.recover();
+    // A port that nobody listens at.
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", free.local_addr().expect("an address"));
+    drop(free);
+    let away = check(client(&polar).server(PolarServer::Url(url))).await;
+    let Err((ErrorKind::Unanswered, message)) = away else { panic!("{away:?}") };
+    assert!(message.contains("Connection refused"), "{message}");
+    let elsewhere = PolarServer::Url(format!("{}/elsewhere", polar.url()));
+    let wrong = check(client(&polar).server(elsewhere)).await;
+    assert!(matches!(wrong, Err((ErrorKind::Configuration, _))), "{wrong:?}");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use common::demo::Demo;
 use common::folder::Folder;
-use common::{App, Server, bearer, builder, start_polar};
+use common::{App, Server, bearer, impatient_builder, start_polar};
 use http::{Method, StatusCode};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
@@ -45,23 +45,25 @@ async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
     let (polar, folder) = (start_polar().await, Folder::new("restart"));
     let (pending, delivered) = (polar.mint().access, polar.mint().access);
     {
-        let handle = layer(builder(&polar).log(journal(&folder))).await.handle();
+        let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
         assert_eq!(handle.revoke([access(&delivered)]).await, LogoutOutcome::Confirmed);
         handle.revoke([Revocation::opaque("session").expect("one")]).await;
         assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     }
     closed(&folder.file("journal")).await;
     {
-        polar.behave(Fault::Freeze);
+        polar.behave(Fault::Drop);
         let deadline = Duration::from_millis(1);
-        let handle = layer(builder(&polar).log(journal(&folder)).deadline(deadline)).await.handle();
+        let calls = polar.seen().revoke_calls;
+        let handle = layer(impatient_builder(&polar).log(journal(&folder)).deadline(deadline))
+            .await
+            .handle();
         assert_eq!(handle.revoke([access(&pending)]).await, LogoutOutcome::Pending);
-        polar.until(|seen| seen.in_flight == 1).await;
+        polar.until(|seen| seen.revoke_calls > calls).await;
     }
     closed(&folder.file("journal")).await;
-    polar.behave(Fault::Drop);
     let calls = polar.seen().revoke_calls;
-    let handle = layer(builder(&polar).log(journal(&folder))).await.handle();
+    let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
     for credential in [&*pending, &*delivered, "session"] {
         assert!(handle.is_revoked(credential), "before the first request is served");
     }
@@ -95,10 +97,11 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
     let letters = Arc::new(Mutex::new(Vec::new()));
     {
         let heard = Arc::clone(&letters);
-        let builder = builder(&polar).log(journal(&folder)).on_dead_letter(move |letter| {
-            assert!(matches!(letter, DeadLetter::Unreadable { .. }), "{letter:?}");
-            heard.lock().expect("the letters").push(letter.hash());
-        });
+        let builder =
+            impatient_builder(&polar).log(journal(&folder)).on_dead_letter(move |letter| {
+                assert!(matches!(letter, DeadLetter::Unreadable { .. }), "{letter:?}");
+                heard.lock().expect("the letters").push(letter.hash());
+            });
         let handle = layer(builder).await.handle();
         assert_eq!(*letters.lock().expect("the letters"), [TokenHash::of(&token)]);
         assert_eq!((handle.counts().dead_letters, handle.counts().pending), (1, 0));
@@ -106,8 +109,9 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
         assert!(polar.is_alive(&token));
     }
     closed(&path).await;
-    let builder =
-        builder(&polar).log(journal(&folder)).previous_client_secret("polar_cs_yesterday");
+    let builder = impatient_builder(&polar)
+        .log(journal(&folder))
+        .previous_client_secret("polar_cs_yesterday");
     let handle = layer(builder).await.handle();
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     assert!(!polar.is_alive(&token), "nothing was thrown away");
@@ -132,7 +136,7 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
     }
     closed(&folder.file("journal")).await;
     polar.recover();
-    let handle = layer(builder(&polar).log(journal(&folder))).await.handle();
+    let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
     assert_eq!(handle.counts().dead_letters, 0);
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     assert!(!polar.is_alive(&token));
@@ -148,7 +152,8 @@ async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
         Event::Revoked { hash, expires_at, sealed: None }
     };
     journal.append((0..10).map(event).collect()).await.expect("room");
-    let error = builder(&polar).log(journal).limit(5).build().await.expect_err("too many");
+    let error =
+        impatient_builder(&polar).log(journal).limit(5).build().await.expect_err("too many");
     assert!(error.to_string().contains("raise it with `.limit(20)`"), "{error}");
 }
 
@@ -192,7 +197,8 @@ impl RevocationLog for Fragile {
 #[tokio::test]
 async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    let app = App::start(Server::Axum, layer(builder(&polar).log(log.clone())).await).await;
+    let app =
+        App::start(Server::Axum, layer(impatient_builder(&polar).log(log.clone())).await).await;
     let token = polar.mint().access;
     let authorization = bearer(&token);
     let headers = [("authorization", &*authorization)];
@@ -213,11 +219,11 @@ async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
 #[tokio::test]
 async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    let handle = layer(builder(&polar).log(log.clone()).limit(5)).await.handle();
+    let handle = layer(impatient_builder(&polar).log(log.clone()).limit(5)).await.handle();
     let flood = (0..20).map(|n| Revocation::opaque(n.to_string()).expect("one"));
     assert_eq!(handle.revoke(flood).await, LogoutOutcome::Full);
     drop(handle);
-    let handle = layer(builder(&polar).log(log).limit(5)).await.handle();
+    let handle = layer(impatient_builder(&polar).log(log).limit(5)).await.handle();
     assert!((0..5).all(|n: u32| handle.is_revoked(n.to_string())));
 }
 
@@ -227,7 +233,7 @@ async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
 async fn what_the_log_has_no_seal_of_is_not_acknowledged_as_on_its_way() {
     let (polar, log) = (start_polar().await, Fragile::default());
     polar.behave(Fault::Freeze);
-    let builder = builder(&polar).log(log.clone()).queue_limit(1);
+    let builder = impatient_builder(&polar).log(log.clone()).queue_limit(1);
     let handle = layer(builder.deadline(Duration::from_millis(1))).await.handle();
     let (first, second) = (polar.mint().access, polar.mint().access);
     assert_eq!(handle.revoke([access(&first)]).await, LogoutOutcome::Pending);
@@ -277,14 +283,14 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
 async fn a_log_that_cannot_be_read_ends_in_build() {
     let (polar, log) = (start_polar().await, Fragile::default());
     *log.is_broken.lock().expect("it") = true;
-    let error = builder(&polar).log(log).build().await.expect_err("no log");
+    let error = impatient_builder(&polar).log(log).build().await.expect_err("no log");
     assert_eq!(error.kind(), ErrorKind::Log);
 }
 
 #[tokio::test]
 async fn what_the_log_holds_of_a_token_is_its_hash_and_a_seal() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    let handle = layer(builder(&polar).log(log.clone())).await.handle();
+    let handle = layer(impatient_builder(&polar).log(log.clone())).await.handle();
     let token = polar.mint().access;
     handle.revoke([access(&token)]).await;
     handle.shutdown(Duration::from_secs(60)).await;

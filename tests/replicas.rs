@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use common::demo::Demo;
 use common::proxy::Proxy;
 use common::redis::{Persistence, RedisServer};
-use common::{bearer, start_polar};
+use common::{TreatedWell, bearer, start_polar};
 use futures_util::future::{self, join_all};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{Event, RedisLog, RevocationLog, TokenHash};
 
 const REPLICAS: usize = 3;
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 struct App {
-    polar: FakePolar,
+    polar: TreatedWell,
     redis: String,
     replicas: Vec<Demo>,
     acknowledged: watch::Sender<Vec<String>>,
@@ -153,7 +153,9 @@ impl App {
         loop {
             let Ok(followed) = log.follow(cursor).await else { return false };
             known.extend(followed.events.iter().map(|event| match event {
-                Event::Revoked { hash, .. } | Event::Delivered { hash } => *hash,
+                Event::Revoked { hash, .. }
+                | Event::Delivered { hash }
+                | Event::Claimed { hash, .. } => *hash,
             }));
             if followed.is_current {
                 return tokens.iter().all(|token| known.contains(&TokenHash::of(token)));
@@ -346,7 +348,8 @@ async fn what_a_killed_replica_left_pending_another_delivers() {
     let trouble = "SIGKILL of a replica, Polar away";
     let redis = RedisServer::start("replicas-orphans").await;
     let mut app = App::start(&redis.url()).await;
-    app.polar.behave(Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+    app.polar
+        .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
     join_all((0..20).map(|_| app.log_out_at(&app.replicas[0]))).await;
     let mut killed = app.replicas.remove(0);
     killed.signal("KILL").await;

@@ -347,7 +347,7 @@ async fn a_websocket_that_is_open_when_its_token_is_revoked_stays_open() {
     upstream.say(SWITCHED).await;
     caller.head().await;
     proxy.send(Method::POST, "/logout", &[("authorization", &authorization)]).await;
-    assert_eq!(polar.seen().revoked, 1);
+    polar.revoked(1).await;
     caller.say("ping").await;
     upstream.hears("ping").await;
     upstream.say("pong").await;
@@ -511,7 +511,7 @@ async fn it_stops_after_the_answers_and_the_revocations_that_are_under_way() {
     let polar = start_polar().await;
     let app = ByHand::start().await;
     let mut proxy = Proxy::start_with(&polar, &app.url, &[]).await;
-    polar.behave(Fault::Drop);
+    polar.behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
     let authorization = bearer(&polar.mint().access);
     let answer = proxy.send(Method::POST, "/logout", &[("authorization", &authorization)]).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "Polar is yet to be told");
@@ -528,7 +528,7 @@ async fn it_stops_after_the_answers_and_the_revocations_that_are_under_way() {
     upstream.say(" after").await;
     caller.hears(" after").await;
     assert!(proxy.ended().await.success());
-    assert_eq!(polar.seen().revoked, 1);
+    polar.revoked(1).await;
 }
 
 #[tokio::test]

@@ -28,10 +28,10 @@ use std::time::Duration;
 
 use common::folder::Folder;
 use common::redis::RedisServer;
-use common::start_polar;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
+use tower_polar_logout::testing::FakePolar;
 
 use self::load::Load;
 use self::sample::Sample;
@@ -61,7 +61,10 @@ async fn main() -> ExitCode {
 
 async fn soak(seconds: usize) -> ExitCode {
     let folder = Folder::new("soak-journal");
-    let (polar, redis) = (Arc::new(start_polar().await), RedisServer::start("soak-redis").await);
+    let (polar, redis) = (
+        Arc::new(FakePolar::start().await.expect("a stand-in")),
+        RedisServer::start("soak-redis").await,
+    );
     let journal = folder.file("journal");
     let mut app = App::start(&[
         "app",

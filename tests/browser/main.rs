@@ -110,7 +110,10 @@ async fn with_script_the_page_tells_at_once_what_happens_elsewhere() {
     browser.open(&demo.url).await;
     browser.sees("time-line", "Nothing yet.").await;
 
-    polar.behave_next(1, Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+    polar.behave_next(
+        1,
+        Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None },
+    );
     for token in [polar.mint().access, polar.mint_for_another_client().access] {
         let authorization = bearer(&token);
         demo.send(Method::POST, "/logout", &[("authorization", &authorization)]).await;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use tower_polar_logout::{Cursor, Event, Followed, Kept, RevocationLog, SealedToken, TokenHash};
+use tower_polar_logout::{
+    Claimant, Cursor, Event, Followed, Kept, RevocationLog, SealedToken, TokenHash,
+};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -46,6 +48,8 @@ pub struct Told {
     pub expiries: BTreeMap<[u8; 32], SystemTime>,
     pub sealed: BTreeMap<[u8; 32], Vec<u8>>,
     pub delivered: BTreeSet<[u8; 32]>,
+    /// In the order in which they were told, which must be the same for all.
+    pub claims: Vec<([u8; 32], Claimant)>,
     pub skipped: u64,
     pub losses: usize,
     pub cursor: Option<Cursor>,
@@ -64,6 +68,7 @@ impl Told {
                     }
                 }
                 Event::Delivered { hash } => drop(self.delivered.insert(*hash.as_bytes())),
+                Event::Claimed { hash, by, .. } => self.claims.push((*hash.as_bytes(), by)),
             }
         }
         self.skipped += followed.skipped;

@@ -14,8 +14,10 @@ pub mod site;
 pub mod tls;
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
@@ -31,7 +33,8 @@ use tokio::task::AbortHandle;
 use tower::{ServiceBuilder, service_fn};
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
-    Builder, Counts, LogoutHandle, LogoutOutcome, PolarLogoutLayer, TokenLocation,
+    Builder, Counts, LogoutHandle, LogoutOutcome, PolarClient, PolarClientBuilder,
+    PolarLogoutLayer, TokenLocation,
 };
 
 /// Where the app runs: every story is told on both.
@@ -208,16 +211,45 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// The layer as most apps have it, told to the stand-in.
 pub fn builder(polar: &FakePolar) -> Builder {
-    PolarLogoutLayer::builder(polar.credentials())
-        .server(polar.server())
+    builder_with(PolarClient::builder(polar.credentials()).server(polar.server()))
+}
+
+/// For stories in which a call gets no answer: it is made again after half a second, not after 35.
+pub fn impatient_builder(polar: &FakePolar) -> Builder {
+    let client = PolarClient::builder(polar.credentials()).server(polar.server());
+    builder_with(client.timeout(Duration::from_millis(500)))
+}
+
+fn builder_with(client: PolarClientBuilder) -> Builder {
+    PolarLogoutLayer::builder(client)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
         .access_token(TokenLocation::cookie("access_token"))
         .refresh_token(TokenLocation::cookie("refresh_token"))
 }
 
-pub async fn start_polar() -> FakePolar {
-    FakePolar::start().await.expect("a stand-in")
+pub async fn start_polar() -> TreatedWell {
+    TreatedWell(FakePolar::start().await.expect("a stand-in"))
+}
+
+/// A stand-in that was never frozen, or the test fails: promise 6.
+#[derive(Debug)]
+pub struct TreatedWell(FakePolar);
+
+impl Deref for TreatedWell {
+    type Target = FakePolar;
+
+    fn deref(&self) -> &FakePolar {
+        &self.0
+    }
+}
+
+impl Drop for TreatedWell {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.seen().freezes, 0, "two calls about one pair at once");
+        }
+    }
 }
 
 pub fn bearer(token: &str) -> String {
