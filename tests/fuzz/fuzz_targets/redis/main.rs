@@ -174,21 +174,27 @@ fn assert_is(event: &Event, record: &Record<'_>, ahead: i64, slack: u64) {
         Event::Delivered { hash } => {
             assert_eq!((*hash.as_bytes(), record.kind()), (record.hash, wire::DELIVERED));
         }
+        Event::Claimed { hash, until, by } => {
+            assert_eq!((*hash.as_bytes(), record.kind()), (record.hash, wire::CLAIMED));
+            assert_eq!(Some(*by.as_bytes()), record.claimant());
+            assert_is_told(*until, record, ahead, slack);
+        }
         Event::Revoked { hash, expires_at, sealed } => {
             assert_eq!(*hash.as_bytes(), record.hash);
             assert_eq!(sealed.as_ref().map(SealedToken::as_bytes), record.sealed());
-            let told = expires_at.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-            let told = u64::try_from(told).expect("a time");
-            let until = record.expires_at().expect("an expiry");
-            let least = if until >= LATEST {
-                LATEST
-            } else {
-                until.saturating_add_signed(-ahead).min(LATEST)
-            };
-            assert!(told >= least, "{told} is before {least}");
-            assert!(told <= (least + slack).min(LATEST), "{told} is long after {least}");
+            assert_is_told(*expires_at, record, ahead, slack);
         }
     }
+}
+
+fn assert_is_told(time: SystemTime, record: &Record<'_>, ahead: i64, slack: u64) {
+    let told = time.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let told = u64::try_from(told).expect("a time");
+    let until = record.expires_at().expect("an expiry");
+    let least =
+        if until >= LATEST { LATEST } else { until.saturating_add_signed(-ahead).min(LATEST) };
+    assert!(told >= least, "{told} is before {least}");
+    assert!(told <= (least + slack).min(LATEST), "{told} is long after {least}");
 }
 
 /// Anything but a panic, or events out of nothing.

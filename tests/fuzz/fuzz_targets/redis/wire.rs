@@ -9,6 +9,7 @@ const VERSION: u8 = 1;
 const REVOKED: u8 = 0;
 const SEALED: u8 = 1;
 pub const DELIVERED: u8 = 2;
+pub const CLAIMED: u8 = 3;
 
 /// A version, a replica, and which of its appends it is.
 const HEAD: usize = 1 + 8 + 8;
@@ -24,6 +25,7 @@ enum Said<'a> {
     Revoked(u64),
     Sealed(u64, &'a [u8]),
     Delivered,
+    Claimed(u64, [u8; 8]),
 }
 
 impl<'a> Record<'a> {
@@ -32,13 +34,21 @@ impl<'a> Record<'a> {
             Said::Revoked(_) => REVOKED,
             Said::Sealed(..) => SEALED,
             Said::Delivered => DELIVERED,
+            Said::Claimed(..) => CLAIMED,
         }
     }
 
     pub fn expires_at(&self) -> Option<u64> {
         match self.said {
-            Said::Revoked(until) | Said::Sealed(until, _) => Some(until),
+            Said::Revoked(until) | Said::Sealed(until, _) | Said::Claimed(until, _) => Some(until),
             Said::Delivered => None,
+        }
+    }
+
+    pub fn claimant(&self) -> Option<[u8; 8]> {
+        match self.said {
+            Said::Claimed(_, by) => Some(by),
+            _ => None,
         }
     }
 
@@ -66,6 +76,7 @@ pub fn encode(records: &[Record<'_>]) -> Vec<u8> {
             bytes.push(length.to_le_bytes()[0]);
             bytes.extend_from_slice(sealed);
         }
+        bytes.extend(record.claimant().into_iter().flatten());
     }
     bytes
 }
@@ -85,6 +96,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Record<'_>>> {
                 Said::Sealed(until, take(&mut rest, length)?)
             }
             DELIVERED => Said::Delivered,
+            CLAIMED => Said::Claimed(expiry(&mut rest)?, take(&mut rest, 8)?.try_into().ok()?),
             _ => return None,
         };
         records.push(Record { hash, said });
