@@ -43,6 +43,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .redirect_to("/")
         .build()
         .await?;
+    // A wrong client secret is better known now than at the first logout.
+    match logout.handle().check_credentials().await {
+        Ok(accepted) => println!("{accepted}"),
+        Err(error) if error.is_unanswered() => eprintln!("going on all the same: {error}"),
+        Err(error) => return Err(error.into()),
+    }
 
     // Around the outermost router, so that it sees the logout path.
     let app = Router::new()

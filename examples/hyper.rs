@@ -56,6 +56,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .access_token(TokenLocation::bearer())
         .build()
         .await?;
+    // A wrong client secret is better known now than at the first logout.
+    match logout.handle().check_credentials().await {
+        Ok(accepted) => println!("{accepted}"),
+        Err(error) if error.is_unanswered() => eprintln!("going on all the same: {error}"),
+        Err(error) => return Err(error.into()),
+    }
     let service = ServiceBuilder::new().layer(&logout).service_fn(app);
 
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());

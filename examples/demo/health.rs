@@ -29,6 +29,8 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
         "log_behind_seconds": health.log_behind.map(|time| time.as_secs()),
         "log_held": health.log_held,
         "last_error": health.last_error.map(ErrorClass::as_str),
+        "last_error_reason": health.last_error_reason,
+        "unresponsive": health.unresponsive,
         "paused_seconds": pause_left(&health).map(|left| left.as_secs()),
     }))
 }

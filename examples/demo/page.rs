@@ -12,7 +12,7 @@ use tower_polar_logout::TokenHash;
 
 use crate::app::App;
 use crate::replay::{Browser, REPLAY, Replayed};
-use crate::sign_in::{Failure, LOGIN};
+use crate::sign_in::{Failure, LOGIN, LOGIN_ASKING};
 use crate::time_line::Step;
 use crate::{assets, cookies, health};
 
@@ -107,7 +107,10 @@ fn signed_in_as(jar: &CookieJar) -> Markup {
 fn signed_out(app: &App) -> Markup {
     html! {
         p .state.out { "You are " strong { "signed out" } "." }
-        p .actions { a .button href=(LOGIN) { "Sign in with Polar" } }
+        p .actions {
+            a .button href=(LOGIN) { "Sign in with Polar" }
+            a href=(LOGIN_ASKING) { "Sign in as somebody else" }
+        }
         @if app.polar.stand_in_url().is_some() {
             p .note { "Polar's part is played by a stand-in, in which a user agrees at once." }
         }

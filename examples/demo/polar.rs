@@ -3,15 +3,12 @@
 use std::env;
 use std::error::Error;
 
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, Request};
 use oauth2::url::Url;
 use oauth2::{AuthUrl, ClientId, ClientSecret, TokenUrl};
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{ClientCredentials, PolarServer};
 
 use crate::config::url;
-use crate::http_client::HttpClient;
 
 pub(crate) struct Polar {
     client_id: String,
@@ -108,37 +105,6 @@ impl Polar {
         self.stand_in.as_ref().map(FakePolar::url)
     }
 
-    /// Whether Polar takes the credentials, by a question about no token at all: better told at the
-    /// start than at the first logout. Where Polar cannot be asked, the demo goes on.
-    pub(crate) async fn check_credentials(&self, http: &HttpClient) -> Result<(), String> {
-        let form = serde_urlencoded::to_string([
-            ("token", "none"),
-            ("client_id", &self.client_id),
-            ("client_secret", &self.client_secret),
-        ]);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(self.endpoint("introspect"))
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.unwrap_or_default().into_bytes());
-        let Ok(request) = request else { return Ok(()) };
-        match http.clone().send(request).await {
-            Ok(answer) if says_invalid_client(answer.body()) => Err(format!(
-                "{} does not take POLAR_CLIENT_ID with this POLAR_CLIENT_SECRET: copy both from \
-                 your OAuth client in Polar's settings, and see that POLAR_SERVER names the same \
-                 Polar",
-                self.api
-            )),
-            Ok(_) => Ok(()),
-            Err(error) => {
-                crate::say(format_args!(
-                    "demo: going on without knowing whether Polar takes the credentials: {error}"
-                ));
-                Ok(())
-            }
-        }
-    }
-
     fn endpoint(&self, name: &str) -> String {
         format!("{}/v1/oauth2/{name}", self.api)
     }
@@ -146,9 +112,4 @@ impl Polar {
 
 fn authorize_url_of(site: &str) -> Result<AuthUrl, oauth2::url::ParseError> {
     Ok(AuthUrl::from_url(Url::parse(&format!("{site}/oauth2/authorize"))?))
-}
-
-fn says_invalid_client(body: &[u8]) -> bool {
-    serde_json::from_slice(body)
-        .is_ok_and(|body: serde_json::Value| body["error"] == "invalid_client")
 }

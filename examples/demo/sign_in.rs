@@ -29,6 +29,7 @@ use crate::page;
 use crate::polar::Polar;
 
 pub(crate) const LOGIN: &str = "/login";
+pub(crate) const LOGIN_ASKING: &str = "/login?prompt=login";
 pub(crate) const CALLBACK: &str = "/callback";
 
 /// How long a user may take, and how many may be at it at once: whoever calls `/login` for ever
@@ -64,15 +65,27 @@ impl SignIn {
     }
 }
 
-/// Sends the browser to Polar.
-pub(crate) async fn begin(State(app): State<Arc<App>>) -> Response {
+/// How Polar is to sign the user in.
+#[derive(Deserialize)]
+pub(crate) struct Wish {
+    prompt: Option<String>,
+}
+
+/// Sends the browser to Polar. Without `prompt=login` a user who has agreed before is signed in again
+/// without any screen.
+pub(crate) async fn begin(
+    State(app): State<Arc<App>>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Response {
     let SignIn { client, begun } = &app.sign_in;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-    let (url, state) = client
+    let request = client
         .authorize_url(CsrfToken::new_random)
         .add_scope(Scope::new("openid".to_owned()))
-        .set_pkce_challenge(challenge)
-        .url();
+        .set_pkce_challenge(challenge);
+    let asks_again = wish.is_ok_and(|Query(wish)| wish.prompt.as_deref() == Some("login"));
+    let request = if asks_again { request.add_extra_param("prompt", "login") } else { request };
+    let (url, state) = request.url();
     let id = CsrfToken::new_random().into_secret();
     begun.insert(id.clone(), Arc::new(Begun { state, verifier: verifier.into_secret() }));
     let cookie = app.cookies.set_for(cookies::SIGN_IN, id, TIME_TO_SIGN_IN);
