@@ -138,9 +138,11 @@ impl Entry {
             }
             // The access token has expired meanwhile.
             (Step::AskAfter, Answer::Inactive) => self.step = Step::RevokeAgain,
-            (Step::AskAfter, Answer::Active { .. }) => {
+            (Step::AskAfter, Answer::Active { proves_for }) => {
                 // The commit was lost.
                 self.failed(now, backoff::after(self.failures + 1));
+                self.step = Step::Revoke;
+                self.proves_until = Some(now + proves_for);
             }
             (_, Answer::Active { proves_for }) => {
                 self.step = Step::Revoke;
@@ -149,7 +151,7 @@ impl Entry {
             (_, Answer::Inactive) => (self.step, self.proves_until) = (Step::Revoke, None),
             (_, Answer::Misconfigured) => self.failed(now, backoff::SLOW),
             // The whole queue waits, and the token was not looked at.
-            (_, Answer::TryAgain { everyone: true, .. }) => self.step = self.step_again(),
+            (_, Answer::TryAgain { everyone: true, .. }) => {}
             (_, Answer::TryAgain { retry_after, .. }) => {
                 let asked = retry_after.unwrap_or_default();
                 self.floor = retry_after.map(|asked| now + asked);
@@ -167,15 +169,9 @@ impl Entry {
             Step::AskBefore => {
                 (self.step, self.proves_until, self.due) = (Step::Revoke, None, self.floor);
             }
-            _ => self.step = self.step_again(),
-        }
-    }
-
-    /// From where to go on after a wait: what was read active before may have expired by then.
-    fn step_again(&self) -> Step {
-        match self.step {
-            Step::Revoke | Step::AskAfter if self.proves_until.is_some() => Step::AskBefore,
-            step => step,
+            // Until the access token may have expired the question is worth asking again.
+            Step::AskAfter if !self.proves(now) => self.step = Step::RevokeAgain,
+            Step::Revoke | Step::AskAfter | Step::RevokeAgain => {}
         }
     }
 
