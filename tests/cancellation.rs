@@ -24,8 +24,8 @@ use tower_polar_logout::{
     TokenLocation,
 };
 
-const IN_HEAD: &str = "polar_at_u_head";
-const IN_BODY: &str = "polar_rt_u_body";
+const IN_HEAD: &str = "polar_at_u_000000000000000000000000000000000000000head";
+const IN_BODY: &str = "polar_rt_u_000000000000000000000000000000000000000body";
 
 /// How many steps the body, the log and Polar take each.
 const STEPS: usize = 3;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use common::{App, Server, bearer, builder, impatient_builder, start_polar, until};
+use common::{App, Server, access_token, bearer, builder, impatient_builder, start_polar, until};
 use futures_util::future::join_all;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -26,7 +26,7 @@ fn unavailable() -> Fault {
     Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None }
 }
 
-fn access(token: &str) -> Revocation {
+fn access(token: impl AsRef<[u8]>) -> Revocation {
     Revocation::access_token(token).expect("a token")
 }
 
@@ -209,7 +209,7 @@ async fn wrong_credentials_keep_the_tokens_until_right_ones_are_given() {
     )
     .await;
     let tokens: Vec<_> = (0..10).map(|_| polar.mint().access).collect();
-    let outcome = handle.revoke(tokens.iter().map(|token| access(token))).await;
+    let outcome = handle.revoke(tokens.iter().map(access)).await;
     assert_eq!(outcome, LogoutOutcome::Pending);
     let misconfigured = Some(ErrorClass::Misconfigured);
     until("Polar refuses us", || handle.health().last_error == misconfigured).await;
@@ -228,13 +228,14 @@ async fn a_shutdown_tries_once_more_what_waits_after_a_failure() {
     let handle = handle(builder(&polar).deadline(AT_ONCE)).await;
     polar.behave(unavailable());
     let tokens: Vec<_> = (0..20).map(|_| polar.mint().access).collect();
-    handle.revoke(tokens.iter().map(|token| access(token))).await;
+    handle.revoke(tokens.iter().map(access)).await;
     polar.until(|seen| seen.revoke_calls >= 4).await;
     polar.recover();
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     assert!(tokens.iter().all(|token| !polar.is_alive(token)));
-    assert_eq!(handle.revoke([access("late")]).await, LogoutOutcome::Busy, "intake has stopped");
-    assert!(handle.is_revoked("late"), "but not the denial");
+    let late = access_token("late");
+    assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy, "intake has stopped");
+    assert!(handle.is_revoked(&late), "but not the denial");
 }
 
 #[tokio::test]
@@ -244,7 +245,7 @@ async fn when_the_last_handle_is_dropped_nothing_goes_on() {
     polar.behave(Fault::Freeze);
     let metrics = tokio::runtime::Handle::current().metrics();
     let before = metrics.num_alive_tasks();
-    let (handle, tokens) = (layer.handle(), (0..10).map(|n| format!("t{n}")).collect::<Vec<_>>());
+    let (handle, tokens) = (layer.handle(), (0..10).map(access_token).collect::<Vec<_>>());
     join_all(tokens.iter().map(|token| handle.revoke([access(token)]))).await;
     drop(handle);
     polar.until(|seen| seen.in_flight == 4).await;
@@ -265,7 +266,7 @@ async fn a_transport_that_panics_is_a_failure_like_any_other() {
         Response::new(Full::default())
     });
     let handle = handle(polar.deadline(AT_ONCE)).await;
-    assert_eq!(handle.revoke([access("t")]).await, LogoutOutcome::Pending);
+    assert_eq!(handle.revoke([access(access_token("t"))]).await, LogoutOutcome::Pending);
     assert_eq!(handle.health().last_error, Some(ErrorClass::Unanswered));
     in_time(|| handle.counts().confirmed == 1).await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
@@ -314,12 +315,12 @@ async fn a_429_or_503_pauses_the_whole_queue_for_as_long_as_it_says_but_not_for_
         }))
         .await;
         let (started, by_the_clock) = (Instant::now(), SystemTime::now());
-        handle.revoke([access("first")]).await;
+        handle.revoke([access(access_token("first"))]).await;
         let paused_until = handle.health().paused_until.expect("it is paused");
         let pause = Duration::from_secs(at_least);
         assert!(paused_until + started.elapsed() >= by_the_clock + pause);
         assert_eq!(
-            handle.revoke([access("second"), access("third")]).await,
+            handle.revoke(["second", "third"].map(|name| access(access_token(name)))).await,
             LogoutOutcome::Pending
         );
         in_time(|| {
@@ -341,12 +342,12 @@ async fn a_429_or_503_pauses_the_whole_queue_for_as_long_as_it_says_but_not_for_
 async fn a_token_that_keeps_failing_does_not_hold_back_the_others() {
     let handle = handle(scripted(|request| {
         let form = body_of(request);
-        answer(if form.contains("token=poison") { 500 } else { 200 }, None)
+        answer(if form.contains("poison") { 500 } else { 200 }, None)
     }))
     .await;
-    let mut tokens: Vec<_> = (0..5).map(|n| format!("poison{n}")).collect();
-    tokens.extend((0..1000).map(|n| format!("good{n}")));
-    handle.revoke(tokens.iter().map(|token| access(token))).await;
+    let mut tokens: Vec<_> = (0..5).map(|n| access_token(format!("poison{n}"))).collect();
+    tokens.extend((0..1000).map(access_token));
+    handle.revoke(tokens.iter().map(access)).await;
     in_time(|| handle.counts().confirmed == 1000).await;
     assert_eq!(handle.counts().pending, 5);
 }
@@ -360,7 +361,7 @@ async fn health_tells_what_a_readiness_probe_asks() {
     }))
     .await;
     assert_eq!(handle.health(), tower_polar_logout::Health::default());
-    handle.revoke([access("a")]).await;
+    handle.revoke([access(access_token("a"))]).await;
     tokio::time::advance(Duration::from_secs(100)).await;
     let health = handle.health();
     assert_eq!((health.pending, health.last_error), (1, Some(ErrorClass::ServerError)));
@@ -407,7 +408,7 @@ async fn polar_down_for_an_hour_gets_everything_oldest_first_and_within_its_allo
     )
     .await;
     for n in 0..LOGOUTS {
-        let outcome = handle.revoke([access(&format!("token{n:04}."))]).await;
+        let outcome = handle.revoke([access(access_token(n))]).await;
         assert_eq!(outcome, LogoutOutcome::Pending);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -438,7 +439,7 @@ async fn polar_down_for_an_hour_gets_everything_oldest_first_and_within_its_allo
 }
 
 fn number_in(form: &str) -> usize {
-    form["token=token".len()..][..4].parse().expect("a number")
+    form["token=polar_at_u_".len()..][..43].parse().expect("a number")
 }
 
 #[derive(Default)]
@@ -535,7 +536,7 @@ async fn a_logout_waits_for_polar_as_long_as_its_deadline_be_it_minutes() {
     let back = Instant::now() + A_MINUTE * 10;
     let polar = move |_: &_| answer(if Instant::now() < back { 502 } else { 200 }, None);
     let handle = handle(scripted(polar).deadline(A_MINUTE * 20)).await;
-    assert_eq!(handle.revoke([access("t")]).await, LogoutOutcome::Confirmed);
+    assert_eq!(handle.revoke([access(access_token("t"))]).await, LogoutOutcome::Confirmed);
 }
 
 #[tokio::test]
@@ -556,7 +557,7 @@ async fn a_shutdown_stops_intake_at_once() {
     let shutdown = handle.shutdown(Duration::from_secs(60));
     let more = async {
         for n in 0..100 {
-            let late = format!("late{n}");
+            let late = access_token(format!("late{n}"));
             assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy);
             assert!(handle.is_revoked(&late), "denied here all the same");
         }
@@ -568,10 +569,11 @@ async fn a_shutdown_stops_intake_at_once() {
 }
 
 async fn latencies(app: &App) -> Vec<Duration> {
+    let living = bearer(&access_token("living"));
     let mut latencies = Vec::new();
     for _ in 0..200 {
         let started = Instant::now();
-        assert!(app.get("/me", &[("authorization", "Bearer living")]).await.is_from_app());
+        assert!(app.get("/me", &[("authorization", &living)]).await.is_from_app());
         latencies.push(started.elapsed());
     }
     latencies

@@ -247,7 +247,10 @@ async fn what_polar_answers_in_place_of_tokens_signs_nobody_in() {
         (r#"{"access_token":"a; Domain=b","token_type":"Bearer"}"#.to_owned(), "no token"),
         (r#"{"access_token":"a\r\nb: c","token_type":"Bearer"}"#.to_owned(), "no token"),
         (
-            r#"{"access_token":"a","refresh_token":"b;","token_type":"Bearer"}"#.to_owned(),
+            format!(
+                r#"{{"access_token":"{}","refresh_token":"b;","token_type":"Bearer"}}"#,
+                common::access_token("a")
+            ),
             "no token",
         ),
         (r#"{"access_token":"","token_type":"Bearer"}"#.to_owned(), "no token"),

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{App, Server, bearer, builder, start_polar, until};
+use common::{App, Server, access_token, bearer, builder, start_polar, until};
 use futures_util::future::join_all;
 use http::header::RETRY_AFTER;
 use http::{Method, Request, StatusCode};
@@ -69,7 +69,7 @@ async fn flood(app: &App, each: usize) -> Vec<String> {
     let callers = (0..CALLERS).map(|caller| async move {
         let (callers, mut accepted) = (Caller::of(app), Vec::new());
         for n in 0..each {
-            let token = format!("made-up-{caller}-{n}");
+            let token = access_token(format!("{caller}x{n}"));
             if callers.log_out(&token).await {
                 accepted.push(token);
             }

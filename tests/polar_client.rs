@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::start_polar;
+use common::{access_token, start_polar};
 use futures_util::future::join_all;
 use http::header::LOCATION;
 use http::{Request, Response, StatusCode};
@@ -167,7 +167,7 @@ async fn server(answer: &'static str) -> (PolarServer, Arc<AtomicUsize>) {
 async fn answered_with(answer: &'static str) -> Outcome {
     let (server, calls) = server(answer).await;
     let client = PolarClient::builder(ClientCredentials::new("id", "secret")).server(server);
-    let outcome = client.build().expect("a client").revoke(&token("t"), None).await;
+    let outcome = client.build().expect("a client").revoke(&token(&access_token("t")), None).await;
     assert_eq!(calls.load(Ordering::SeqCst), 1, "one call, whatever came back");
     outcome
 }
@@ -206,7 +206,8 @@ async fn a_transport_can_be_brought_and_gets_a_complete_request() {
         let length = request.headers()["content-length"].clone();
         let body = request.into_body().collect().await.expect("a body").to_bytes();
         assert_eq!(length, body.len().to_string());
-        assert_eq!(body, "token=t&client_id=id&client_secret=secret");
+        let token = access_token("t");
+        assert_eq!(body, format!("token={token}&client_id=id&client_secret=secret"));
         let response =
             Response::builder().header(LOCATION, "/nowhere").body(Full::<Bytes>::default());
         Ok::<_, Infallible>(response.expect("a response"))
@@ -216,7 +217,7 @@ async fn a_transport_can_be_brought_and_gets_a_complete_request() {
         .transport(transport)
         .build()
         .expect("a client");
-    assert!(client.revoke(&token("t"), None).await.is_confirmed());
+    assert!(client.revoke(&token(&access_token("t")), None).await.is_confirmed());
 }
 
 #[test]

@@ -17,6 +17,8 @@ use tower_polar_logout::{
     TokenHash, TokenLocation,
 };
 
+const SESSION: &str = "session-0123456789";
+
 fn journal(folder: &Folder) -> Journal {
     Journal::open(folder.file("journal")).expect("a journal")
 }
@@ -47,7 +49,7 @@ async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
     {
         let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
         assert_eq!(handle.revoke([access(&delivered)]).await, LogoutOutcome::Confirmed);
-        handle.revoke([Revocation::opaque("session").expect("one")]).await;
+        handle.revoke([Revocation::opaque(SESSION).expect("one")]).await;
         assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
     }
     closed(&folder.file("journal")).await;
@@ -64,7 +66,7 @@ async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
     closed(&folder.file("journal")).await;
     let calls = polar.seen().revoke_calls;
     let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
-    for credential in [&*pending, &*delivered, "session"] {
+    for credential in [&*pending, &*delivered, SESSION] {
         assert!(handle.is_revoked(credential), "before the first request is served");
     }
     assert_eq!(handle.counts().pending, 1, "what was confirmed is not sent again");
@@ -220,11 +222,11 @@ async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
 async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
     let (polar, log) = (start_polar().await, Fragile::default());
     let handle = layer(impatient_builder(&polar).log(log.clone()).limit(5)).await.handle();
-    let flood = (0..20).map(|n| Revocation::opaque(n.to_string()).expect("one"));
+    let flood = (0..20).map(|n| Revocation::opaque(format!("{n:016}")).expect("one"));
     assert_eq!(handle.revoke(flood).await, LogoutOutcome::Full);
     drop(handle);
     let handle = layer(impatient_builder(&polar).log(log).limit(5)).await.handle();
-    assert!((0..5).all(|n: u32| handle.is_revoked(n.to_string())));
+    assert!((0..5).all(|n| handle.is_revoked(format!("{n:016}"))));
 }
 
 /// The race: the queue is full when the log is written, and has room when the token is sent. The
@@ -272,11 +274,11 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
         .opaque(TokenLocation::bearer())
         .log(Hanging);
     let handle = layer(builder).await.handle();
-    let session = Revocation::opaque("session").expect("one");
+    let session = Revocation::opaque(SESSION).expect("one");
     let started = tokio::time::Instant::now();
     assert_eq!(handle.revoke([session]).await, LogoutOutcome::Unrecorded);
     assert_eq!(started.elapsed().as_secs(), 10);
-    assert!(handle.is_revoked("session"));
+    assert!(handle.is_revoked(SESSION));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use common::redis::{RedisServer, STREAM, layer, open};
 use redis::cmd;
 use tower_polar_logout::{RedisLog, Revocation, TokenHash};
 
+const SESSION: &str = "session-0123456789";
 const DAY: i64 = 24 * 3600;
 
 async fn entries(redis: &RedisServer) -> usize {
@@ -25,18 +26,18 @@ async fn what_is_in_the_stream_when_the_clock_is_set_forward_is_appended_again()
     proxy.set_clock(-40 * DAY);
     let replica = || layer(RedisLog::connect(&proxy.url()).expect("a URL")).build();
     let here = replica().await.expect("a layer").handle();
-    let session = Revocation::opaque("session").expect("one");
+    let session = Revocation::opaque(SESSION).expect("one");
     soon(here.revoke([session])).await;
 
     proxy.set_clock(0);
-    let hash = TokenHash::of("session");
+    let hash = TokenHash::of(SESSION);
     let log = open(&proxy.url());
     let holds = |seen: &Told| {
         seen.expiries.get(hash.as_bytes()).is_some_and(|expires_at| *expires_at > SystemTime::now())
     };
     Told::default().until(&log, holds).await;
     let late = replica().await.expect("a layer").handle();
-    assert!(here.is_revoked("session") && late.is_revoked("session"));
+    assert!(here.is_revoked(SESSION) && late.is_revoked(SESSION));
 }
 
 /// The race: the clock is set after one append and before the next, which is written by the clock

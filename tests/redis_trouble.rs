@@ -10,6 +10,8 @@ use tower_polar_logout::{
     Kept, LogFuture, LogoutOutcome, RedisLog, Revocation, RevocationLog, TokenHash,
 };
 
+const SESSION: &str = "session-0123456789";
+
 async fn kept_for_now(log: &RedisLog, n: usize) -> LogFuture<'static, ()> {
     match soon(log.append(vec![revoked(n)])).await.expect("kept") {
         Kept::ForNow(written) => written,
@@ -100,11 +102,11 @@ async fn what_is_held_for_a_layer_that_is_dropped_is_written_all_the_same() {
     let log = RedisLog::connect(&redis.url()).expect("a URL");
     let layer = layer(log).build().await.expect("a layer");
     redis.kill().await;
-    let session = Revocation::opaque("session").expect("one");
+    let session = Revocation::opaque(SESSION).expect("one");
     assert_eq!(soon(layer.handle().revoke([session])).await, LogoutOutcome::Pending);
     drop(layer);
     redis.start_again().await;
-    let hash = TokenHash::of("session");
+    let hash = TokenHash::of(SESSION);
     let log = open(&redis.url());
     Told::default().until(&log, |seen| seen.expiries.contains_key(hash.as_bytes())).await;
 }

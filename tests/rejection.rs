@@ -9,15 +9,18 @@ use tower_polar_logout::{
     WhenRevoked,
 };
 
-const DEAD: &str = "polar_at_u_dead";
-const ALIVE: &str = "polar_at_u_alive";
+const DEAD: &str = "polar_at_u_000000000000000000000000000000000000000dead";
+const ALIVE: &str = "polar_at_u_00000000000000000000000000000000000000alive";
+const NOW: &str = "polar_at_u_0000000000000000000000000000000000000000now";
+const OTHER: &str = "polar_at_u_00000000000000000000000000000000000000other";
 
 /// One way for a request to carry a token.
 struct Carrier {
     name: &'static str,
     location: fn() -> TokenLocation,
     method: Method,
-    /// Path, headers and body, each with `TOKEN` in place of the token.
+    /// Path, headers and body, each with `TOKEN` in place of the token, and with `OTHER` in place
+    /// of another.
     path: &'static str,
     headers: &'static [(&'static str, &'static str)],
     body: &'static str,
@@ -25,7 +28,7 @@ struct Carrier {
 
 impl Carrier {
     async fn send(&self, app: &App, token: &str) -> common::Answer {
-        let fill = |text: &str| text.replace("TOKEN", token);
+        let fill = |text: &str| text.replace("TOKEN", token).replace("OTHER", OTHER);
         let headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (*name, fill(value))).collect();
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
@@ -75,11 +78,11 @@ fn carriers() -> Vec<Carrier> {
             bearer,
             &[("authorization", "Basic eDp5"), ("authorization", "Bearer TOKEN")],
         ),
-        head("bearer behind a comma", bearer, &[("authorization", "Bearer x, Bearer TOKEN")]),
+        head("bearer behind a comma", bearer, &[("authorization", "Bearer OTHER, Bearer TOKEN")]),
         head("cookie", cookie, &[("cookie", "token=TOKEN")]),
         head("cookie among others", cookie, &[("cookie", "a=1; token=TOKEN; b=2")]),
         head("cookie without a space", cookie, &[("cookie", "a=1;token=TOKEN;b=2")]),
-        head("cookie that is shadowed", cookie, &[("cookie", "token=other; token=TOKEN")]),
+        head("cookie that is shadowed", cookie, &[("cookie", "token=OTHER; token=TOKEN")]),
         head(
             "cookie in the second header",
             cookie,
@@ -89,18 +92,18 @@ fn carriers() -> Vec<Carrier> {
         head("cookie in encoded quotes", cookie, &[("cookie", "token=%22TOKEN%22")]),
         head("cookie with an encoded name", cookie, &[("cookie", "t%6Fken=TOKEN")]),
         head("header", header, &[("x-token", "TOKEN")]),
-        head("header repeated", header, &[("x-token", "other"), ("x-token", "TOKEN")]),
+        head("header repeated", header, &[("x-token", "OTHER"), ("x-token", "TOKEN")]),
         query("query", "/me?access_token=TOKEN"),
         query("query among others", "/me?a=1&access_token=TOKEN&b=2"),
-        query("query repeated", "/me?access_token=other&access_token=TOKEN"),
+        query("query repeated", "/me?access_token=OTHER&access_token=TOKEN"),
         query("query with an encoded name", "/me?access%5Ftoken=TOKEN"),
         body("form", form, FORM, "token=TOKEN"),
         body("form among others", form, FORM, "a=1&token=TOKEN&b=2"),
-        body("form repeated", form, FORM, "token=other&token=TOKEN"),
+        body("form repeated", form, FORM, "token=OTHER&token=TOKEN"),
         body("form without a content type", form, &[], "token=TOKEN"),
         body("json", json, JSON, r#"{"token": "TOKEN"}"#),
         body("json among others", json, JSON, r#"{"a": [{}], "token": "TOKEN", "b": null}"#),
-        body("json repeated", json, JSON, r#"{"token": "other", "token": "TOKEN"}"#),
+        body("json repeated", json, JSON, r#"{"token": "OTHER", "token": "TOKEN"}"#),
         body("json with an escaped name", json, JSON, r#"{"t\u006fken": "TOKEN"}"#),
     ]
 }
@@ -165,9 +168,9 @@ async fn a_logout_finds_the_token_wherever_a_request_carries_it() {
                 ),
                 ..carrier
             };
-            let answer = at_logout.send(&app, "polar_at_u_now").await;
+            let answer = at_logout.send(&app, NOW).await;
             assert_eq!(answer.status, StatusCode::NO_CONTENT, "{server:?}, {name}");
-            assert!(app.handle.is_revoked("polar_at_u_now"), "{server:?}, {name}");
+            assert!(app.handle.is_revoked(NOW), "{server:?}, {name}");
         }
     }
 }
@@ -376,7 +379,7 @@ async fn a_request_with_more_credentials_than_anybody_looks_at_goes_no_further()
                 .body_route(Method::POST, "/refresh")
                 .when_revoked(when);
             let app = start(server, builder).await;
-            let many = |between: &str, count| vec!["ALIVE"; count].join(between);
+            let many = |between: &str, count| vec![ALIVE; count].join(between);
             let cookies = format!("token={}", many("; token=", 65));
             let joined = format!("Bearer {}", many(",", 65));
             let form = format!("token={}", many("&token=", 65));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::demo::Demo;
 use common::proxy::Proxy;
 use common::redis::{Persistence, RedisServer};
-use common::{TreatedWell, bearer, start_polar};
+use common::{TreatedWell, access_token, bearer, start_polar};
 use futures_util::future::{self, join_all};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -304,10 +304,11 @@ async fn redis_stopped_for_twenty_seconds() {
     let redis = RedisServer::start("replicas-stopped").await;
     let app = App::start(&redis.url()).await;
     let choosy = app.replica(&[("REJECT_WHEN_BEHIND", "5")]).await;
+    let alive = [("authorization", &*bearer(&access_token("alive")))];
     app.while_people_log_out(async {
         redis.stop().await;
         sleep(Duration::from_secs(20)).await;
-        let me = choosy.send(Method::GET, "/me", &[("authorization", "Bearer alive")]).await;
+        let me = choosy.send(Method::GET, "/me", &alive).await;
         assert_eq!(me.status, StatusCode::SERVICE_UNAVAILABLE, "as it chose");
         let behind = health(&choosy, "log_behind_seconds").await;
         assert!(behind.as_u64().is_some_and(|seconds| (15..=25).contains(&seconds)), "{behind}");
@@ -317,7 +318,7 @@ async fn redis_stopped_for_twenty_seconds() {
     app.all_is_denied_and_delivered(trouble).await;
     app.a_late_replica_knows_all(trouble).await;
     until_health(&choosy, "log_behind_seconds", Value::is_null).await;
-    let me = choosy.send(Method::GET, "/me", &[("authorization", "Bearer alive")]).await;
+    let me = choosy.send(Method::GET, "/me", &alive).await;
     assert_eq!(me.status, StatusCode::OK);
 }
 

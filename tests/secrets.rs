@@ -116,7 +116,7 @@ fn written(secret: &str) -> Vec<String> {
 
 #[test]
 fn a_secret_is_found_however_it_is_written() {
-    let secret = "polar_at_u_abcdefghijklmnopqrstuvwxyz0123456789";
+    let secret = "polar_at_u_abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
     for put_out in [
         format!("{secret:?}"),
         format!("{:?}", secret.as_bytes()),
@@ -308,7 +308,7 @@ async fn dead_letters_and_logs(watch: &mut Watch) {
 
 async fn debug_of_every_public_type(watch: &mut Watch) {
     let secret = watch.secret("polar_cs_0123456789012345678901234567890123456789");
-    let token = watch.secret("polar_at_u_abcdefghijklmnopqrstuvwxyzabcdefghijk");
+    let token = watch.secret("polar_at_u_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ");
     let credentials = ClientCredentials::new("polar_ci_public", secret.clone());
     watch.keep(&credentials);
     watch.keep(PolarClient::builder(credentials.clone()));

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use common::{bearer, builder, start_polar};
+use common::{access_token, bearer, builder, refresh_token, start_polar};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -63,16 +63,17 @@ async fn a_request_that_passes_reaches_it_unchanged() {
     let layer = builder(&polar).build().await.expect("a layer");
     let (service, mut inner) = mock::pair::<Request<RequestBody<Full<Bytes>>>, _>();
     let service = layer.layer(service);
+    let authorization = bearer(&access_token("t"));
     let sent = Request::builder()
         .uri("/me?a=%20")
-        .header("authorization", "Bearer t")
+        .header("authorization", &authorization)
         .extension(7_u8)
         .body(Full::from("body"))
         .expect("a request");
     let called = tokio::spawn(service.oneshot(sent));
     let (received, answer) = inner.next_request().await.expect("a request");
     assert_eq!(received.uri(), "/me?a=%20");
-    assert_eq!(received.headers()["authorization"], "Bearer t");
+    assert_eq!(received.headers()["authorization"], authorization);
     assert_eq!(received.extensions().get(), Some(&7_u8));
     let body = received.into_body().collect().await.expect("a body").to_bytes();
     assert_eq!(body, "body");
@@ -126,7 +127,7 @@ async fn it_is_ready_only_when_the_inner_service_is() {
     assert!(!ready(&mut service));
     inner.allow(1);
     assert!(ready(&mut service));
-    let called = tokio::spawn(service.call(request(Method::GET, "/", "t")));
+    let called = tokio::spawn(service.call(request(Method::GET, "/", &access_token("t"))));
     let (_, answer) = inner.next_request().await.expect("a request");
     answer.send_response(Response::new(Full::default()));
     called.await.expect("it ends").expect("an answer");
@@ -140,7 +141,8 @@ async fn an_error_of_the_inner_service_comes_through() {
     let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
         Err::<Response<Full<Bytes>>, _>("broken")
     }));
-    let error = service.oneshot(request(Method::GET, "/", "t")).await.expect_err("an error");
+    let error =
+        service.oneshot(request(Method::GET, "/", &access_token("t"))).await.expect_err("an error");
     assert_eq!(error, "broken");
 }
 
@@ -181,14 +183,14 @@ async fn a_caller_that_hangs_up_after_the_request_has_arrived_in_full_changes_no
     }));
     for n in 0..100 {
         let request = Request::post("/logout")
-            .header("authorization", bearer(&format!("bearer{n}")))
-            .body(Full::from(format!("token=form{n}")))
+            .header("authorization", bearer(&access_token(n)))
+            .body(Full::from(format!("token={}", refresh_token(n))))
             .expect("a request");
         drop(service.clone().call_ready(request).await);
     }
     handle.shutdown(std::time::Duration::from_secs(60)).await;
     for n in 0..100 {
-        assert!(handle.is_revoked(format!("bearer{n}")) && handle.is_revoked(format!("form{n}")));
+        assert!(handle.is_revoked(access_token(n)) && handle.is_revoked(refresh_token(n)));
     }
 }
 
@@ -204,9 +206,10 @@ async fn a_logout_holds_no_permit_of_the_inner_service() {
     });
     let service =
         ServiceBuilder::new().layer(layer).layer(ConcurrencyLimitLayer::new(1)).service(inner);
-    let mut logout = pin!(service.clone().oneshot(request(Method::POST, "/logout", "a")));
+    let mut logout =
+        pin!(service.clone().oneshot(request(Method::POST, "/logout", &access_token("a"))));
     assert!(poll_once(logout.as_mut()).is_pending());
-    let other = pin!(service.oneshot(request(Method::GET, "/", "b")));
+    let other = pin!(service.oneshot(request(Method::GET, "/", &access_token("b"))));
     assert!(matches!(poll_once(other), Poll::Ready(Ok(_))));
 }
 
@@ -245,7 +248,7 @@ async fn a_body_that_breaks_off_revokes_nothing_and_reaches_nobody() {
     }));
     for path in ["/logout", "/refresh"] {
         let broken = StreamBody::new(futures_util::stream::iter([
-            Ok(Frame::data(Bytes::from("token=half"))),
+            Ok(Frame::data(Bytes::from(format!("token={}", refresh_token("half"))))),
             Err("reset"),
         ]));
         let request = Request::post(path).body(broken).expect("a request");
@@ -263,10 +266,11 @@ async fn a_logout_does_not_delay_other_requests() {
     let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
-    let mut logout = pin!(service.clone().oneshot(request(Method::POST, "/logout", "a")));
+    let mut logout =
+        pin!(service.clone().oneshot(request(Method::POST, "/logout", &access_token("a"))));
     assert!(poll_once(logout.as_mut()).is_pending());
     // Ready at the first poll: there is nothing it waits for.
-    let other = pin!(service.oneshot(request(Method::GET, "/", "b")));
+    let other = pin!(service.oneshot(request(Method::GET, "/", &access_token("b"))));
     assert!(matches!(poll_once(other), Poll::Ready(Ok(_))));
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{App, Server, bearer, builder, start_polar};
+use common::{App, Server, access_token, bearer, builder, refresh_token, start_polar};
 use futures_util::future::join_all;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -22,11 +22,11 @@ use tower_polar_logout::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn access(token: &str) -> Revocation {
+fn access(token: impl AsRef<[u8]>) -> Revocation {
     Revocation::access_token(token).expect("a token")
 }
 
-fn refresh(token: &str) -> Revocation {
+fn refresh(token: impl AsRef<[u8]>) -> Revocation {
     Revocation::refresh_token(token).expect("a token")
 }
 
@@ -163,7 +163,10 @@ async fn unanswered_call_holds_its_logout_back_for_35_s() {
             }
         });
         let handle = handle(polar.builder).await;
-        assert_eq!(handle.revoke([access("a"), refresh("r")]).await, LogoutOutcome::Pending);
+        assert_eq!(
+            handle.revoke([access(access_token("a")), refresh(refresh_token("r"))]).await,
+            LogoutOutcome::Pending
+        );
         handle.set_credentials(ClientCredentials::new("id", "secret")).await.expect("set");
         assert_eq!(handle.shutdown(SECOND * 30).await, 2, "nor does a shutdown hurry it");
         assert_eq!(handle.shutdown(SECOND * 10).await, 0);
@@ -185,7 +188,7 @@ async fn failure_to_connect_holds_nothing_back() {
     });
     let handle = handle(polar.builder).await;
     let began = Instant::now();
-    handle.revoke([access("a"), refresh("r")]).await;
+    handle.revoke([access(access_token("a")), refresh(refresh_token("r"))]).await;
     while handle.counts().pending > 0 {
         sleep(SECOND / 10).await;
     }
@@ -198,7 +201,7 @@ async fn logout_is_answered_at_once_while_polar_limits() {
     let handle = handle(polar.builder).await;
     for n in 0..10 {
         let began = Instant::now();
-        assert_eq!(handle.revoke([access(&n.to_string())]).await, LogoutOutcome::Pending);
+        assert_eq!(handle.revoke([access(access_token(n))]).await, LogoutOutcome::Pending);
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
     let health = handle.health();
@@ -211,10 +214,10 @@ async fn logout_is_answered_at_once_while_polar_limits() {
 async fn logout_is_answered_at_once_while_polar_is_down() {
     let polar = scripted(|_| async { Err(std::io::ErrorKind::ConnectionRefused) });
     let handle = handle(polar.builder).await;
-    let tokens: Vec<_> = (0..4).map(|n| n.to_string()).collect();
+    let tokens: Vec<_> = (0..4).map(access_token).collect();
     join_all(tokens.iter().map(|token| handle.revoke([access(token)]))).await;
     let began = Instant::now();
-    assert_eq!(handle.revoke([access("one-more")]).await, LogoutOutcome::Pending);
+    assert_eq!(handle.revoke([access(access_token("more"))]).await, LogoutOutcome::Pending);
     assert_eq!(began.elapsed(), Duration::ZERO);
     let health = handle.health();
     assert!(health.unresponsive);
@@ -227,11 +230,11 @@ async fn logout_is_answered_at_once_while_polar_is_down() {
 async fn logout_is_answered_at_once_while_every_call_hangs() {
     let polar = scripted(|_| async { pending().await });
     let handle = handle(polar.builder.deadline(SECOND * 10)).await;
-    let hung: Vec<_> = (0..4).map(|n| n.to_string()).collect();
+    let hung: Vec<_> = (0..4).map(access_token).collect();
     let began = Instant::now();
     join_all(hung.iter().map(|token| handle.revoke([access(token)]))).await;
     assert_eq!(began.elapsed().as_secs(), 2, "who waits is told as soon as it is known");
-    assert_eq!(handle.revoke([access("one-more")]).await, LogoutOutcome::Pending);
+    assert_eq!(handle.revoke([access(access_token("more"))]).await, LogoutOutcome::Pending);
     assert_eq!(began.elapsed().as_secs(), 2);
     sleep(SECOND * 32).await;
     assert_eq!(polar.calls.lock().expect("the calls").len(), 4);
@@ -247,7 +250,7 @@ async fn restarted_process_sends_nothing_for_35_s_and_then_one_at_a_time() {
     let dead = scripted(|_| async { Err(std::io::ErrorKind::ConnectionRefused) });
     let dead = dead.builder.log(log.clone()).build().await.expect("a layer");
     for n in 0..3 {
-        let pair = [access(&format!("a{n}")), refresh(&format!("r{n}"))];
+        let pair = [access(access_token(n)), refresh(refresh_token(n))];
         assert_eq!(dead.handle().revoke(pair).await, LogoutOutcome::Pending);
     }
     drop(dead);

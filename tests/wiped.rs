@@ -29,6 +29,9 @@ use tower_polar_logout::{
 };
 use zeroize::Zeroizing;
 
+/// A session that is over.
+const DEAD: &str = "dead-session-0123";
+
 const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
 
 /// What a form must escape.
@@ -99,7 +102,9 @@ fn a_token_of_a_body_in_many_pieces_is_gone_once_its_logout_is_confirmed() {
 fn what_goes_on_without_its_dead_credentials_is_gone_with_the_request() {
     let living = [4, 5, 6].map(|seed| Masked::drawn(seed, 200, LETTERS));
     let [cookie, query, body] = &living;
-    for (before, after) in [("t=dead&o=", "&n=1"), ("{\"t\": \"dead\", \"o\": \"", "\"}")] {
+    let form = (format!("t={DEAD}&o="), "&n=1");
+    let json = (format!("{{\"t\": \"{DEAD}\", \"o\": \""), "\"}");
+    for (before, after) in [form, json] {
         let body = before.bytes().chain(body.bytes()).chain(after.bytes());
         let body = Masked::of(body);
         let seen = Seen::default();
@@ -114,13 +119,14 @@ fn what_goes_on_without_its_dead_credentials_is_gone_with_the_request() {
                 .build()
                 .await
                 .expect("a layer");
-            let request = Request::post("/logout?t=dead").body(Full::default());
+            let request = Request::post(format!("/logout?t={DEAD}")).body(Full::default());
             let answer = log_out(&layer, request.expect("a request")).await;
             assert_eq!(answer, StatusCode::NO_CONTENT);
 
-            let page = b"/page?t=dead&o=".iter().copied().chain(query.bytes());
+            let page = format!("/page?t={DEAD}&o=").into_bytes().into_iter().chain(query.bytes());
             let page = Uri::from_maybe_shared(Bytes::from_owner(wiped(page))).expect("a URI");
-            let quoted = b"t=dead; q=\"; o=".iter().copied().chain(cookie.bytes());
+            let quoted = format!("t={DEAD}; q=\"; o=").into_bytes().into_iter();
+            let quoted = quoted.chain(cookie.bytes());
             let request = Request::post(page)
                 .header(COOKIE, header(quoted))
                 .header(COOKIE, "q=\"")
@@ -128,9 +134,9 @@ fn what_goes_on_without_its_dead_credentials_is_gone_with_the_request() {
                 .expect("a request");
             let app = layer.layer(service_fn(async |request: Request<RequestBody<_>>| {
                 let (parts, body) = request.into_parts();
-                assert!(!parts.uri.query().expect("a query").contains("dead"));
+                assert!(!parts.uri.query().expect("a query").contains(DEAD));
                 let body = body.collect().await.expect("a body").to_bytes();
-                assert!(!body.windows(4).any(|text| text == b"dead"));
+                assert!(!body.windows(DEAD.len()).any(|text| text == DEAD.as_bytes()));
                 seen.look(&living.iter().collect::<Vec<_>>());
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
             }));
@@ -166,7 +172,7 @@ fn the_header_that_authenticates_the_client_is_gone_with_the_client() {
         let client = client_with(&secret, looking(&[&written], &seen));
         let client = client.auth_method(ClientAuthMethod::ClientSecretBasic);
         let client = client.build().expect("a client");
-        let token = Token::parse("token").expect("a token");
+        let token = Token::parse(common::access_token("t")).expect("a token");
         assert!(client.revoke(&token, None).await.is_confirmed());
         assert!(secret.is_in_memory(), "the client needs it");
         assert!(!pair.is_in_memory());

@@ -14,6 +14,7 @@ pub mod site;
 pub mod tls;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -254,4 +255,19 @@ impl Drop for TreatedWell {
 
 pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
+}
+
+/// An access token in the shape of Polar's, which no stand-in has minted.
+pub fn access_token(name: impl Display) -> String {
+    in_shape("polar_at_u_", &name.to_string())
+}
+
+/// A refresh token in the shape of Polar's, which no stand-in has minted.
+pub fn refresh_token(name: impl Display) -> String {
+    in_shape("polar_rt_u_", &name.to_string())
+}
+
+fn in_shape(prefix: &str, name: &str) -> String {
+    assert!(name.len() <= 43 && name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{name}");
+    format!("{prefix}{name:0>43}")
 }

@@ -12,6 +12,9 @@ const HEADER: &str = "x-access-token";
 /// Carries a refresh token.
 pub(crate) const REFRESH_HEADER: &str = "x-refresh-token";
 
+/// Nobody has issued it.
+const ANOTHER: &str = "polar_at_u_000000000000000000000000000000000000another";
+
 pub(crate) fn locations(builder: Builder) -> Builder {
     builder
         .access_token(TokenLocation::bearer())
@@ -76,16 +79,16 @@ impl Form {
                 at_path(request).header(AUTHORIZATION, format!("bEaReR  {token}"))
             }
             Self::SecondAuthorization => at_path(request)
-                .header(AUTHORIZATION, "Bearer another")
+                .header(AUTHORIZATION, format!("Bearer {ANOTHER}"))
                 .header(AUTHORIZATION, format!("Bearer {token}")),
             Self::Cookie => at_path(request).header(COOKIE, format!("a=b; {NAME}={token}; c=d")),
             Self::QuotedCookie => at_path(request).header(COOKIE, format!("{NAME}=\"{token}\"")),
             Self::EncodedCookie => at_path(request).header(COOKIE, format!("{NAME}={}", encoded())),
             Self::SecondCookie => at_path(request)
-                .header(COOKIE, format!("{NAME}=another"))
+                .header(COOKIE, format!("{NAME}={ANOTHER}"))
                 .header(COOKIE, format!("{NAME}={token}")),
             Self::Header => at_path(request).header(HEADER, token),
-            Self::SecondHeader => at_path(request).header(HEADER, "another").header(HEADER, token),
+            Self::SecondHeader => at_path(request).header(HEADER, ANOTHER).header(HEADER, token),
             Self::Query => request.uri(format!("{path}?a=b&{NAME}={token}")),
             Self::EncodedQuery => request.uri(format!("{path}?{NAME}={}", encoded())),
         };
