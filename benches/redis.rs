@@ -94,7 +94,7 @@ async fn travel(redis: &RedisServer) {
     let (here, there) = (replica(redis, "travel").await, replica(redis, "travel").await);
     let mut took = Vec::new();
     for n in 0..TRAVELS {
-        let session = n.to_string();
+        let session = format!("{n:016}");
         let begun = Instant::now();
         let revoked = here.revoke([Revocation::opaque(&session).expect("one")]);
         let denied = async {

@@ -113,7 +113,8 @@ pub(crate) async fn run(polar: &str, id: &str, secret: &str, redis: &str, journa
 }
 
 async fn fill_memory(handle: &LogoutHandle) {
-    let orders = (0..CONFIRMED).map(|n| Revocation::access_token(format!("of-before-{n}")));
+    let orders =
+        (0..CONFIRMED).map(|n| Revocation::access_token(format!("polar_at_u_before{n:037}")));
     let orders: Vec<_> = orders.collect::<Result<_, _>>().expect("tokens");
     for orders in orders.chunks(AT_ONCE) {
         handle.revoke(orders.to_vec()).await;
@@ -170,7 +171,8 @@ async fn come_and_go(polar: &Polar) {
     for n in 0_u64.. {
         let layer = polar.builder().build().await.expect("a layer");
         let handle = layer.handle();
-        let token = Revocation::access_token(format!("of-a-short-life-{n}")).expect("a token");
+        let token =
+            Revocation::access_token(format!("polar_at_u_shortLife{n:034}")).expect("a token");
         handle.revoke([token]).await;
         if n.is_multiple_of(2) {
             handle.shutdown(Duration::from_secs(1)).await;
