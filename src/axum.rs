@@ -35,7 +35,11 @@ use crate::logout::LogoutOutcome;
 /// }
 ///
 /// async fn sign_out_everywhere(logout: LogoutHandle) -> StatusCode {
-///     let tokens = ["polar_at_u_...", "polar_at_u_..."]; // of all of the user's sessions
+///     // Of all of the user's sessions.
+///     let tokens = [
+///         "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
+///         "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzHIJKLMN",
+///     ];
 ///     let tokens: Result<Vec<_>, _> = tokens.map(Revocation::access_token).into_iter().collect();
 ///     let Ok(tokens) = tokens else { return StatusCode::INTERNAL_SERVER_ERROR };
 ///     // Up to `Pending` all of them are dead here, and Polar will be told.

@@ -48,9 +48,9 @@ impl LogoutHandle {
     ///
     /// let outcome = handle
     ///     .revoke([
-    ///         Revocation::access_token("polar_at_u_...")?,
-    ///         Revocation::refresh_token("polar_rt_u_...")?,
-    ///         Revocation::opaque("session-id")?,
+    ///         Revocation::access_token("polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG")?,
+    ///         Revocation::refresh_token("polar_rt_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG")?,
+    ///         Revocation::opaque("session-0123456789")?,
     ///     ])
     ///     .await;
     /// assert!(outcome <= LogoutOutcome::Pending, "rejected here, whatever Polar says");

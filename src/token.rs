@@ -163,7 +163,8 @@ impl FoundIn {
 /// use std::time::Duration;
 /// use tower_polar_logout::Revocation;
 ///
-/// let order = Revocation::access_token("polar_at_u_...")?.expires_in(Duration::from_secs(3600));
+/// let token = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+/// let order = Revocation::access_token(token)?.expires_in(Duration::from_secs(3600));
 /// # Ok::<(), tower_polar_logout::Error>(())
 /// ```
 #[derive(Clone, Debug)]
