@@ -21,7 +21,7 @@ use crate::logout::LogoutOutcome;
 /// use axum::extract::FromRef;
 /// use axum::routing::post;
 /// use axum::{Router, http::StatusCode};
-/// use tower_polar_logout::{LogoutHandle, LogoutOutcome, PolarLogoutLayer, Revocation};
+/// use tower_polar_logout::{LogoutHandle, PolarLogoutLayer, Revocation};
 ///
 /// #[derive(Clone)]
 /// struct AppState {
@@ -42,8 +42,7 @@ use crate::logout::LogoutOutcome;
 ///     ];
 ///     let tokens: Result<Vec<_>, _> = tokens.map(Revocation::access_token).into_iter().collect();
 ///     let Ok(tokens) = tokens else { return StatusCode::INTERNAL_SERVER_ERROR };
-///     // Up to `Pending` all of them are dead here, and Polar will be told.
-///     if logout.revoke(tokens).await <= LogoutOutcome::Pending {
+///     if logout.revoke(tokens).await.is_denied() {
 ///         StatusCode::NO_CONTENT
 ///     } else {
 ///         StatusCode::SERVICE_UNAVAILABLE

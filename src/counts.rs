@@ -15,12 +15,17 @@ pub struct Counts {
     pub revoked: usize,
     /// How many can be held.
     pub limit: usize,
-    /// Requests that were answered for carrying a revoked credential.
+    /// Requests that were answered for carrying a revoked token.
     pub rejected: u64,
+    /// Requests that went on after a revoked credential was taken out of them.
+    pub stripped: u64,
     /// Logouts: by a request or through the handle, with or without a token.
     pub logouts: u64,
     /// Revocations that there was no room for.
     pub full: u64,
+    /// Credentials in a place of Polar's token that no server could have issued as one: rejected here,
+    /// and Polar was not told. See [`LogoutOutcome::Unrecognized`](crate::LogoutOutcome::Unrecognized).
+    pub unrecognized: u64,
     /// Tokens on their way to Polar now.
     pub pending: usize,
     /// Calls to Polar.
@@ -43,8 +48,10 @@ pub struct Counts {
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) rejected: Counter,
+    pub(crate) stripped: Counter,
     pub(crate) logouts: Counter,
     pub(crate) full: Counter,
+    pub(crate) unrecognized: Counter,
     pub(crate) attempts: Counter,
     pub(crate) confirmed: Counter,
     pub(crate) dead_letters: Counter,
@@ -82,9 +89,11 @@ impl Counters {
     pub(crate) fn new() -> Self {
         Self {
             rejected: Counter::seen_as(metrics::requests("rejected")),
+            stripped: Counter::seen_as(metrics::requests("stripped")),
             // Monitoring counts them when they have an outcome.
             logouts: Counter::default(),
             full: Counter::seen_as(metrics::denylist_refused()),
+            unrecognized: Counter::seen_as(metrics::unrecognized()),
             attempts: Counter::seen_as(metrics::attempts()),
             confirmed: Counter::seen_as(metrics::confirmed()),
             dead_letters: Counter::seen_as(metrics::dead_letters()),
@@ -99,8 +108,10 @@ impl Counters {
             revoked,
             limit,
             rejected: self.rejected.get(),
+            stripped: self.stripped.get(),
             logouts: self.logouts.get(),
             full: self.full.get(),
+            unrecognized: self.unrecognized.get(),
             pending,
             attempts: self.attempts.get(),
             confirmed: self.confirmed.get(),

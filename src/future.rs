@@ -2,57 +2,63 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::{Request, Response};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderValue, Request, Response, request};
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 use tower::Service;
 
-use crate::body::{RequestBody, ResponseBody};
-use crate::response;
+use crate::answers::{Answer, EmptyAnswers, Prepared, ReplyKind};
+use crate::policy::Shared;
 use crate::task::{LoggedOut, Next};
 use crate::under_way::UnderWay;
 
 pin_project! {
     /// The response future of [`PolarLogout`](crate::PolarLogout).
-    pub struct ResponseFuture<S, B>
+    pub struct ResponseFuture<S, B, A = EmptyAnswers>
     where
-        S: Service<Request<RequestBody<B>>>,
+        S: Service<Request<B>>,
     {
         #[pin]
-        state: State<S, S::Future, B>,
+        state: State<S, S::Future, B, A>,
     }
 }
 
 pin_project! {
     #[project = StateProjected]
-    enum State<S, F, B> {
+    enum State<S, F, B, A> {
         Called { #[pin] future: F },
         // The same for a request with a credential, which may be revoked meanwhile.
         CalledWith { #[pin] future: F, under_way: UnderWay },
         // Apart, so that nearly every future is no larger, and no slower, than the one it wraps.
-        Otherwise { rest: Pin<Box<Otherwise<S, F, B>>> },
+        Otherwise { rest: Pin<Box<Otherwise<S, F, B, A>>> },
     }
 }
 
 pin_project! {
     #[project = OtherwiseProjected]
-    enum Otherwise<S, F, B> {
+    enum Otherwise<S, F, B, A> {
         Answered {
-            response: Option<Response<Bytes>>,
+            // Taken when it is polled.
+            request_and_reply: Option<(request::Parts, Prepared)>,
+            shared: Arc<Shared<A>>,
         },
-        // For a task that reads the body or logs out.
+        // For a task that logs out.
         Waiting {
             next: oneshot::Receiver<Next<B>>,
-            // The service that was polled ready, where the task may want it called.
+            // The service that was polled ready, if the task may want it called.
             inner: Option<S>,
+            shared: Arc<Shared<A>>,
         },
-        Called {
+        // A request that carried what is revoked.
+        CalledStripped {
             #[pin]
             future: F,
-            under_way: Option<UnderWay>,
+            under_way: UnderWay,
+            cookie_removals: Vec<HeaderValue>,
         },
         // The application's own logout handler, and what its response needs.
         CalledAfterLogout {
@@ -63,88 +69,118 @@ pin_project! {
     }
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, B, A> ResponseFuture<S, B, A>
 where
-    S: Service<Request<RequestBody<B>>>,
+    S: Service<Request<B>>,
 {
+    #[inline]
     pub(crate) fn called(future: S::Future) -> Self {
         Self { state: State::Called { future } }
     }
 
+    #[inline]
     pub(crate) fn called_with(future: S::Future, under_way: UnderWay) -> Self {
         Self { state: State::CalledWith { future, under_way } }
     }
 
-    pub(crate) fn answered(response: Response<Bytes>) -> Self {
-        Self::otherwise(Otherwise::Answered { response: Some(response) })
+    pub(crate) fn called_stripped(
+        future: S::Future,
+        under_way: UnderWay,
+        cookie_removals: Vec<HeaderValue>,
+    ) -> Self {
+        Self::otherwise(Otherwise::CalledStripped { future, under_way, cookie_removals })
     }
 
-    pub(crate) fn waiting(next: oneshot::Receiver<Next<B>>, inner: Option<S>) -> Self {
-        Self::otherwise(Otherwise::Waiting { next, inner })
+    pub(crate) fn answered(
+        request: request::Parts,
+        reply: Prepared,
+        shared: Arc<Shared<A>>,
+    ) -> Self {
+        Self::otherwise(Otherwise::Answered { request_and_reply: Some((request, reply)), shared })
     }
 
-    fn otherwise(rest: Otherwise<S, S::Future, B>) -> Self {
+    pub(crate) fn waiting(
+        next: oneshot::Receiver<Next<B>>,
+        inner: Option<S>,
+        shared: Arc<Shared<A>>,
+    ) -> Self {
+        Self::otherwise(Otherwise::Waiting { next, inner, shared })
+    }
+
+    fn otherwise(rest: Otherwise<S, S::Future, B, A>) -> Self {
         Self { state: State::Otherwise { rest: Box::pin(rest) } }
     }
 }
 
-impl<S, B, R> Future for ResponseFuture<S, B>
+impl<S, B, A, R> Future for ResponseFuture<S, B, A>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>>,
+    A: Answer<R>,
 {
-    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+    type Output = Result<Response<R>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjected::Called { future } => {
-                future.poll(cx).map_ok(|response| response.map(ResponseBody::inner))
-            }
+            StateProjected::Called { future } => future.poll(cx),
             StateProjected::CalledWith { future, under_way } => {
-                future.poll(cx).map_ok(|response| under_way.finish(response))
+                let mut response = ready!(future.poll(cx))?;
+                under_way.finish(&mut response);
+                Poll::Ready(Ok(response))
             }
             StateProjected::Otherwise { rest } => rest.as_mut().poll(cx),
         }
     }
 }
 
-impl<S, B, R> Otherwise<S, S::Future, B>
+impl<S, B, A> Otherwise<S, S::Future, B, A>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S: Service<Request<B>>,
 {
     #[cold]
-    fn poll(
+    fn poll<R>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<ResponseBody<R>>, S::Error>> {
+    ) -> Poll<Result<Response<R>, S::Error>>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        A: Answer<R>,
+    {
         loop {
             let next = match self.as_mut().project() {
-                OtherwiseProjected::Answered { response } => {
-                    let response = response.take().expect("polled after completion");
-                    return Poll::Ready(Ok(response.map(ResponseBody::own)));
+                OtherwiseProjected::Answered { request_and_reply, shared } => {
+                    let (request, reply) =
+                        request_and_reply.take().expect("polled after completion");
+                    return Poll::Ready(Ok(reply.answer(&shared.answers, &request)));
                 }
-                OtherwiseProjected::Waiting { next, inner } => {
-                    let next = ready!(Pin::new(next).poll(cx)).unwrap_or_else(|_| Next::lost());
-                    match (next, inner) {
-                        (Next::Call { request, under_way }, Some(inner)) => {
-                            Self::Called { future: inner.call(request), under_way }
-                        }
-                        (Next::CallAfterLogout { request, logged_out }, Some(inner)) => {
+                OtherwiseProjected::Waiting { next, inner, shared } => {
+                    match (ready!(Pin::new(next).poll(cx)), inner) {
+                        (Ok(Next::CallAfterLogout { request, logged_out }), Some(inner)) => {
                             Self::CalledAfterLogout { future: inner.call(request), logged_out }
                         }
-                        (Next::Answer(response), _) => Self::Answered { response: Some(response) },
-                        // The task was not to call a service that it was not given.
-                        (_, None) => Self::Answered { response: Some(response::lost()) },
+                        (Ok(Next::Answer { request, prepared }), _) => Self::Answered {
+                            request_and_reply: Some((request, prepared)),
+                            shared: Arc::clone(shared),
+                        },
+                        // The task is gone: the runtime shuts down, or a body panicked. Or it wants a
+                        // service called that it was not given.
+                        _ => {
+                            let (request, ()) = Request::new(()).into_parts();
+                            let lost = Prepared::from(ReplyKind::Lost);
+                            Self::Answered {
+                                request_and_reply: Some((request, lost)),
+                                shared: Arc::clone(shared),
+                            }
+                        }
                     }
                 }
-                OtherwiseProjected::Called { future, under_way } => {
-                    let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(match under_way {
-                        Some(under_way) => under_way.finish(response),
-                        None => response.map(ResponseBody::inner),
-                    }));
+                OtherwiseProjected::CalledStripped { future, under_way, cookie_removals } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    under_way.finish(&mut response);
+                    remove_cookies(response.headers_mut(), cookie_removals);
+                    return Poll::Ready(Ok(response));
                 }
                 OtherwiseProjected::CalledAfterLogout { future, logged_out } => {
-                    let mut response = ready!(future.poll(cx))?.map(ResponseBody::inner);
+                    let mut response = ready!(future.poll(cx))?;
                     logged_out.add_to(&mut response);
                     return Poll::Ready(Ok(response));
                 }
@@ -154,9 +190,23 @@ where
     }
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+/// Removes dead cookies, but none that the response sets anew.
+fn remove_cookies(headers: &mut HeaderMap, removals: &[HeaderValue]) {
+    let name = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.split(|&byte| byte == b'=').next().map(<[u8]>::trim_ascii).map(<[u8]>::to_vec)
+    };
+    let set: Vec<_> = headers.get_all(SET_COOKIE).iter().map(name).collect();
+    for removal in removals {
+        if !set.contains(&name(removal)) {
+            headers.append(SET_COOKIE, removal.clone());
+        }
+    }
+}
+
+impl<S, B, A> fmt::Debug for ResponseFuture<S, B, A>
 where
-    S: Service<Request<RequestBody<B>>>,
+    S: Service<Request<B>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")

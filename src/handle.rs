@@ -11,28 +11,32 @@ use tracing::Instrument;
 use crate::counts::Counts;
 use crate::error::Error;
 use crate::health::Health;
-use crate::logout::{Logout, LogoutOutcome};
+use crate::logout::LogoutOutcome;
 use crate::polar::{ClientCredentials, CredentialCheck};
-use crate::tasks::Tasks;
+use crate::policy::Policy;
 use crate::token::{Revocation, TokenHash};
 
 /// Revokes and asks from the application's own code: its own logout handler, an admin page, a
 /// webhook. Cheap to clone; shares everything with the layer it came from.
 #[derive(Clone)]
 pub struct LogoutHandle {
-    logout: Arc<Logout>,
-    tasks: Tasks,
+    policy: Arc<Policy>,
 }
 
 impl LogoutHandle {
-    pub(crate) fn new(logout: Arc<Logout>, tasks: Tasks) -> Self {
-        Self { logout, tasks }
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        Self { policy }
     }
 
-    /// Whether requests with this credential are rejected here.
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Whether this credential is revoked here: a token, or a session id as it stands in its place.
     #[must_use]
     pub fn is_revoked(&self, credential: impl AsRef<[u8]>) -> bool {
-        self.logout.denylist.contains(&TokenHash::of(credential))
+        let hash = TokenHash::of_credential(credential.as_ref());
+        hash.is_some_and(|hash| self.policy.logout.denylist.contains(&hash))
     }
 
     /// Revokes, as a logout does: first here, then at Polar, waiting for Polar at most the
@@ -44,7 +48,7 @@ impl LogoutHandle {
     ///
     /// ```
     /// # async fn example(handle: tower_polar_logout::LogoutHandle) -> Result<(), tower_polar_logout::Error> {
-    /// use tower_polar_logout::{LogoutOutcome, Revocation};
+    /// use tower_polar_logout::Revocation;
     ///
     /// let outcome = handle
     ///     .revoke([
@@ -53,19 +57,19 @@ impl LogoutHandle {
     ///         Revocation::opaque("session-0123456789")?,
     ///     ])
     ///     .await;
-    /// assert!(outcome <= LogoutOutcome::Pending, "rejected here, whatever Polar says");
+    /// assert!(outcome.is_denied(), "rejected here, whatever Polar says");
     /// # Ok(())
     /// # }
     /// ```
     pub async fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) -> LogoutOutcome {
         let revocations = revocations.into_iter().collect();
         let (report, outcome) = oneshot::channel();
-        let logout = Arc::clone(&self.logout);
+        let logout = Arc::clone(&self.policy.logout);
         let revoking = async move {
             // Nobody may be waiting any more.
             let _ = report.send(logout.run(revocations).await);
         };
-        self.tasks.spawn(revoking.in_current_span());
+        self.policy.tasks.spawn(revoking.in_current_span());
         // Nothing is reported only where the runtime is shut down: then nothing is sure.
         outcome.await.unwrap_or(LogoutOutcome::Full)
     }
@@ -73,13 +77,13 @@ impl LogoutHandle {
     /// What is held, and what has happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.logout.counts()
+        self.policy.logout.counts()
     }
 
     /// How delivery to Polar, and the log, are doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.logout.health()
+        self.policy.logout.health()
     }
 
     /// Exchanges the client credentials, without losing what is on its way: Polar is called with
@@ -95,7 +99,7 @@ impl LogoutHandle {
     /// The credentials are empty or not visible ASCII: then nothing has changed. Or the log could
     /// not be written: then they are in use, and what is on its way is sealed with the old secret.
     pub async fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
-        self.logout.set_credentials(credentials).await
+        self.policy.logout.set_credentials(credentials).await
     }
 
     /// Asks Polar whether it takes the client id and secret, without touching any token: see
@@ -106,7 +110,7 @@ impl LogoutHandle {
     ///
     /// Polar does not take the credentials; the URL is not Polar's; or Polar cannot be asked.
     pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
-        self.logout.delivery.client().check_credentials().await
+        self.policy.logout.delivery.client().check_credentials().await
     }
 
     /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure once
@@ -117,10 +121,10 @@ impl LogoutHandle {
     /// answered 503. What is left is lost with this process, unless a log holds it.
     pub async fn shutdown(&self, limit: Duration) -> usize {
         let started = Instant::now();
-        self.logout.delivery.close();
-        let left = self.logout.delivery.drain(limit).await;
+        self.policy.logout.delivery.close();
+        let left = self.policy.logout.delivery.drain(limit).await;
         // What is noted in the log about what was delivered, and answers to logouts.
-        self.tasks.drain(limit.saturating_sub(started.elapsed())).await;
+        self.policy.tasks.drain(limit.saturating_sub(started.elapsed())).await;
         left
     }
 }

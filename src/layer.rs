@@ -4,13 +4,15 @@ mod build;
 mod builder;
 mod redirect;
 
+use std::fmt;
 use std::sync::Arc;
 
 use tower::Layer;
 
+use crate::answers::EmptyAnswers;
 use crate::handle::LogoutHandle;
 use crate::polar::PolarClientBuilder;
-use crate::policy::Policy;
+use crate::policy::{Policy, Shared};
 use crate::service::PolarLogout;
 
 pub use self::builder::Builder;
@@ -39,33 +41,46 @@ pub use self::builder::Builder;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct PolarLogoutLayer {
-    policy: Arc<Policy>,
+pub struct PolarLogoutLayer<A = EmptyAnswers> {
+    shared: Arc<Shared<A>>,
 }
 
 impl PolarLogoutLayer {
     /// Starts with the application's credentials at Polar, or with a whole
-    /// [`PolarClientBuilder`] where the client needs more than that.
+    /// [`PolarClientBuilder`] if the client needs more than that.
     pub fn builder(client: impl Into<PolarClientBuilder>) -> Builder {
         Builder::new(client.into())
     }
+}
 
-    fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
+impl<A> PolarLogoutLayer<A> {
+    fn new(policy: Policy, answers: A) -> Self {
+        Self { shared: Arc::new(Shared { policy: Arc::new(policy), answers }) }
     }
 
     /// The application's own hold on the layer: to revoke, to ask, to shut down.
     #[must_use]
     pub fn handle(&self) -> LogoutHandle {
-        LogoutHandle::new(Arc::clone(&self.policy.logout), self.policy.tasks.clone())
+        LogoutHandle::new(Arc::clone(&self.shared.policy))
     }
 }
 
-impl<S> Layer<S> for PolarLogoutLayer {
-    type Service = PolarLogout<S>;
+impl<S, A> Layer<S> for PolarLogoutLayer<A> {
+    type Service = PolarLogout<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PolarLogout::new(inner, Arc::clone(&self.policy))
+        PolarLogout::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl<A> Clone for PolarLogoutLayer<A> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<A> fmt::Debug for PolarLogoutLayer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolarLogoutLayer").finish_non_exhaustive()
     }
 }

@@ -1,15 +1,19 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accept;
+mod after_logout;
+mod answers;
 mod audit;
 #[cfg(feature = "axum")]
 mod axum;
-mod body;
+mod check_body;
 mod correlation;
 mod counts;
 mod csrf;
 mod delivery;
 mod denylist;
+mod end_streams;
 mod error;
 mod filter;
 mod follower;
@@ -27,8 +31,8 @@ mod metrics;
 pub mod observability;
 mod polar;
 mod policy;
+mod read_body;
 mod recorder;
-mod response;
 mod route;
 mod seal;
 mod service;
@@ -41,13 +45,21 @@ pub mod testing;
 mod tls;
 mod token;
 mod under_way;
+mod verdict;
 mod watchers;
 
+pub use self::after_logout::ClearSiteData;
+pub use self::answers::{
+    Answer, BrowserAnswers, EmptyAnswers, GrpcAnswers, JsonAnswers, Reply, ReplyKind,
+};
 #[cfg(feature = "axum")]
 pub use self::axum::LogoutOutcomeRejection;
-pub use self::body::{RequestBody, ResponseBody};
+pub use self::check_body::{CheckBody, CheckBodyFuture, CheckBodyLayer};
 pub use self::counts::Counts;
 pub use self::delivery::DeadLetter;
+pub use self::end_streams::{
+    EndStreams, EndStreamsFuture, EndStreamsLayer, RequestBody, ResponseBody,
+};
 pub use self::error::{Error, ErrorKind};
 pub use self::future::ResponseFuture;
 pub use self::handle::LogoutHandle;
@@ -67,7 +79,6 @@ pub use self::polar::{
     PolarServer, Reason,
 };
 pub use self::policy::WhenRevoked;
-pub use self::response::ClearSiteData;
 pub use self::service::PolarLogout;
 pub use self::signal::RevocationSignal;
 pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};

@@ -21,41 +21,71 @@ use crate::metrics;
 use crate::polar::ClientCredentials;
 use crate::recorder::{Recorded, Recorder};
 use crate::seal::Sealer;
-use crate::token::{CredentialKind, Revocation, TokenTypeHint};
+use crate::token::{CredentialKind, Issuer, Revocation, Token, TokenTypeHint};
 
-/// What became of a logout: of its worst token, where it had several.
+/// What became of a logout: of its worst token, if it had several.
 ///
 /// An application that handles logout itself finds it in the request's extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogoutOutcome {
-    /// There was no token to revoke.
+    /// There was no credential to revoke.
     NoToken,
-    /// Every token is rejected here, and Polar confirmed each that is Polar's.
+    /// Every credential is rejected here, and Polar confirmed each that is Polar's.
     Confirmed,
-    /// Every token is rejected here; Polar refuses for good to revoke one of them, another client's
-    /// say.
+    /// Every credential is rejected here; Polar refuses for good to revoke one of them, another
+    /// client's for example.
     Refused,
-    /// Every token is rejected here; one of them is still on its way to Polar, or into the log.
+    /// Every credential is rejected here; a place of Polar's token held something else, an encrypted
+    /// cookie for example, and Polar is not told of a token. See
+    /// [`LogoutHandle::revoke`](crate::LogoutHandle::revoke).
+    Unrecognized,
+    /// Every credential is rejected here; one of them is still on its way to Polar, or into the log.
     Pending,
-    /// Every token is rejected here; there is no room for one of them in the queue to Polar.
+    /// Every credential is rejected here; there is no room for one of them in the queue to Polar, or it
+    /// was the 17th token of its logout.
     Busy,
-    /// Every token is rejected here; the log could not keep that beyond the life of this process.
+    /// Every credential is rejected here; the log could not keep that beyond the life of this process.
     Unrecorded,
-    /// There is no room for one more revocation: a token is not rejected here. Polar is told.
+    /// There is no room for one more revocation: a credential is not rejected here. Polar is told.
     Full,
 }
 
 impl LogoutOutcome {
-    const ALL: [Self; 7] = [
+    /// The worst last.
+    const BY_RANK: [Self; 8] = [
         Self::NoToken,
         Self::Confirmed,
         Self::Refused,
+        Self::Unrecognized,
         Self::Pending,
         Self::Busy,
         Self::Unrecorded,
         Self::Full,
     ];
+
+    /// Whether every credential is rejected here from now on, if there was any. Holds for all but
+    /// [`Full`](Self::Full).
+    #[must_use]
+    pub fn is_denied(self) -> bool {
+        self != Self::Full
+    }
+
+    /// Whether Polar has answered for every token, or there was none of Polar's among the credentials.
+    #[must_use]
+    pub fn is_confirmed(self) -> bool {
+        self == Self::Confirmed
+    }
+
+    /// Whether it must be repeated: something was not taken in.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::Busy | Self::Unrecorded | Self::Full)
+    }
+
+    /// Whether Polar has not confirmed, though nothing failed here.
+    pub(crate) fn is_accepted_only(self) -> bool {
+        matches!(self, Self::Refused | Self::Unrecognized | Self::Pending)
+    }
 
     /// A word for it, in `snake_case`, for a log or a label.
     #[must_use]
@@ -64,11 +94,20 @@ impl LogoutOutcome {
             Self::NoToken => "no_token",
             Self::Confirmed => "confirmed",
             Self::Refused => "refused",
+            Self::Unrecognized => "unrecognized",
             Self::Pending => "pending",
             Self::Busy => "busy",
             Self::Unrecorded => "unrecorded",
             Self::Full => "full",
         }
+    }
+
+    fn worse(self, other: Self) -> Self {
+        if self.rank() < other.rank() { other } else { self }
+    }
+
+    fn rank(self) -> usize {
+        self as usize
     }
 }
 
@@ -98,6 +137,7 @@ pub(crate) struct Logout {
     /// Whether all that the log says is denied here.
     pub(crate) freshness: Freshness,
     pub(crate) delivery: Delivery,
+    pub(crate) issuer: Issuer,
     pub(crate) send_hint: bool,
     pub(crate) retention: Retention,
     /// How long a logout waits for Polar.
@@ -112,25 +152,23 @@ pub(crate) struct Logout {
 
 /// Counts logouts for monitoring.
 #[derive(Debug)]
-pub(crate) struct Outcomes([metrics::Counter; LogoutOutcome::ALL.len()]);
+pub(crate) struct Outcomes([metrics::Counter; LogoutOutcome::BY_RANK.len()]);
 
 impl Outcomes {
     pub(crate) fn new() -> Self {
-        Self(LogoutOutcome::ALL.map(|outcome| metrics::logouts(outcome.as_str())))
+        Self(LogoutOutcome::BY_RANK.map(|outcome| metrics::logouts(outcome.as_str())))
     }
 
     fn count(&self, outcome: LogoutOutcome) {
-        for (counter, known) in self.0.iter().zip(LogoutOutcome::ALL) {
-            if known == outcome {
-                counter.add(1);
-            }
-        }
+        self.0[outcome.rank()].add(1);
     }
 }
 
 /// A revocation with its expiry fixed, after it took its first effect.
 struct Order {
     revocation: Revocation,
+    /// What is to be sent.
+    token: Option<Token>,
     expires_at: SystemTime,
     /// So far, but for what Polar will say.
     outcome: LogoutOutcome,
@@ -140,8 +178,8 @@ struct Order {
 
 impl Logout {
     /// Revokes: first here, at once and for all requests; then in the log, so that it survives this
-    /// process; then at Polar, one token after the other, waiting at most the deadline. To be run in a task of its own, so
-    /// that nobody who hangs up can stop it half way.
+    /// process; then at Polar, one token after the other, waiting at most the deadline. To be run in a
+    /// task of its own, so that a caller who hangs up cannot stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
         let correlation = Correlation::new(Instant::now());
@@ -172,12 +210,12 @@ impl Logout {
         }
         let recorded = self.record(correlation, &orders).await;
         let sent = held.release();
-        let mut outcome = orders.iter().map(|order| order.outcome).max().max(Some(recorded));
+        let mut outcome =
+            orders.iter().map(|order| order.outcome).fold(recorded, LogoutOutcome::worse);
         for delivered in sent {
             let delivered = self.delivery.delivered_by(deadline, delivered).await;
-            outcome = outcome.max(Some(outcome_of(delivered)));
+            outcome = outcome.worse(outcome_of(delivered));
         }
-        let outcome = outcome.unwrap_or(LogoutOutcome::NoToken);
         let credentials = orders.iter().map(|Order { revocation, .. }| revocation);
         let credentials: Vec<_> = credentials.map(|it| (it.found_in, it.hash)).collect();
         self.outcomes.count(outcome);
@@ -243,19 +281,46 @@ impl Logout {
                 "no room for one more revocation, a token is NOT rejected here: raise the limit"
             );
         }
-        let outcome = denied.map_or(LogoutOutcome::Full, |()| LogoutOutcome::Confirmed);
-        Order { revocation, expires_at, outcome, is_held: false }
+        let mut order = Order {
+            token: None,
+            expires_at,
+            outcome: denied.map_or(LogoutOutcome::Full, |()| LogoutOutcome::Confirmed),
+            is_held: false,
+            revocation,
+        };
+        self.choose(&mut order);
+        order
+    }
+
+    /// Decides what is sent: nothing that the server could not have issued, and no more than
+    /// [`MOST_SENT`](crate::task::MOST_SENT) of one request.
+    fn choose(&self, order: &mut Order) {
+        let Revocation { kind, token, is_one_too_many, .. } = &order.revocation;
+        if *kind == CredentialKind::Opaque {
+            return;
+        }
+        let could_be = |token: &&Token| self.issuer.could_have_issued(token.as_str().as_bytes());
+        match token.as_ref().filter(could_be) {
+            None => {
+                self.counters.unrecognized.increment();
+                order.outcome = order.outcome.worse(LogoutOutcome::Unrecognized);
+            }
+            Some(_) if *is_one_too_many => {
+                order.outcome = order.outcome.worse(LogoutOutcome::Busy);
+            }
+            Some(token) => order.token = Some(token.clone()),
+        }
     }
 
     fn hold(&self, held: &mut Held<'_>, order: &mut Order) {
-        let Revocation { hash, kind, ref token, .. } = order.revocation;
-        let Some(token) = token.clone() else { return };
+        let Revocation { hash, kind, .. } = order.revocation;
+        let Some(token) = order.token.clone() else { return };
         match held.add(hash, token, self.hint(kind)) {
             Ok(()) => order.is_held = true,
             Err(NotTaken::Ended) => {}
             Err(NotTaken::NoRoom) => {
                 error!(?hash, "no room in the queue to Polar, which is not told of a token");
-                order.outcome = order.outcome.max(LogoutOutcome::Busy);
+                order.outcome = order.outcome.worse(LogoutOutcome::Busy);
             }
         }
     }
@@ -266,8 +331,8 @@ impl Logout {
         let Some(recorder) = &self.recorder else { return LogoutOutcome::NoToken };
         let denied = orders.iter().filter(|order| order.outcome != LogoutOutcome::Full);
         let events: Vec<_> = denied
-            .map(|Order { revocation, expires_at, is_held, .. }| {
-                let sent = revocation.token.as_ref().filter(|_| *is_held);
+            .map(|Order { revocation, token, expires_at, is_held, .. }| {
+                let sent = token.as_ref().filter(|_| *is_held);
                 (revocation.hash, *expires_at, sent)
             })
             .collect();
@@ -310,7 +375,7 @@ impl Retention {
         match kind {
             CredentialKind::AccessToken => self.access_token,
             CredentialKind::RefreshToken => self.refresh_token,
-            CredentialKind::Opaque => self.opaque,
+            CredentialKind::Opaque | CredentialKind::Unrecognized => self.opaque,
         }
     }
 }

@@ -24,6 +24,14 @@ pub(crate) fn logouts(outcome: &'static str) -> Counter {
     )
 }
 
+pub(crate) fn unrecognized() -> Counter {
+    Counter::new(
+        "polar_logout_unrecognized_total",
+        "Credentials in a place of Polar's token that were not sent, since they are no token.",
+        None,
+    )
+}
+
 pub(crate) fn attempts() -> Counter {
     Counter::new("polar_logout_attempts_total", "Calls to Polar that were begun.", None)
 }

@@ -14,8 +14,8 @@ pub(crate) type Carried = SmallVec<[TokenHash; 2]>;
 /// Tells a handler that a credential of its request was revoked: by a logout, through the handle, or
 /// by another replica that shares the log.
 ///
-/// With [`end_when_revoked`](crate::Builder::end_when_revoked) it is in the extensions of each request
-/// that carries a credential. For what outlives the request, a WebSocket say:
+/// Behind an [`EndStreamsLayer`](crate::EndStreamsLayer) it is in the extensions of each request that
+/// carries a credential. For what outlives the request, a WebSocket for example:
 ///
 /// ```
 /// use axum::Extension;

@@ -1,61 +1,58 @@
-//! What a request waits for before it is answered or passed on: its body, or its logout.
+//! A logout, in a task of its own: a caller that hangs up cannot stop it half way.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, Request, Response, request};
 use http_body::Body;
 use tokio::sync::oneshot;
 
-use crate::body::{ReadBody, ReadError, RequestBody};
-use crate::location::{Found, LookedAt};
-use crate::policy::{Policy, Stop, WhenRevoked};
-use crate::response::{self, Answers};
-use crate::signal::Carried;
-use crate::token::{CredentialKind, Revocation, TokenHash};
-use crate::under_way::UnderWay;
+use crate::answers::{Prepared, ReplyKind, forbid_storing};
+use crate::location::{Finder, Found};
+use crate::policy::Policy;
+use crate::read_body::read_body;
+use crate::token::{CredentialKind, FoundIn, Revocation, TokenHash};
+
+/// How many tokens of one request are sent to Polar. A browser has two; who sends more has planted them,
+/// or had them planted.
+const MOST_SENT: usize = 16;
+
+/// How many tokens a body may hold: a front end sends two.
+const MOST_IN_BODY: usize = 64;
 
 /// What the response future does when the task is through.
 #[derive(Debug)]
 pub(crate) enum Next<B> {
-    Answer(Response<Bytes>),
-    Call {
-        request: Request<RequestBody<B>>,
-        under_way: Option<UnderWay>,
+    Answer {
+        request: request::Parts,
+        prepared: Prepared,
     },
     /// Calls the application's own logout handler, and adds to its response what every logout
     /// answers.
     CallAfterLogout {
-        request: Request<RequestBody<B>>,
+        request: Request<B>,
         logged_out: LoggedOut,
     },
-}
-
-impl<B> Next<B> {
-    /// The task is gone: the runtime shuts down, or a body panicked.
-    pub(crate) fn lost() -> Self {
-        Self::Answer(response::lost())
-    }
 }
 
 /// What the response of the application's own logout handler needs.
 #[derive(Debug)]
 pub(crate) struct LoggedOut {
-    answers: Arc<Answers>,
+    policy: Arc<Policy>,
     cross_site: bool,
 }
 
 impl LoggedOut {
     pub(crate) fn add_to<R>(&self, response: &mut Response<R>) {
+        // A rolling session sets its cookie with every answer: it would bring the session back.
+        self.policy.take_back_cookies(response.headers_mut());
         if response.status().is_server_error() {
             // The handler has failed: the browser keeps what it needs to try again.
-            return response::forbid_storing(response.headers_mut());
+            return forbid_storing(response.headers_mut());
         }
-        self.answers.forget(response.headers_mut(), self.cross_site);
+        self.policy.after_logout.add_to(response.headers_mut(), self.cross_site);
     }
 }
 
@@ -72,156 +69,137 @@ impl<B> Caller<B> {
         // A caller that hung up changes nothing.
         let _ = self.0.send(next);
     }
+
+    fn answer(self, request: request::Parts, prepared: impl Into<Prepared>) {
+        self.tell(Next::Answer { request, prepared: prepared.into() });
+    }
 }
 
-/// Reads the body of a request to find tokens in it, and rejects or passes it on. `is_anonymous`: a
-/// revoked credential was taken out of its head.
-pub(crate) async fn read_body<B>(
-    policy: Arc<Policy>,
-    request: Request<B>,
-    mut caller: Caller<B>,
-    mut is_anonymous: bool,
-) where
-    B: Body<Data = Bytes> + Send + 'static,
-{
-    let (mut parts, body) = request.into_parts();
-    let mut body = match read(&policy, &parts.headers, body, &mut caller).await {
-        Ok(body) => body,
-        Err(answer) => {
-            policy.requests.unreadable.add(1);
-            return caller.tell(Next::Answer(answer));
-        }
-    };
-    // The head anew: the body may have taken its time, and a logout has come meanwhile.
-    let mut carried = Carried::new();
-    let mut stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
-    if stop.is_some_and(Stop::can_be_taken_out)
-        && policy.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous
-    {
-        make_anonymous(&policy, &mut parts, &mut body);
-        is_anonymous = true;
-        carried.clear();
-        // Also what could not be taken out, because the body is no plain form or object.
-        stop = policy.stop_all((&parts).into(), &body.data, &mut carried);
-    }
-    if let Some(why) = stop {
-        return caller.tell(Next::Answer(policy.turn_away(&parts, &body.data, why)));
-    }
-    policy.requests.pass(is_anonymous);
-    let under_way = (!carried.is_empty()).then(|| UnderWay::new(Arc::clone(&policy), carried));
-    if let Some(signal) = under_way.as_ref().and_then(UnderWay::signal) {
-        parts.extensions.insert(signal);
-    }
-    let request = Request::from_parts(parts, RequestBody::replayed(body));
-    caller.tell(Next::Call { request, under_way });
-}
-
-/// Logs out: every token of the request is revoked. Goes on when the caller hangs up, once the
-/// request has arrived in full.
+/// Logs out: every credential of the request is revoked. Goes on when the caller hangs up.
 pub(crate) async fn log_out<B>(policy: Arc<Policy>, request: Request<B>, mut caller: Caller<B>)
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
 {
     let (mut parts, body) = request.into_parts();
     let cross_site = policy.csrf.is_cross_site((&parts).into());
-    let mut found = Credentials::default();
-    let _ = policy.locations.visit_head((&parts).into(), |credential| found.add(credential));
-    if cross_site && found.came_by_itself {
-        return caller.tell(Next::Answer(response::cross_site()));
+    let mut credentials = Credentials::in_head(&policy.finder, &parts);
+    if cross_site && credentials.came_by_itself {
+        return caller.answer(parts, ReplyKind::CrossSite);
     }
-    let body = if policy.locations.reads_bodies() {
-        match read(&policy, &parts.headers, body, &mut caller).await {
-            Ok(body) => {
-                let _ = policy
-                    .locations
-                    .visit_body((&parts).into(), &body.data, |credential| found.add(credential));
-                RequestBody::replayed(body)
-            }
-            Err(answer) => return caller.tell(Next::Answer(answer)),
+    // Before the body, which may take its time.
+    for Credential { revocation, .. } in &credentials.found {
+        policy.logout.deny_at_once(revocation);
+    }
+    if policy.then_call_app {
+        // Its body is the application's, unread.
+        let outcome = policy.logout.run(credentials.into_revocations()).await;
+        if policy.after_logout.is_failure(outcome) {
+            let prepared = policy.after_logout.reply(outcome, &parts.headers, cross_site);
+            return caller.answer(parts, prepared);
         }
-    } else {
-        RequestBody::untouched(body)
-    };
-    if found.are_too_many {
-        return caller.tell(Next::Answer(response::too_many_credentials()));
-    }
-    let outcome = policy.logout.run(found.revocations).await;
-    caller.tell(if policy.then_call_app && !policy.answers.is_failure(outcome) {
         parts.extensions.insert(outcome);
-        let logged_out = LoggedOut { answers: Arc::clone(&policy.answers), cross_site };
-        Next::CallAfterLogout { request: Request::from_parts(parts, body), logged_out }
+        let logged_out = LoggedOut { policy, cross_site };
+        let request = Request::from_parts(parts, body);
+        return caller.tell(Next::CallAfterLogout { request, logged_out });
+    }
+    let unreadable = if policy.finder.reads_bodies() {
+        let gone = caller.0.closed();
+        credentials.add_body(&policy, &parts.headers, body, gone).await.err()
     } else {
-        let wants_html = response::wants_html(&parts.headers);
-        Next::Answer(policy.answers.logged_out(outcome, wants_html, cross_site))
-    });
+        drop(body);
+        None
+    };
+    let outcome = policy.logout.run(credentials.into_revocations()).await;
+    if let Some(why) = unreadable {
+        // What the head carried is revoked nevertheless.
+        policy.requests.unreadable.add(1);
+        return caller.answer(parts, why);
+    }
+    let prepared = policy.after_logout.reply(outcome, &parts.headers, cross_site);
+    caller.answer(parts, prepared);
 }
 
 /// What a logout found, each credential once.
 #[derive(Default)]
 struct Credentials {
-    looked_at: LookedAt,
-    are_too_many: bool,
-    revocations: Vec<Revocation>,
-    known: HashMap<(TokenHash, CredentialKind), usize>,
-    /// A browser would send one of them, whoever made it send the request.
+    found: Vec<Credential>,
+    known: HashMap<TokenHash, usize>,
+    /// A browser would send one of them, whichever site made it send the request.
     came_by_itself: bool,
 }
 
+struct Credential {
+    revocation: Revocation,
+    /// It stands where the application looks for it.
+    is_expected: bool,
+}
+
 impl Credentials {
-    fn add(&mut self, found: Found<'_>) -> ControlFlow<()> {
-        self.are_too_many |= !self.looked_at.may_have(found.value, found.is_likeliest);
-        if self.are_too_many {
-            return ControlFlow::Break(());
+    fn in_head(finder: &Finder, request: &request::Parts) -> Self {
+        let mut credentials = Self::default();
+        let _ = finder.find_in_head(request.into(), |found| {
+            credentials.came_by_itself |= found.came_by_itself;
+            credentials.add(finder, &found);
+            ControlFlow::Continue(())
+        });
+        credentials
+    }
+
+    async fn add_body<B: Body>(
+        &mut self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        body: B,
+        gone: impl Future<Output = ()>,
+    ) -> Result<(), ReplyKind> {
+        let body = read_body(headers, body, policy.body_limit, gone).await?;
+        let mut in_body = Self::default();
+        let look = policy.finder.find_in_body(&body, |found| {
+            in_body.add(&policy.finder, &found);
+            let tokens = in_body.found.iter().filter(|it| it.revocation.kind.is_token());
+            if tokens.count() > MOST_IN_BODY {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        if look.is_break() {
+            return Err(ReplyKind::TooManyTokens);
         }
-        self.came_by_itself |= found.came_by_itself;
-        let Some(revocation) = found.revocation() else { return ControlFlow::Continue(()) };
-        let next = self.revocations.len();
-        match self.known.entry((revocation.hash, revocation.kind)) {
+        for credential in in_body.found {
+            self.add_once(credential);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, finder: &Finder, found: &Found<'_>) {
+        if let (CredentialKind::Unrecognized, Some(place)) = (found.kind, found.place) {
+            finder.warn_of_something_else(place);
+        }
+        let is_expected = found.place.is_some() || found.carrier == FoundIn::Authorization;
+        self.add_once(Credential { revocation: found.revocation(), is_expected });
+    }
+
+    fn add_once(&mut self, credential: Credential) {
+        match self.known.entry(credential.revocation.hash) {
             Entry::Vacant(entry) => {
-                entry.insert(next);
-                self.revocations.push(revocation);
+                entry.insert(self.found.len());
+                self.found.push(credential);
             }
-            Entry::Occupied(entry) if revocation.token.is_some() => {
-                self.revocations[*entry.get()] = revocation;
+            Entry::Occupied(entry) => {
+                self.found[*entry.get()].is_expected |= credential.is_expected;
             }
-            Entry::Occupied(_) => {}
         }
-        ControlFlow::Continue(())
     }
-}
 
-/// Reads a body to its end, unless the caller hangs up before: then the request never arrived.
-async fn read<B>(
-    policy: &Policy,
-    headers: &HeaderMap,
-    body: B,
-    caller: &mut Caller<B>,
-) -> Result<ReadBody, Response<Bytes>>
-where
-    B: Body<Data = Bytes>,
-{
-    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
-        return Err(response::body_encoded());
-    }
-    let read = tokio::select! {
-        // A request that has arrived in full counts, though its caller be gone already.
-        biased;
-        read = ReadBody::of(body, policy.body_limit) => read,
-        () = caller.0.closed() => Err(ReadError::Broken),
-    };
-    read.map_err(|error| match error {
-        ReadError::TooLarge => response::body_too_large(),
-        ReadError::Broken => response::body_broken(),
-    })
-}
-
-fn make_anonymous(policy: &Policy, parts: &mut request::Parts, body: &mut ReadBody) {
-    let mut stops = policy.stops();
-    policy.locations.strip_head(parts, &mut stops);
-    if let Some(kept) = policy.locations.strip_body(&body.data, stops) {
-        body.data = kept;
-        if parts.headers.contains_key(CONTENT_LENGTH) {
-            parts.headers.insert(CONTENT_LENGTH, body.data.len().into());
-        }
+    fn into_revocations(mut self) -> Vec<Revocation> {
+        self.found.sort_by_key(|credential| !credential.is_expected);
+        let mut sent = 0;
+        let revocations = self.found.into_iter().map(|Credential { mut revocation, .. }| {
+            sent += usize::from(revocation.kind.is_token());
+            revocation.is_one_too_many = sent > MOST_SENT;
+            revocation
+        });
+        revocations.collect()
     }
 }

@@ -1,5 +1,8 @@
 //! A token, its hash, and the order to revoke it.
 
+mod polar_token;
+mod reading;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -7,6 +10,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+pub(crate) use self::polar_token::PolarToken;
+pub(crate) use self::reading::read;
 use crate::error::Error;
 
 /// A token that an authorization server could have issued: 1 to [`Token::MAX_LEN`] bytes of visible
@@ -71,6 +76,22 @@ impl TokenHash {
         Self(Sha256::digest(value).into())
     }
 
+    fn of_parts(parts: [&[u8]; 3]) -> Self {
+        let [first, second, third] = parts;
+        let digest = Sha256::new().chain_update(first).chain_update(second).chain_update(third);
+        Self(digest.finalize().into())
+    }
+
+    /// The hash that requests with this credential are recognised by; `None` for what no request could
+    /// be recognised by.
+    pub(crate) fn of_credential(value: &[u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        match PolarToken::at_start(value) {
+            Some(token) if token.as_bytes().len() == value.len() => Some(Self::of(value)),
+            _ => read(value, |_, hash| hash),
+        }
+    }
+
     /// A digest as it was stored.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -122,19 +143,56 @@ impl TokenTypeHint {
 pub(crate) enum CredentialKind {
     AccessToken,
     RefreshToken,
-    /// The application's own, a session id say: nothing that Polar knows.
+    /// The application's own, a session id for example: nothing that Polar knows.
     Opaque,
+    /// In a place of Polar's token, and nothing that Polar could have issued: an encrypted cookie, a
+    /// password, another system's key. Never sent.
+    Unrecognized,
+}
+
+impl CredentialKind {
+    /// Whether an authorization server has issued it: a request that carries a dead one is rejected.
+    pub(crate) fn is_token(self) -> bool {
+        matches!(self, Self::AccessToken | Self::RefreshToken)
+    }
+}
+
+/// The authorization server that tokens are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Issuer {
+    Polar,
+    /// Another RFC 7009 server.
+    Other,
+}
+
+impl Issuer {
+    /// Polar's tokens of today have 54 bytes; this leaves room for a format to come.
+    const LONGEST_OF_POLAR: usize = 128;
+
+    /// Whether the server could have issued this. What it could not is never sent: it may be a password
+    /// or another system's key.
+    pub(crate) fn could_have_issued(self, value: &[u8]) -> bool {
+        match self {
+            Self::Polar => {
+                value.starts_with(PolarToken::PREFIX)
+                    && value.len() <= Self::LONGEST_OF_POLAR
+                    && value.iter().all(u8::is_ascii_graphic)
+            }
+            Self::Other => Token::parse(value).is_some(),
+        }
+    }
 }
 
 /// Where a credential that is to be revoked was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FoundIn {
-    Bearer,
+    Authorization,
     Cookie,
+    Subprotocol,
     Header,
+    Path,
     Query,
-    Form,
-    Json,
+    Body,
     /// In a response that sets it, though its request's credential was revoked meanwhile.
     SetCookie,
     /// In no request: the application itself revokes it.
@@ -144,13 +202,14 @@ pub(crate) enum FoundIn {
 impl FoundIn {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Bearer => "bearer",
+            Self::Authorization => "authorization",
             Self::Cookie => "cookie",
-            Self::SetCookie => "set_cookie",
+            Self::Subprotocol => "subprotocol",
             Self::Header => "header",
+            Self::Path => "path",
             Self::Query => "query",
-            Self::Form => "form",
-            Self::Json => "json",
+            Self::Body => "body",
+            Self::SetCookie => "set_cookie",
             Self::Handle => "handle",
         }
     }
@@ -172,69 +231,81 @@ pub struct Revocation {
     pub(crate) hash: TokenHash,
     pub(crate) kind: CredentialKind,
     pub(crate) lifetime: Option<Duration>,
-    /// What Polar is told; `None` for what it could not have issued.
+    /// What could be sent; `None` for the application's own.
     pub(crate) token: Option<Token>,
+    /// Its logout carries too many tokens: this one is denied here, and not sent.
+    pub(crate) is_one_too_many: bool,
     pub(crate) found_in: FoundIn,
 }
 
 impl Revocation {
     /// Revokes an access token, here and at Polar.
     ///
-    /// A value that Polar cannot have issued (see [`Token`]) is rejected here and never sent.
+    /// A value that Polar cannot have issued is rejected here and never sent: the outcome is
+    /// [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
     ///
     /// # Errors
     ///
-    /// The value is empty.
+    /// No request could be recognised by this value: it has fewer than 16 bytes, what is no letter,
+    /// digit or one of `-._~+/=` at its ends not counted; or it holds a token of Polar's and more than
+    /// that.
     pub fn access_token(value: impl AsRef<[u8]>) -> Result<Self, Error> {
-        Self::parse(value.as_ref(), CredentialKind::AccessToken).ok_or_else(empty)
+        Self::parse(value.as_ref(), CredentialKind::AccessToken)
     }
 
     /// Revokes a refresh token, here and at Polar, as [`Revocation::access_token`] does.
     ///
     /// # Errors
     ///
-    /// The value is empty.
+    /// As [`Revocation::access_token`].
     pub fn refresh_token(value: impl AsRef<[u8]>) -> Result<Self, Error> {
-        Self::parse(value.as_ref(), CredentialKind::RefreshToken).ok_or_else(empty)
+        Self::parse(value.as_ref(), CredentialKind::RefreshToken)
     }
 
-    /// Revokes a credential of the application's own, here only: a session id, an API key.
+    /// Revokes a session id of the application's own, here only.
     ///
     /// # Errors
     ///
-    /// The value is empty.
+    /// As [`Revocation::access_token`].
     pub fn opaque(value: impl AsRef<[u8]>) -> Result<Self, Error> {
-        Self::parse(value.as_ref(), CredentialKind::Opaque).ok_or_else(empty)
+        Self::parse(value.as_ref(), CredentialKind::Opaque)
     }
 
-    /// How long from now the credential could still be accepted, where the application knows it
-    /// better than the retention configured for its kind. Rejected for at least that long.
+    /// How long from now the credential could still be accepted, if the application knows it better
+    /// than the retention configured for its kind. Rejected for at least that long.
     #[must_use]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// `None` for the empty value: nobody accepts it as a credential, and to deny it would shut out
-    /// every browser that holds an emptied cookie.
-    pub(crate) fn parse(value: &[u8], kind: CredentialKind) -> Option<Self> {
-        if value.is_empty() {
-            return None;
+    fn parse(value: &[u8], kind: CredentialKind) -> Result<Self, Error> {
+        let value = value.trim_ascii();
+        let sent = |text: &[u8]| if kind.is_token() { Token::parse(text) } else { None };
+        if let Some(token) = PolarToken::at_start(value)
+            && token.as_bytes().len() == value.len()
+        {
+            let kind = if kind.is_token() { token.kind() } else { kind };
+            return Ok(Self::new(TokenHash::of(value), kind, sent(value), FoundIn::Handle));
         }
-        let token = match kind {
-            CredentialKind::Opaque => None,
-            CredentialKind::AccessToken | CredentialKind::RefreshToken => Token::parse(value),
-        };
-        Some(Self {
-            hash: TokenHash::of(value),
-            kind,
-            lifetime: None,
-            token,
-            found_in: FoundIn::Handle,
+        if PolarToken::is_in(value) {
+            return Err(Error::configuration(
+                "the value holds a token of Polar's and more: give the token alone",
+            ));
+        }
+        read(value, |text, hash| Self::new(hash, kind, sent(text), FoundIn::Handle)).ok_or_else(|| {
+            Error::configuration(
+                "no request could be recognised by this value: a credential has at least 16 bytes",
+            )
         })
     }
-}
 
-fn empty() -> Error {
-    Error::configuration("an empty value is no credential: nothing to revoke")
+    pub(crate) fn new(
+        hash: TokenHash,
+        kind: CredentialKind,
+        token: Option<Token>,
+        found_in: FoundIn,
+    ) -> Self {
+        Self { hash, kind, lifetime: None, token, is_one_too_many: false, found_in }
+    }
 }

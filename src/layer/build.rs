@@ -9,8 +9,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::builder::Options;
 use super::redirect::redirect;
 use super::{Builder, PolarLogoutLayer};
+use crate::after_logout::{AfterLogout, ClearSiteData};
 use crate::counts::Counters;
 use crate::csrf::Csrf;
 use crate::delivery::{Delivery, Setup};
@@ -19,11 +21,10 @@ use crate::error::Error;
 use crate::follower::Follower;
 use crate::freshness::Freshness;
 use crate::gauges::Gauges;
-use crate::location::Locations;
+use crate::location::Finder;
 use crate::logout::{Logout, Outcomes};
 use crate::policy::{Policy, Requests};
 use crate::recorder::Recorder;
-use crate::response::{Answers, ClearSiteData};
 use crate::route::{Route, check_path};
 use crate::seal::Sealer;
 use crate::tasks::Tasks;
@@ -34,7 +35,7 @@ const CLEAN_UP_EVERY: Duration = Duration::from_secs(1);
 const CLEAN_UP_MUCH_EVERY: Duration = Duration::from_millis(50);
 const MUCH: usize = 500;
 
-impl Builder {
+impl<A: Send + Sync + 'static> Builder<A> {
     /// Checks everything, reads the log, and starts what the layer needs in the background, on the
     /// tokio runtime it is called in. That runtime must live as long as the layer: without it a
     /// logout is answered 500.
@@ -44,7 +45,7 @@ impl Builder {
     /// Everything that could not work, with what to do about it: what
     /// [`PolarClientBuilder::build`](crate::PolarClientBuilder::build) refuses; no logout route, or
     /// a path that never arrives; no token location, one given twice, or one with a name that
-    /// cannot be; body routes without a form or JSON location; a redirect to somewhere that is not
+    /// cannot be; `then_call_app` with a location in the body; a redirect to somewhere that is not
     /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
     /// server whose introspection endpoint is not known; a log that cannot be read, or not in time,
     /// or that holds more than the limit; no tokio runtime.
@@ -52,41 +53,44 @@ impl Builder {
     /// # Panics
     ///
     /// The tokio runtime was built without its timer.
-    pub async fn build(mut self) -> Result<PolarLogoutLayer, Error> {
+    pub async fn build(self) -> Result<PolarLogoutLayer<A>, Error> {
+        Ok(PolarLogoutLayer::new(self.options.build().await?, self.answers))
+    }
+}
+
+impl Options {
+    async fn build(mut self) -> Result<Policy, Error> {
         let tasks = Tasks::current()?;
         self.check()?;
-        let locations = Locations::new(std::mem::take(&mut self.locations))?;
-        if locations.is_empty() {
+        let finder = Finder::new(std::mem::take(&mut self.locations), self.client.issuer())?;
+        if finder.is_empty() {
             return Err(Error::configuration(
                 "no token location: add `.access_token(TokenLocation::bearer())` or where else your \
                  requests carry tokens",
             ));
         }
-        let body_routes = routes(&self.body_routes)?;
-        if !body_routes.is_empty() && !locations.reads_bodies() {
+        if finder.reads_bodies() && self.then_call_app {
             return Err(Error::configuration(
-                "a body route needs a location in the body: add `TokenLocation::form(field)` or \
-                 `TokenLocation::json(field)`, or leave the route out",
+                "with `then_call_app` the body of a logout is the application's, so the layer cannot \
+                 look for tokens in it: leave the `form` and `json` locations out, and revoke what the \
+                 body holds in the handler, with `LogoutHandle::revoke`",
             ));
         }
-        let policy = Policy {
+        Ok(Policy {
             logout_routes: logout_routes(&self.logout_routes)?,
-            body_routes,
             body_limit: self.body_limit,
             when_revoked: self.when_revoked,
             when_revoked_at: std::mem::take(&mut self.when_revoked_at),
             then_call_app: self.then_call_app,
-            end_when_revoked: self.end_when_revoked,
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
-            answers: Arc::new(self.answers(&locations)?),
-            locations,
+            after_logout: self.after_logout(&finder)?,
+            finder: Arc::new(finder),
             reject_when_behind: self.reject_when_behind,
             requests: Requests::new(),
             // Last, since this starts something.
             logout: self.start(&tasks).await?,
             tasks,
-        };
-        Ok(PolarLogoutLayer::new(Arc::new(policy)))
+        })
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -118,13 +122,12 @@ impl Builder {
         Ok(())
     }
 
-    fn answers(&self, locations: &Locations) -> Result<Answers, Error> {
-        Ok(Answers {
+    fn after_logout(&self, finder: &Finder) -> Result<AfterLogout, Error> {
+        Ok(AfterLogout {
             redirect_to: redirect(self.redirect_to.as_deref(), &self.allowed_redirect_origins)?,
             strict: self.strict,
-            cookie_removals: locations.cookie_removals().cloned().collect(),
+            cookie_removals: finder.cookie_removals().cloned().collect(),
             clear_site_data: clear_site_data(&self.clear_site_data),
-            rejection: self.rejection.clone(),
         })
     }
 
@@ -134,6 +137,7 @@ impl Builder {
         let previous = self.previous_secrets.iter().map(|secret| secret.as_str());
         let sealer = Sealer::new(&credentials.secret, previous);
         let max_in_flight = self.client.calls_in_flight();
+        let issuer = self.client.issuer();
         let client = self.client.build()?;
         if self.confirm && !client.can_introspect() {
             return Err(Error::configuration(
@@ -157,6 +161,7 @@ impl Builder {
                 counters: Arc::clone(&counters),
                 tasks: tasks.clone(),
             }),
+            issuer,
             send_hint: self.send_hint,
             retention: self.retention,
             deadline: self.deadline,

@@ -4,35 +4,39 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Response, request};
 use zeroize::Zeroizing;
 
+use crate::after_logout::ClearSiteData;
+use crate::answers::{EmptyAnswers, Reply};
 use crate::delivery::{DeadLetter, OnDeadLetter};
 use crate::location::TokenLocation;
 use crate::log::RevocationLog;
 use crate::logout::Retention;
 use crate::polar::{PolarClientBuilder, PolarServer};
 use crate::policy::WhenRevoked;
-use crate::response::{ClearSiteData, Rejection};
 use crate::token::CredentialKind;
 
 /// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by [`build`](Builder::build).
 ///
 /// At least one logout route and one token location are needed; all the rest has a default.
 #[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder<A = EmptyAnswers> {
+    pub(super) options: Options,
+    pub(super) answers: A,
+}
+
+/// All but how answers are written.
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-pub struct Builder {
+pub(super) struct Options {
     pub(super) client: PolarClientBuilder,
     pub(super) send_hint: bool,
     pub(super) logout_routes: Vec<(Method, String)>,
-    pub(super) body_routes: Vec<(Method, String)>,
     pub(super) body_limit: usize,
     pub(super) locations: Vec<(TokenLocation, CredentialKind)>,
     pub(super) trusted_origins: Vec<String>,
     pub(super) when_revoked: WhenRevoked,
     pub(super) when_revoked_at: Vec<(String, WhenRevoked)>,
-    pub(super) rejection: Option<Rejection>,
     pub(super) queue_limit: usize,
     pub(super) confirm: bool,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
@@ -46,7 +50,6 @@ pub struct Builder {
     pub(super) strict: bool,
     pub(super) clear_site_data: Vec<ClearSiteData>,
     pub(super) then_call_app: bool,
-    pub(super) end_when_revoked: bool,
     pub(super) deadline: Duration,
     pub(super) limit: usize,
     pub(super) retention: Retention,
@@ -55,17 +58,15 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new(client: PolarClientBuilder) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self {
+        let options = Options {
             client,
             send_hint: false,
             logout_routes: Vec::new(),
-            body_routes: Vec::new(),
             body_limit: 64 * 1024,
             locations: Vec::new(),
             trusted_origins: Vec::new(),
             when_revoked: WhenRevoked::Reject,
             when_revoked_at: Vec::new(),
-            rejection: None,
             queue_limit: 10_000,
             confirm: false,
             on_dead_letter: None,
@@ -79,7 +80,6 @@ impl Builder {
             strict: false,
             clear_site_data: Vec::new(),
             then_call_app: false,
-            end_when_revoked: false,
             deadline: Duration::from_secs(2),
             limit: 1_000_000,
             retention: Retention {
@@ -88,39 +88,64 @@ impl Builder {
                 refresh_token: DAY * 30,
                 opaque: DAY * 30,
             },
-        }
+        };
+        Self { options, answers: EmptyAnswers }
+    }
+}
+
+impl<A> Builder<A> {
+    /// How the layer's own answers are written: [`JsonAnswers`](crate::JsonAnswers),
+    /// [`BrowserAnswers`](crate::BrowserAnswers), [`GrpcAnswers`](crate::GrpcAnswers), or a type of the
+    /// application's own that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]: status and
+    /// headers say everything, and there is no body.
+    pub fn answers<N>(self, answers: N) -> Builder<N> {
+        Builder { options: self.options, answers }
+    }
+
+    /// The same, by a closure: see [`Answer`](crate::Answer).
+    ///
+    /// ```
+    /// # use tower_polar_logout::{ClientCredentials, PolarLogoutLayer};
+    /// use axum::body::Body;
+    /// use axum::response::{IntoResponse, Redirect};
+    /// use tower_polar_logout::ReplyKind;
+    ///
+    /// # let credentials = ClientCredentials::new("id", "secret");
+    /// let builder = PolarLogoutLayer::builder(credentials).answer_with(|_, reply| match reply.kind() {
+    ///     ReplyKind::Rejected => Redirect::to("/login").into_response(),
+    ///     _ => reply.with_body(Body::empty()),
+    /// });
+    /// ```
+    pub fn answer_with<F, R>(self, answer: F) -> Builder<F>
+    where
+        F: Fn(&request::Parts, Reply) -> Response<R> + Send + Sync + 'static,
+    {
+        self.answers(answer)
     }
 
     /// Which server is told. Default [`PolarServer::Production`].
     pub fn server(mut self, server: PolarServer) -> Self {
-        self.client = self.client.server(server);
+        self.options.client = self.options.client.server(server);
         self
     }
 
     /// Sends `token_type_hint` by the kind that each location was given. Default off, and to be
     /// left off for Polar: there a wrong hint is answered with 200 and revokes nothing.
     pub fn send_token_type_hint(mut self) -> Self {
-        self.send_hint = true;
+        self.options.send_hint = true;
         self
     }
 
     /// Adds a route on which the layer logs out: a method, and a path that is matched exactly. POST
     /// is the customary method. Needed at least once.
     pub fn logout_route(mut self, method: Method, path: impl Into<String>) -> Self {
-        self.logout_routes.push((method, path.into()));
+        self.options.logout_routes.push((method, path.into()));
         self
     }
 
-    /// Adds a route, a refresh route say, on which [`form`](TokenLocation::form) and
-    /// [`json`](TokenLocation::json) locations are looked for too, as they are on logout routes.
-    pub fn body_route(mut self, method: Method, path: impl Into<String>) -> Self {
-        self.body_routes.push((method, path.into()));
-        self
-    }
-
-    /// How large a body may be where one is read, in bytes; past it 413. Default 64 KiB.
+    /// How large a body may be that is looked into, in bytes; past it 413. Default 64 KiB.
     pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = bytes;
+        self.options.body_limit = bytes;
         self
     }
 
@@ -134,58 +159,54 @@ impl Builder {
         self.location(location, CredentialKind::RefreshToken)
     }
 
-    /// Adds a place where requests carry a credential of the application's own, a session id say.
-    /// On logout it is rejected here from then on, and never sent to Polar.
+    /// Adds a place where requests carry a session id of the application's own: at least 16 bytes,
+    /// random, and kept by the server. A logout ends it here, and it is never sent to Polar: from then
+    /// on it is taken out of requests, and the application sees somebody without a session.
+    ///
+    /// A cookie that is the whole session (signed or encrypted state without a record on the server)
+    /// is another one with every change, and cannot be ended by a list of ids: keep a random id in it,
+    /// and revoke that id with [`LogoutHandle::revoke`](crate::LogoutHandle::revoke) and check it with
+    /// [`LogoutHandle::is_revoked`](crate::LogoutHandle::is_revoked).
     pub fn opaque(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::Opaque)
     }
 
     fn location(mut self, location: impl Into<TokenLocation>, kind: CredentialKind) -> Self {
-        self.locations.push((location.into(), kind));
+        self.options.locations.push((location.into(), kind));
         self
     }
 
     /// Trusts an origin, like `https://app.example.com`, to log its users out from another site.
     /// Compared to the letter with the `Origin` header. Default none.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
-        self.trusted_origins.push(origin.into());
+        self.options.trusted_origins.push(origin.into());
         self
     }
 
     /// What becomes of a request that carries a revoked credential. Default
     /// [`WhenRevoked::Reject`].
     pub fn when_revoked(mut self, when: WhenRevoked) -> Self {
-        self.when_revoked = when;
+        self.options.when_revoked = when;
         self
     }
 
     /// The same for one path, matched exactly, in place of the layer's default: a login page needs
     /// [`WhenRevoked::Anonymous`].
     pub fn when_revoked_at(mut self, path: impl Into<String>, when: WhenRevoked) -> Self {
-        self.when_revoked_at.push((path.into(), when));
-        self
-    }
-
-    /// Replaces the answer to a request that carries a revoked credential. `Cache-Control:
-    /// no-store` and the removal of the cookie it came in are added to yours.
-    pub fn rejection(
-        mut self,
-        rejection: impl Fn(&request::Parts) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.rejection = Some(Arc::new(rejection));
+        self.options.when_revoked_at.push((path.into(), when));
         self
     }
 
     /// Where a browser goes after logout, with 303: a path, or an absolute URL whose origin is
     /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204.
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
-        self.redirect_to = Some(target.into());
+        self.options.redirect_to = Some(target.into());
         self
     }
 
     /// Allows an origin, like `https://www.example.com`, as the target of the redirect.
     pub fn allow_redirect_origin(mut self, origin: impl Into<String>) -> Self {
-        self.allowed_redirect_origins.push(origin.into());
+        self.options.allowed_redirect_origins.push(origin.into());
         self
     }
 
@@ -193,50 +214,39 @@ impl Builder {
     /// (RFC 7009, section 2.2.1), also where Polar refuses for good. The token is rejected here all
     /// the same, and the browser keeps its cookie, to try again. Default off.
     pub fn strict(mut self) -> Self {
-        self.strict = true;
+        self.options.strict = true;
         self
     }
 
     /// Tells the browser on logout to forget more than the configured cookies, with
     /// `Clear-Site-Data`. Default nothing.
     pub fn clear_site_data(mut self, what: impl IntoIterator<Item = ClearSiteData>) -> Self {
-        self.clear_site_data.extend(what);
+        self.options.clear_site_data.extend(what);
         self
     }
 
     /// After the tokens are revoked, calls the application's own handler of the logout route in
     /// place of answering. It finds a [`LogoutOutcome`](crate::LogoutOutcome) in the request's
-    /// extensions, and its response gets the cookie removals added; but for a server error (5xx),
-    /// after which the browser needs its cookies to try again. It is not called where the logout
-    /// failed (403, 413, 503). Default off.
+    /// extensions, and the body untouched. Its response gets the cookie removals added, but for a server
+    /// error (5xx), after which the browser needs its cookies to try again; what it sets in a cookie of
+    /// the session is taken out and revoked. It is not called if the logout failed (403, 503).
+    /// Default off.
     pub fn then_call_app(mut self) -> Self {
-        self.then_call_app = true;
-        self
-    }
-
-    /// Ends what is still under way when a credential of its request is revoked: a response that is
-    /// still being sent, server-sent events say, ends there; and a
-    /// [`RevocationSignal`](crate::RevocationSignal) in the request's extensions lets a handler end
-    /// what outlives the response, a WebSocket. Default off: what has passed goes on.
-    ///
-    /// A body ends without an error, as if it were whole; where its length was told in advance, the
-    /// connection ends with it. Costs some allocations for each request that carries a credential.
-    pub fn end_when_revoked(mut self) -> Self {
-        self.end_when_revoked = true;
+        self.options.then_call_app = true;
         self
     }
 
     /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. It does
     /// not wait while Polar is known not to answer soon: see [`Health`](crate::Health).
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.options.deadline = deadline;
         self
     }
 
     /// How many tokens may be on their way to Polar at most; past it a logout is denied here and
     /// answered 503. Default 10,000.
     pub fn queue_limit(mut self, tokens: usize) -> Self {
-        self.queue_limit = tokens;
+        self.options.queue_limit = tokens;
         self
     }
 
@@ -250,7 +260,7 @@ impl Builder {
     /// revocation is sent a second time, after those 250 ms. Two commits lost in a row for such a
     /// pair are not found out.
     pub fn confirm(mut self, confirm: bool) -> Self {
-        self.confirm = confirm;
+        self.options.confirm = confirm;
         self
     }
 
@@ -260,7 +270,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.on_dead_letter = Some(Arc::new(callback));
+        self.options.on_dead_letter = Some(Arc::new(callback));
         self
     }
 
@@ -269,13 +279,13 @@ impl Builder {
     /// from it. Where several processes share the log, each follows what the others append. Default
     /// none.
     pub fn log(mut self, log: impl RevocationLog) -> Self {
-        self.log = Some(Arc::new(log));
+        self.options.log = Some(Arc::new(log));
         self
     }
 
     /// How long [`build`](Self::build) may take to read the log. Default 30 s.
     pub fn catch_up_within(mut self, limit: Duration) -> Self {
-        self.catch_up_within = limit;
+        self.options.catch_up_within = limit;
         self
     }
 
@@ -285,7 +295,7 @@ impl Builder {
     ///
     /// With [`reject_when_behind`](Self::reject_when_behind) no dead token is let in meanwhile.
     pub fn start_behind(mut self) -> Self {
-        self.start_behind = true;
+        self.options.start_behind = true;
         self
     }
 
@@ -297,52 +307,52 @@ impl Builder {
     /// A log that does not answer is found out within a few seconds, so less than that is no
     /// stricter.
     pub fn reject_when_behind(mut self, limit: Duration) -> Self {
-        self.reject_when_behind = Some(limit);
+        self.options.reject_when_behind = Some(limit);
         self
     }
 
     /// A client secret of before: opens what the log holds sealed with it. May be given more than
     /// once.
     pub fn previous_client_secret(mut self, secret: impl Into<String>) -> Self {
-        self.previous_secrets.push(Zeroizing::new(secret.into()));
+        self.options.previous_secrets.push(Zeroizing::new(secret.into()));
         self
     }
 
     /// How many revocations are held at most; past it a logout is answered 503. Default 1,000,000,
     /// at some 400 bytes each.
     pub fn limit(mut self, revocations: usize) -> Self {
-        self.limit = revocations;
+        self.options.limit = revocations;
         self
     }
 
     /// How long a revoked access token is rejected. Default 864,060 s: what Polar gives it, and a
     /// minute.
     pub fn access_token_retention(mut self, retention: Duration) -> Self {
-        self.retention.access_token = retention;
+        self.options.retention.access_token = retention;
         self
     }
 
     /// How long a revoked refresh token is rejected. Default 30 days: Polar's do not expire, but
     /// Polar knows it is revoked.
     pub fn refresh_token_retention(mut self, retention: Duration) -> Self {
-        self.retention.refresh_token = retention;
+        self.options.retention.refresh_token = retention;
         self
     }
 
     /// How long a revoked credential of the application's own is rejected. Default 30 days. Must be
     /// as long as the application would accept it.
     pub fn opaque_retention(mut self, retention: Duration) -> Self {
-        self.retention.opaque = retention;
+        self.options.retention.opaque = retention;
         self
     }
 }
 
-impl fmt::Debug for Builder {
+impl<A> fmt::Debug for Builder<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("client", &self.client)
-            .field("logout_routes", &self.logout_routes)
-            .field("locations", &self.locations)
+            .field("client", &self.options.client)
+            .field("logout_routes", &self.options.logout_routes)
+            .field("locations", &self.options.locations)
             .finish_non_exhaustive()
     }
 }

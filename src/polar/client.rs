@@ -17,7 +17,7 @@ use super::outcome::Outcome;
 use super::request::Requests;
 use super::server::PolarServer;
 use crate::error::{BoxError, Error};
-use crate::token::{Token, TokenTypeHint};
+use crate::token::{Issuer, Token, TokenTypeHint};
 
 /// How much of an answer is read, in bytes. Polar's longest is below 300.
 const ANSWER_LIMIT: usize = 16 * 1024;
@@ -188,6 +188,14 @@ pub struct PolarClientBuilder {
 impl PolarClientBuilder {
     pub(crate) fn credentials(&self) -> &ClientCredentials {
         &self.credentials
+    }
+
+    /// Whose tokens are sent.
+    pub(crate) fn issuer(&self) -> Issuer {
+        match self.server {
+            PolarServer::RevocationEndpoint(_) => Issuer::Other,
+            _ => Issuer::Polar,
+        }
     }
 
     pub(crate) fn calls_in_flight(&self) -> usize {

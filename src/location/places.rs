@@ -1,0 +1,164 @@
+//! The configured places, sorted by what has to be looked at for them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, HeaderValue};
+
+use super::{Place, PlaceId, TokenLocation};
+use crate::error::Error;
+use crate::token::CredentialKind;
+
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    all: Vec<Configured>,
+    pub(super) bearer: Option<PlaceId>,
+    pub(super) cookies: Vec<(Box<[u8]>, PlaceId)>,
+    pub(super) headers: Vec<(HeaderName, PlaceId)>,
+    pub(super) query: Vec<(Box<[u8]>, PlaceId)>,
+    pub(super) form: Vec<(Box<[u8]>, PlaceId)>,
+    pub(super) json: Vec<(String, PlaceId)>,
+}
+
+#[derive(Debug)]
+struct Configured {
+    /// For a person: "the cookie location `access_token`".
+    name: String,
+    kind: CredentialKind,
+    /// `Set-Cookie` values, for a cookie: one for each scope it is set with.
+    removals: Vec<HeaderValue>,
+    has_held_something_else: AtomicBool,
+}
+
+impl Places {
+    pub(super) fn new(configured: Vec<(TokenLocation, CredentialKind)>) -> Result<Self, Error> {
+        let mut places = Self::default();
+        for (TokenLocation(place), kind) in configured {
+            places.add(place, kind)?;
+        }
+        Ok(places)
+    }
+
+    fn add(&mut self, place: Place, kind: CredentialKind) -> Result<(), Error> {
+        match place {
+            Place::Bearer => {
+                let id = self.configure("bearer", "Authorization", kind)?;
+                self.bearer = Some(id);
+            }
+            Place::Cookie(cookie) => {
+                let removal = cookie.removal()?;
+                let known = self.cookies.iter().find(|(name, _)| **name == *cookie.name.as_bytes());
+                let id = match known {
+                    // Set with another `Domain` or `Path` too.
+                    Some((_, PlaceId(id))) if self.all[*id].kind == kind => PlaceId(*id),
+                    _ => {
+                        let id = self.configure("cookie", &cookie.name, kind)?;
+                        self.cookies.push((cookie.name.into_bytes().into(), id));
+                        id
+                    }
+                };
+                let removals = &mut self.all[id.0].removals;
+                if removals.contains(&removal) {
+                    return Err(twice(&self.all[id.0].name));
+                }
+                removals.push(removal);
+            }
+            Place::Header(name) => {
+                let parsed = header_name(&name)?;
+                let id = self.configure("header", parsed.as_str(), kind)?;
+                self.headers.push((parsed, id));
+            }
+            Place::Query(name) => {
+                let id = self.configure_field("query", &name, kind)?;
+                self.query.push((name.into_bytes().into(), id));
+            }
+            Place::Form(name) => {
+                let id = self.configure_field("form", &name, kind)?;
+                self.form.push((name.into_bytes().into(), id));
+            }
+            Place::Json(name) => {
+                let id = self.configure_field("json", &name, kind)?;
+                self.json.push((name, id));
+            }
+        }
+        Ok(())
+    }
+
+    fn configure_field(
+        &mut self,
+        place: &str,
+        name: &str,
+        kind: CredentialKind,
+    ) -> Result<PlaceId, Error> {
+        if name.is_empty() {
+            return Err(Error::configuration(format!(
+                "a {place} location needs the name of its field"
+            )));
+        }
+        self.configure(place, name, kind)
+    }
+
+    fn configure(
+        &mut self,
+        place: &str,
+        name: &str,
+        kind: CredentialKind,
+    ) -> Result<PlaceId, Error> {
+        let name = format!("the {place} location `{name}`");
+        if self.all.iter().any(|known| known.name == name) {
+            return Err(twice(&name));
+        }
+        let has_held_something_else = AtomicBool::new(false);
+        self.all.push(Configured { name, kind, removals: Vec::new(), has_held_something_else });
+        Ok(PlaceId(self.all.len() - 1))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn kind(&self, PlaceId(id): PlaceId) -> CredentialKind {
+        self.all[id].kind
+    }
+
+    pub(super) fn name(&self, PlaceId(id): PlaceId) -> &str {
+        &self.all[id].name
+    }
+
+    pub(super) fn removals(&self, PlaceId(id): PlaceId) -> &[HeaderValue] {
+        &self.all[id].removals
+    }
+
+    pub(super) fn all_removals(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.all.iter().flat_map(|place| &place.removals)
+    }
+
+    /// Whether this is the first time that the place holds what it should not.
+    pub(super) fn holds_something_else(&self, PlaceId(id): PlaceId) -> bool {
+        !self.all[id].has_held_something_else.swap(true, Ordering::Relaxed)
+    }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, Error> {
+    let parsed = HeaderName::try_from(name).map_err(|error| {
+        Error::configuration(format!("the header location `{name}` is not a header name"))
+            .with_source(error)
+    })?;
+    if parsed == COOKIE {
+        return Err(Error::configuration(
+            "the header location `cookie` would be a token made of all cookies; \
+             name the cookie with `TokenLocation::cookie(name)`",
+        ));
+    }
+    if parsed == AUTHORIZATION {
+        return Err(Error::configuration(
+            "the header location `authorization` would take the scheme for a part of the token; use \
+             `TokenLocation::bearer()`",
+        ));
+    }
+    Ok(parsed)
+}
+
+fn twice(name: &str) -> Error {
+    Error::configuration(format!("{name} is given twice: it can hold one kind of credential"))
+}

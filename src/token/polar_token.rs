@@ -1,0 +1,100 @@
+//! What Polar's tokens look like.
+
+use super::{CredentialKind, TokenHash};
+
+/// A token of Polar's shape: `polar_at_` or `polar_rt_`, then `u_` or `o_`, then 43 letters and digits.
+///
+/// Measured on Polar's own server, which has issued every token like that so far.
+#[derive(Clone, Copy)]
+pub(crate) struct PolarToken<'a>(&'a [u8; LEN]);
+
+const LEN: usize = 54;
+
+impl<'a> PolarToken<'a> {
+    /// What every token of Polar's begins with.
+    pub(crate) const PREFIX: &'static [u8] = b"polar_";
+
+    /// The token that this text begins with, whatever follows it.
+    #[inline]
+    pub(crate) fn at_start(text: &'a [u8]) -> Option<Self> {
+        let token = text.first_chunk::<LEN>()?;
+        let [
+            b'p',
+            b'o',
+            b'l',
+            b'a',
+            b'r',
+            b'_',
+            b'a' | b'r',
+            b't',
+            b'_',
+            b'u' | b'o',
+            b'_',
+            rest @ ..,
+        ] = token
+        else {
+            return None;
+        };
+        // Without a branch for each byte.
+        rest.iter()
+            .fold(true, |all, byte| all & byte.is_ascii_alphanumeric())
+            .then_some(Self(token))
+    }
+
+    /// Whether a token stands anywhere in this text, in plain.
+    pub(crate) fn is_in(text: &[u8]) -> bool {
+        memchr::memmem::find_iter(text, Self::PREFIX)
+            .any(|at| PolarToken::at_start(&text[at..]).is_some())
+    }
+
+    #[inline]
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn hash(self) -> TokenHash {
+        TokenHash::of(self.0)
+    }
+
+    /// The prefix tells.
+    pub(crate) fn kind(self) -> CredentialKind {
+        match self.0[Self::PREFIX.len()] {
+            b'a' => CredentialKind::AccessToken,
+            _ => CredentialKind::RefreshToken,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &[u8] = b"polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
+    #[test]
+    fn token_is_recognised_by_its_shape_alone() {
+        for (token, kind) in [
+            (TOKEN.to_vec(), CredentialKind::AccessToken),
+            ([TOKEN, b"more"].concat(), CredentialKind::AccessToken),
+            ([b"polar_rt_o_", &TOKEN[11..]].concat(), CredentialKind::RefreshToken),
+        ] {
+            let found = PolarToken::at_start(&token).expect("a token");
+            assert_eq!((found.as_bytes(), found.kind()), (&token[..54], kind));
+        }
+        for other in [
+            &TOKEN[..53],
+            &[b"polar_ci_u_", &TOKEN[11..]].concat(),
+            &[b"polar_at_x_", &TOKEN[11..]].concat(),
+            &[b"POLAR_AT_U_", &TOKEN[11..]].concat(),
+            &[&TOKEN[..30], b"-", &TOKEN[31..]].concat(),
+        ] {
+            assert!(PolarToken::at_start(other).is_none());
+        }
+    }
+
+    #[test]
+    fn token_is_found_behind_what_looks_like_one() {
+        assert!(PolarToken::is_in(&[b"polar_at_u_", TOKEN, b"]"].concat()));
+        assert!(!PolarToken::is_in(b"polar_at_u_ polar_rt_o_"));
+    }
+}

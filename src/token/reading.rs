@@ -1,0 +1,128 @@
+//! A credential that is no token of Polar's shape: recognised by its place, in one reading.
+//!
+//! One reading, because the same reading decides what a logout denies and what is looked up. A reading
+//! that is good enough to look up may be too coarse to deny: a scheme, a placeholder or a counter is
+//! shared by many users.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
+
+use super::TokenHash;
+
+/// Shorter values are placeholders, flags and counters, which users share. A session id of 128 bits is
+/// longer, however it is written.
+const SHORTEST: usize = 16;
+
+/// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=` cut off at both ends. Hands
+/// the reading and its hash on; returns `None` for what is too short to be one user's credential.
+pub(crate) fn read<T>(value: &[u8], with: impl FnOnce(&[u8], TokenHash) -> T) -> Option<T> {
+    let mut decoded = Zeroizing::new(Vec::new());
+    let text = if memchr::memchr(b'%', value).is_some() {
+        // Never longer than this, so that it is never moved, and nothing is left where it was.
+        decoded.reserve_exact(value.len());
+        decoded.extend(percent_decode(value));
+        trimmed(&decoded)
+    } else {
+        trimmed(value)
+    };
+    (text.len() >= SHORTEST).then(|| with(text, hash(text)))
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    let Some(begin) = text.iter().position(|&byte| is_kept(byte)) else { return &[] };
+    let end = text.iter().rposition(|&byte| is_kept(byte)).map_or(begin, |last| last + 1);
+    &text[begin..end]
+}
+
+fn is_kept(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+}
+
+/// The signature of a JWT can be written in several ways, so its bytes count, not its letters.
+fn hash(text: &[u8]) -> TokenHash {
+    match signed_and_signature(text) {
+        Some((signed, signature)) => TokenHash::of_parts([signed, b".", &signature]),
+        None => TokenHash::of(text),
+    }
+}
+
+/// The two parts of a JWT (RFC 7515, section 7.1): what is signed, and the decoded signature.
+fn signed_and_signature(text: &[u8]) -> Option<(&[u8], Zeroizing<Vec<u8>>)> {
+    // `{"` in base64, as every header begins.
+    if !text.starts_with(b"eyJ") {
+        return None;
+    }
+    let mut dots = memchr::memchr_iter(b'.', text);
+    let (_, second, None) = (dots.next()?, dots.next()?, dots.next()) else { return None };
+    let (signed, signature) = (&text[..second], &text[second + 1..]);
+    let padding = signature.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let signature = &signature[..signature.len() - padding];
+    let mut decoded = Zeroizing::new(Vec::with_capacity(signature.len()));
+    [&URL_SAFE, &STANDARD]
+        .into_iter()
+        .any(|engine| {
+            decoded.clear();
+            engine.decode_vec(signature, &mut decoded).is_ok()
+        })
+        .then_some((signed, decoded))
+}
+
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_allow_trailing_bits(true)
+    .with_decode_padding_mode(DecodePaddingMode::RequireNone);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "abcdefghijklmnopqrstuv";
+
+    fn hash_of(value: &str) -> Option<TokenHash> {
+        read(value.as_bytes(), |_, hash| hash)
+    }
+
+    #[test]
+    fn value_reads_the_same_in_every_wrapping() {
+        for (one, other) in [
+            (ID.to_owned(), format!("\"{ID}\"")),
+            (format!("s%3A{ID}.SIG"), format!("\"s%3a{ID}.SIG\"")),
+            (ID.to_owned(), format!("%22{ID}%22 ")),
+        ] {
+            assert_eq!(hash_of(&one).expect("a reading"), hash_of(&other).expect("a reading"));
+        }
+    }
+
+    #[test]
+    fn jwt_reads_the_same_however_its_signature_is_written() {
+        let jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2lnbmF0dXI_";
+        let same = [format!("{jwt}="), jwt.replace('_', "/"), format!("{jwt}==")];
+        // The last letter of two carries four bits that no decoder reads.
+        let loose = ("eyJhbGciOiJub25lIn0.e30.c2", "eyJhbGciOiJub25lIn0.e30.c3");
+        for same in same {
+            assert_eq!(hash_of(jwt), hash_of(&same), "{same}");
+        }
+        assert_eq!(hash_of(loose.0), hash_of(loose.1));
+        assert_ne!(hash_of(jwt), hash_of(&jwt.replace("c2ln", "c2lm")));
+        assert_ne!(hash_of(jwt), hash_of(&jwt.replace("eyJzdWIi", "eyJzdWJi")));
+    }
+
+    #[test]
+    fn placeholders_have_no_reading() {
+        for shared in ["", "null", "undefined", "Bearer", "chunks-2", "x", "-", "\"\"", "%20%20"] {
+            assert!(hash_of(shared).is_none(), "{shared}");
+        }
+    }
+
+    #[test]
+    fn values_of_two_users_never_read_the_same() {
+        for carrier in ["{\"v\":1,\"sid\":\"{}\"}", "v2,{}", "Bearer tenant1, {}", "j:\"{}\""] {
+            let [one, other] = [ID, "vutsrqponmlkjihgfedcba"].map(|id| carrier.replace("{}", id));
+            assert_ne!(hash_of(&one).expect("a reading"), hash_of(&other).expect("a reading"));
+        }
+    }
+}
