@@ -99,11 +99,11 @@ impl World {
     }
 
     fn is_expired(&self, pair: usize) -> bool {
-        self.tokens[pair].text.starts_with("polar_at_u_e")
+        self.tokens[pair].text.starts_with("polar_at_o_e")
     }
 
     fn is_foreign(&self, pair: usize) -> bool {
-        self.tokens[pair].text.starts_with("polar_at_u_f")
+        self.tokens[pair].text.starts_with("polar_at_o_f")
     }
 
     /// Whether Polar has answered for this very token, and it is dead.

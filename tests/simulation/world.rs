@@ -174,7 +174,7 @@ impl World {
             _ => 'u',
         };
         for (number, prefix) in [(number, "polar_at"), (number + 1, "polar_rt")] {
-            let text = format!("{prefix}_u_{kind}{number:042}");
+            let text = format!("{prefix}_o_{kind}{number:042}");
             let hash = TokenHash::of(&text);
             self.numbers.insert(hash, number);
             self.tokens.push(Token { text, hash, was_revoked: false });
