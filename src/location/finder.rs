@@ -12,7 +12,7 @@ use super::places::Places;
 use super::search::{Encodings, search};
 use super::{Found, Head, PlaceId, TokenLocation, json, query};
 use crate::error::Error;
-use crate::token::{CredentialKind, FoundIn, Issuer, PolarToken, read};
+use crate::token::{CredentialKind, FoundIn, Issuer, PolarToken, SHORTEST_CREDENTIAL, read};
 
 /// Is handed what is found, and says whether to go on.
 pub(super) type Visit<'a> = dyn FnMut(Found<'_>) -> ControlFlow<()> + 'a;
@@ -114,7 +114,6 @@ impl Finder {
                     place: Some(place),
                     value: (!is_scheme(value, b"basic")).then_some(value),
                 },
-                true,
                 found,
             )
         } else {
@@ -139,7 +138,7 @@ impl Finder {
             place: self.places.bearer,
             value: is_scheme(value, b"bearer").then(|| &value[b"bearer".len()..]),
         };
-        self.find_in_part(&part, true, found)
+        self.find_in_part(&part, found)
     }
 
     pub(super) fn find_in_cookies(
@@ -148,18 +147,12 @@ impl Finder {
         carrier: FoundIn,
         found: &mut Visit<'_>,
     ) -> ControlFlow<()> {
-        let has_polar = holds_polar(value, Encodings::Text);
-        if !has_polar && self.places.cookies.is_empty() {
-            return ControlFlow::Continue(());
-        }
         for cookie in List::COOKIES.pieces(value) {
-            let named = name_and_value(cookie).and_then(|(name, value)| {
-                let (_, place) = self.places.cookies.iter().find(|(known, _)| **known == *name)?;
-                Some((*place, value))
-            });
-            if !has_polar && named.is_none() {
+            // Shorter than a name, an equals sign and a credential.
+            if cookie.len() < SHORTEST_CREDENTIAL + 2 {
                 continue;
             }
+            let named = self.named_cookie(cookie);
             let part = Part {
                 text: cookie,
                 encodings: Encodings::Text,
@@ -168,9 +161,16 @@ impl Finder {
                 place: named.map(|(place, _)| place),
                 value: named.map(|(_, value)| value),
             };
-            self.find_in_part(&part, has_polar, found)?;
+            self.find_in_part(&part, found)?;
         }
         ControlFlow::Continue(())
+    }
+
+    #[inline]
+    fn named_cookie<'a>(&self, cookie: &'a [u8]) -> Option<(PlaceId, &'a [u8])> {
+        let (name, value) = name_and_value(cookie)?;
+        let (_, place) = self.places.cookies.iter().find(|(known, _)| **known == *name)?;
+        Some((*place, value))
     }
 
     /// Polar's tokens alone: the other items are names that all users share.
@@ -187,41 +187,34 @@ impl Finder {
             place: self.header(&SEC_WEBSOCKET_PROTOCOL),
             value: None,
         };
-        self.find_in_part(&part, true, found)
+        self.find_in_part(&part, found)
     }
 
     #[inline]
     fn find_in_target(&self, uri: &Uri, found: &mut Visit<'_>) -> ControlFlow<()> {
-        let Some(target) = uri.path_and_query() else { return ControlFlow::Continue(()) };
-        let has_polar = holds_polar(target.as_str().as_bytes(), Encodings::Text);
-        if has_polar {
-            let path = Part {
-                text: target.path().as_bytes(),
-                encodings: Encodings::Text,
-                carrier: FoundIn::Path,
-                came_by_itself: false,
-                place: None,
-                value: None,
-            };
-            self.find_in_part(&path, true, found)?;
-        }
-        match target.query() {
-            Some(query) if has_polar || !self.places.query.is_empty() => {
-                self.find_in_fields(query.as_bytes(), &self.places.query, has_polar, found)
-            }
-            _ => ControlFlow::Continue(()),
+        let path = Part {
+            text: uri.path().as_bytes(),
+            encodings: Encodings::Text,
+            carrier: FoundIn::Path,
+            came_by_itself: false,
+            place: None,
+            value: None,
+        };
+        self.find_in_part(&path, found)?;
+        match uri.query() {
+            Some(query) => self.find_in_query(query.as_bytes(), found),
+            None => ControlFlow::Continue(()),
         }
     }
 
     pub(super) fn find_in_query(&self, query: &[u8], found: &mut Visit<'_>) -> ControlFlow<()> {
-        self.find_in_fields(query, &self.places.query, true, found)
+        self.find_in_fields(query, &self.places.query, found)
     }
 
     fn find_in_fields(
         &self,
         query: &[u8],
         places: &[(Box<[u8]>, PlaceId)],
-        has_polar: bool,
         found: &mut Visit<'_>,
     ) -> ControlFlow<()> {
         List::FIELDS.pieces(query).try_for_each(|field| {
@@ -236,7 +229,7 @@ impl Finder {
                 place: named.map(|(place, _)| place),
                 value: named.map(|(_, value)| value),
             };
-            self.find_in_part(&part, has_polar, found)
+            self.find_in_part(&part, found)
         })
     }
 
@@ -256,16 +249,16 @@ impl Finder {
             place: None,
             value: None,
         };
-        self.find_in_part(&nowhere, true, &mut in_body)?;
+        self.find_in_part(&nowhere, &mut in_body)?;
         if !self.places.form.is_empty() {
-            self.find_in_fields(body, &self.places.form, true, &mut in_body)?;
+            self.find_in_fields(body, &self.places.form, &mut in_body)?;
         }
         if self.places.json.is_empty() {
             return ControlFlow::Continue(());
         }
         json::strings(body, &self.places.json, |place, value| {
             let part = Part { text: value, place: Some(place), value: Some(value), ..nowhere };
-            self.find_in_part(&part, true, &mut in_body)
+            self.find_in_part(&part, &mut in_body)
         })
     }
 
@@ -283,21 +276,14 @@ impl Finder {
 
     /// A part that holds Polar's tokens stands for these; one that holds none, for what its place says.
     #[inline]
-    fn find_in_part(
-        &self,
-        part: &Part<'_>,
-        may_hold_polar: bool,
-        found: &mut Visit<'_>,
-    ) -> ControlFlow<()> {
+    fn find_in_part(&self, part: &Part<'_>, found: &mut Visit<'_>) -> ControlFlow<()> {
         let Part { text, encodings, carrier, came_by_itself, place, value } = *part;
         let mut holds_polar = false;
-        if may_hold_polar {
-            search(text, encodings, &mut |token: PolarToken<'_>| {
-                holds_polar = true;
-                let (hash, kind, text) = (token.hash(), token.kind(), token.as_bytes());
-                found(Found { hash, kind, carrier, place, came_by_itself, text })
-            })?;
-        }
+        search(text, encodings, &mut |token: PolarToken<'_>| {
+            holds_polar = true;
+            let (hash, kind, text) = (token.hash(), token.kind(), token.as_bytes());
+            found(Found { hash, kind, carrier, place, came_by_itself, text })
+        })?;
         let (Some(place), Some(value), false) = (place, value, holds_polar) else {
             return ControlFlow::Continue(());
         };
@@ -312,10 +298,6 @@ impl Finder {
         })
         .unwrap_or(ControlFlow::Continue(()))
     }
-}
-
-fn holds_polar(text: &[u8], encodings: Encodings) -> bool {
-    search(text, encodings, &mut |_| ControlFlow::Break(())).is_break()
 }
 
 /// Whether a value of `Authorization` begins with this scheme (RFC 9110, section 11.1).

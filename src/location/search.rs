@@ -1,19 +1,172 @@
-use crate::token::PolarToken;
+//! The search for Polar's tokens, in every encoding that an app may undo.
+//!
+//! A token is found whatever stands around it: as it is, percent-encoded ([`percent`]), with
+//! backslash escapes ([`backslash`]) and, if asked for, in base64 ([`base64`]).
+//!
+//! Each text is decoded as far as it goes, whatever number of times an app decodes it. That loses no
+//! token that becomes readable on the way: a token contains no character that begins an escape, and
+//! an escape in front of it cannot reach into it, since `p` is neither a hexadecimal nor an octal
+//! digit.
+
+mod backslash;
+mod base64;
+mod digits;
+mod escape;
+mod in_place;
+mod percent;
+#[cfg(test)]
+mod tests;
+
+use std::iter;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr2};
+use zeroize::Zeroizing;
+
+use crate::token::PolarToken;
+
+/// The encodings in which tokens are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encodings {
+    /// Percent-encoding and backslash escapes.
     Text,
+    /// These, and base64.
     TextAndBase64,
 }
+
+/// Reports every token in `text`, until `found` breaks off.
+///
+/// A token may be reported more than once.
 pub(super) fn search(
     text: &[u8],
-    _with: Encodings,
+    encodings: Encodings,
     found: &mut impl FnMut(PolarToken<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    for at in memchr::memmem::find_iter(text, PolarToken::PREFIX) {
-        if let Some(token) = PolarToken::at_start(&text[at..]) {
+    // No encoding makes a token shorter.
+    if text.len() < PolarToken::LEN {
+        return ControlFlow::Continue(());
+    }
+    let mut left = text.len();
+    let mut is_cut = false;
+    for candidate in candidates(text) {
+        if let Some(token) = PolarToken::at_start(candidate) {
             found(token)?;
+            left -= PolarToken::LEN;
+        } else {
+            is_cut = is_cut || is_cut_by_an_escape(candidate);
         }
     }
+    // A bearer is over with this.
+    if left < PolarToken::LEN {
+        return ControlFlow::Continue(());
+    }
+    // Any letter of base64 may be escaped.
+    let mut may_be_encoded = is_cut;
+    if encodings == Encodings::TextAndBase64 && left >= base64::SHORTEST {
+        base64::search(text, found)?;
+        may_be_encoded = true;
+    }
+    match memchr2(b'%', b'\\', text) {
+        Some(first) if may_be_encoded || escape::may_spell(&text[first..]) => {
+            search_decoded(text, encodings, found)
+        }
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+#[cold]
+fn search_decoded(
+    text: &[u8],
+    encodings: Encodings,
+    found: &mut impl FnMut(PolarToken<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut copy = copy_of(text);
+    let unpercented = percent::decode(&mut copy);
+    if unpercented.len() < text.len() {
+        report(unpercented, found)?;
+        if encodings == Encodings::TextAndBase64 {
+            base64::search(unpercented, found)?;
+        }
+    }
+    if memchr(b'\\', unpercented).is_none() {
+        return ControlFlow::Continue(());
+    }
+    if backslash::is_ambiguous(unpercented) {
+        report(backslash::decode_quoted(&mut copy_of(unpercented)), found)?;
+    }
+    report(backslash::decode_literals(unpercented), found)
+}
+
+/// A copy to decode in place: it is wiped, and never grows, which would leave an unwiped one.
+fn copy_of(text: &[u8]) -> Zeroizing<Box<[u8]>> {
+    Zeroizing::new(Box::from(text))
+}
+
+/// Reports the tokens in a decoded text, those included that were readable before: whoever takes the
+/// trouble to write escapes may pay for a second look.
+///
+/// Slower than a search for the prefix on a usual text, and much faster on one full of prefixes.
+fn report(
+    text: &[u8],
+    found: &mut impl FnMut(PolarToken<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut rest = text;
+    while rest.len() >= PolarToken::LEN {
+        let is_worth_a_look = match rest.first_chunk() {
+            // Without a branch, the compiler looks at many positions at once.
+            Some(block) => (0..BLOCK).fold(false, |any, at| any | is_likely(block, at)),
+            None => true,
+        };
+        let positions =
+            if is_worth_a_look { BLOCK.min(rest.len() + 1 - PolarToken::LEN) } else { 0 };
+        for candidate in (0..positions).map(|at| &rest[at..]) {
+            if candidate[5] == b'_'
+                && let Some(token) = PolarToken::at_start(candidate)
+            {
+                found(token)?;
+            }
+        }
+        rest = rest.get(BLOCK..).unwrap_or_default();
+    }
     ControlFlow::Continue(())
+}
+
+/// How many positions are looked at together.
+const BLOCK: usize = 32;
+
+/// Whether a token could begin at this position, by its first two underscores.
+#[inline]
+fn is_likely(block: &[u8; BLOCK + 9], at: usize) -> bool {
+    (block[at + 5] == b'_') & (block[at + 8] == b'_')
+}
+
+/// What begins with the prefix of Polar's tokens, and has room for one.
+#[inline]
+fn candidates(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    static PREFIX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PolarToken::PREFIX));
+    /// For fewer positions the search would not pay.
+    const FEW: usize = 32;
+
+    let positions = (text.len() + 1).saturating_sub(PolarToken::LEN);
+    let mut next = 0;
+    iter::from_fn(move || {
+        let rest = &text[next..];
+        let at = if positions - next <= FEW {
+            (0..positions - next).find(|&at| rest[at..].starts_with(PolarToken::PREFIX))?
+        } else {
+            PREFIX.find(&rest[..positions - next - 1 + PolarToken::PREFIX.len()])?
+        };
+        next += at + 1;
+        Some(&rest[at..])
+    })
+}
+
+/// Whether an escape stands where this ceases to look like a token.
+fn is_cut_by_an_escape(candidate: &[u8]) -> bool {
+    let cut = (PolarToken::PREFIX.len()..PolarToken::LEN)
+        .map(|index| (index, candidate[index]))
+        .find(|&(index, byte)| !PolarToken::may_have(byte, index));
+    matches!(cut, Some((_, b'%' | b'\\')))
 }

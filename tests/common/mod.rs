@@ -34,8 +34,8 @@ use tokio::task::AbortHandle;
 use tower::{ServiceBuilder, service_fn};
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
-    Builder, Counts, LogoutHandle, LogoutOutcome, PolarClient, PolarClientBuilder,
-    PolarLogoutLayer, TokenLocation,
+    Answer as WriteAnswer, Builder, Counts, LogoutHandle, LogoutOutcome, PolarClient,
+    PolarClientBuilder, PolarLogoutLayer, TokenLocation,
 };
 
 /// Where the app runs: every story is told on both.
@@ -56,7 +56,10 @@ pub struct App {
 }
 
 impl App {
-    pub async fn start(server: Server, layer: PolarLogoutLayer) -> Self {
+    pub async fn start<A>(server: Server, layer: PolarLogoutLayer<A>) -> Self
+    where
+        A: WriteAnswer<axum::body::Body> + Send + Sync + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let handle = layer.handle();
@@ -103,7 +106,10 @@ impl Drop for App {
     }
 }
 
-async fn serve_axum(listener: TcpListener, layer: PolarLogoutLayer, calls: Arc<AtomicUsize>) {
+async fn serve_axum<A>(listener: TcpListener, layer: PolarLogoutLayer<A>, calls: Arc<AtomicUsize>)
+where
+    A: WriteAnswer<axum::body::Body> + Send + Sync + 'static,
+{
     let app = Router::new()
         .fallback(move |request: axum::extract::Request| {
             let calls = Arc::clone(&calls);
@@ -113,7 +119,10 @@ async fn serve_axum(listener: TcpListener, layer: PolarLogoutLayer, calls: Arc<A
     axum::serve(listener, app).await.expect("axum serves");
 }
 
-async fn serve_hyper(listener: TcpListener, layer: PolarLogoutLayer, calls: Arc<AtomicUsize>) {
+async fn serve_hyper<A>(listener: TcpListener, layer: PolarLogoutLayer<A>, calls: Arc<AtomicUsize>)
+where
+    A: WriteAnswer<axum::body::Body> + Send + Sync + 'static,
+{
     let service = ServiceBuilder::new().layer(layer).service(service_fn(move |request| {
         let calls = Arc::clone(&calls);
         async move { Ok::<_, Infallible>(echo(request, &calls).await) }
