@@ -138,6 +138,7 @@ const BLOCK: usize = 32;
 
 /// Whether a token could begin at this position, by its first two underscores.
 #[inline]
+#[allow(clippy::needless_bitwise_bool, reason = "a branch for each byte is what this avoids")]
 fn is_likely(block: &[u8; BLOCK + 9], at: usize) -> bool {
     (block[at + 5] == b'_') & (block[at + 8] == b'_')
 }

@@ -71,6 +71,7 @@ fn literal(text: &[u8]) -> Option<(u8, usize)> {
 }
 
 /// If `last` completes an escape: its byte, and how many of the bytes before `last` belong to it.
+#[allow(clippy::many_single_char_names, reason = "the bytes of an escape, in their order")]
 fn completed(before: &[u8], last: u8) -> Option<(u8, usize)> {
     let [.., a, b, c, d, e] = *before else { return completed_early(before, last) };
     if d == b'%' {
@@ -132,8 +133,9 @@ pub(super) fn is_ambiguous(text: &[u8]) -> bool {
 
 /// Drops every backslash.
 fn without_backslashes(text: &mut [u8]) -> &[u8] {
-    let mut end = memchr(b'\\', text).unwrap_or(text.len());
-    for next in end..text.len() {
+    let first = memchr(b'\\', text).unwrap_or(text.len());
+    let mut end = first;
+    for next in first..text.len() {
         let byte = text[next];
         text[end] = byte;
         // Without a branch.
