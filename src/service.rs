@@ -97,7 +97,6 @@ impl<S> PolarLogout<S> {
             }),
             Verdict::TurnAway(why) => self.turned_away(request, why),
             Verdict::Logout => {
-                self.policy.requests.logout.add(1);
                 let calls_app = self.policy.then_call_app;
                 self.in_a_task(request, calls_app, task::log_out)
             }

@@ -123,12 +123,18 @@ where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let (mut parts, body) = request.into_parts();
-    let cross_site = policy.csrf.is_cross_site((&parts).into());
+    let cross_site = policy.csrf.cross_site((&parts).into());
     let mut found = Credentials::default();
     let _ = policy.locations.visit_head((&parts).into(), |credential| found.add(credential));
-    if cross_site && found.came_by_itself {
+    if let Some(cross_site) = cross_site
+        && found.came_by_itself
+    {
+        cross_site.report(&parts.headers);
+        policy.logout.counters.cross_site.increment();
         return caller.tell(Next::Answer(response::cross_site()));
     }
+    policy.requests.logout.add(1);
+    let cross_site = cross_site.is_some();
     let body = if policy.locations.reads_bodies() {
         match read(&policy, &parts.headers, body, &mut caller).await {
             Ok(body) => {
