@@ -27,6 +27,7 @@ mod metrics;
 pub mod observability;
 mod polar;
 mod policy;
+mod prefetch;
 mod recorder;
 mod response;
 mod route;

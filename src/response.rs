@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
 
@@ -130,6 +130,24 @@ pub(crate) fn cross_site() -> Response<Bytes> {
         StatusCode::FORBIDDEN,
         problem!("access_denied", "This logout came from another site. Nothing was revoked."),
     )
+}
+
+/// A browser discards a prefetch that was not answered with 2xx, and asks again when the link is clicked.
+pub(crate) fn prefetch_of_logout() -> Response<Bytes> {
+    problem(
+        StatusCode::FORBIDDEN,
+        problem!("access_denied", "This was a prefetch. Nothing was revoked."),
+    )
+}
+
+/// Link checkers and previews send it. `HEAD` is safe (RFC 9110, section 9.2.1), and a logout is not.
+pub(crate) fn head_of_logout(allow: HeaderValue) -> Response<Bytes> {
+    let mut response = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        problem!("invalid_request", "A HEAD request does not log out. Nothing was revoked."),
+    );
+    response.headers_mut().insert(ALLOW, allow);
+    response
 }
 
 pub(crate) fn body_too_large() -> Response<Bytes> {

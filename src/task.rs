@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http::{HeaderMap, Request, Response, request};
+use http::{HeaderMap, Method, Request, Response, request};
 use http_body::Body;
 use tokio::sync::oneshot;
 
 use crate::body::{ReadBody, ReadError, RequestBody};
 use crate::location::{Found, LookedAt};
 use crate::policy::{Policy, Stop, WhenRevoked};
+use crate::prefetch::is_prefetch;
 use crate::response::{self, Answers};
+use crate::route::allow;
 use crate::signal::Carried;
 use crate::token::{CredentialKind, Revocation, TokenHash};
 use crate::under_way::UnderWay;
@@ -123,6 +125,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let (mut parts, body) = request.into_parts();
+    if let Some(answer) = answer_unasked(&policy, &parts) {
+        return caller.tell(Next::Answer(answer));
+    }
     let cross_site = policy.csrf.cross_site((&parts).into());
     let mut found = Credentials::default();
     let _ = policy.locations.visit_head((&parts).into(), |credential| found.add(credential));
@@ -160,6 +165,15 @@ where
         let wants_html = response::wants_html(&parts.headers);
         Next::Answer(policy.answers.logged_out(outcome, wants_html, cross_site))
     });
+}
+
+/// The answer to a request of a GET route behind which nobody asked to be logged out.
+fn answer_unasked(policy: &Policy, request: &request::Parts) -> Option<Response<Bytes>> {
+    match request.method {
+        Method::HEAD => Some(response::head_of_logout(allow(&policy.logout_routes, &request.uri))),
+        Method::GET if is_prefetch(&request.headers) => Some(response::prefetch_of_logout()),
+        _ => None,
+    }
 }
 
 /// What a logout found, each credential once.

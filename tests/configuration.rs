@@ -104,6 +104,7 @@ async fn a_logout_route_and_a_location_are_needed() {
         refused(builder().logout_route(Method::POST, path), advice).await;
         refused(builder().when_revoked_at(path, WhenRevoked::Anonymous), advice).await;
     }
+    refused(builder().logout_route(Method::HEAD, "/logout"), "HEAD cannot log out").await;
     refused(builder().logout_route(Method::OPTIONS, "/logout"), "OPTIONS cannot log out").await;
 }
 

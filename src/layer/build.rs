@@ -237,6 +237,11 @@ fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
             "no logout route: add `.logout_route(Method::POST, \"/logout\")`",
         ));
     }
+    if routes.iter().any(|route| route.method() == Method::HEAD) {
+        return Err(Error::configuration(
+            "HEAD cannot log out: it only asks what a GET would answer; use POST",
+        ));
+    }
     if routes.iter().any(|route| route.method() == Method::OPTIONS) {
         return Err(Error::configuration(
             "OPTIONS cannot log out: it belongs to CORS preflights, which go to the application; \

@@ -106,6 +106,9 @@ impl Builder {
 
     /// Adds a route on which the layer logs out: a method, and a path that is matched exactly. POST
     /// is the customary method. Needed at least once.
+    ///
+    /// On a GET route a prefetch, a prerender or a preview is answered 403, and a HEAD 405: nobody has
+    /// asked to be logged out, and nothing is revoked.
     pub fn logout_route(mut self, method: Method, path: impl Into<String>) -> Self {
         self.logout_routes.push((method, path.into()));
         self
