@@ -80,6 +80,7 @@ impl TokenLocation {
     }
 
     /// The whole value of this header, `x-api-key` say; every one, where it comes more than once.
+    /// For `Authorization` use [`bearer`](Self::bearer), for `Cookie` [`cookie`](Self::cookie).
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {
         Self(Place::Header(name.into()))

@@ -43,9 +43,11 @@ impl Builder {
     ///
     /// Everything that could not work, with what to do about it: what
     /// [`PolarClientBuilder::build`](crate::PolarClientBuilder::build) refuses; no logout route, or
-    /// a path that never arrives; no token location, one given twice, or one with a name that
-    /// cannot be; body routes without a form or JSON location; a redirect to somewhere that is not
-    /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
+    /// a path that never arrives; a route given twice; two rules for one path; no token location, one
+    /// given twice, or one with a name that cannot be; body routes without a form or JSON location; a
+    /// redirect to somewhere that is not allowed, or together with
+    /// [`then_call_app`](Self::then_call_app); an origin that is none, or has a path; a limit, a
+    /// deadline or a retention of zero; to confirm at a
     /// server whose introspection endpoint is not known; a log that cannot be read, or not in time,
     /// or that holds more than the limit; no tokio runtime.
     ///
@@ -60,6 +62,12 @@ impl Builder {
             return Err(Error::configuration(
                 "no token location: add `.access_token(TokenLocation::bearer())` or where else your \
                  requests carry tokens",
+            ));
+        }
+        if locations.reads_bodies() && self.body_limit == 0 {
+            return Err(Error::configuration(
+                "with a body limit of zero no token is found in a body; leave the 64 KiB, or the \
+                 form and JSON locations out",
             ));
         }
         let body_routes = routes(&self.body_routes)?;
@@ -90,8 +98,14 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (path, _) in &self.when_revoked_at {
+        for (at, (path, when)) in self.when_revoked_at.iter().enumerate() {
             check_path(path)?;
+            let others = &self.when_revoked_at[..at];
+            if let Some((_, other)) = others.iter().find(|it| it.0 == *path && it.1 != *when) {
+                return Err(Error::configuration(format!(
+                    "both `{other:?}` and `{when:?}` hold at `{path}`: leave one of them out"
+                )));
+            }
         }
         for (name, duration) in [
             ("a deadline", self.deadline),
@@ -110,6 +124,12 @@ impl Builder {
             return Err(Error::configuration(
                 "without a log nothing can be behind: add `.log(..)`, or leave `start_behind` and \
                  `reject_when_behind` out",
+            ));
+        }
+        if self.then_call_app && self.redirect_to.is_some() {
+            return Err(Error::configuration(
+                "with `then_call_app` the app answers the logout: leave `redirect_to` out, and \
+                 redirect in the app's own handler",
             ));
         }
         if self.limit == 0 || self.queue_limit == 0 {
@@ -252,7 +272,17 @@ fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
 }
 
 fn routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
-    given.iter().map(|(method, path)| Route::new(method.clone(), path.clone())).collect()
+    let mut routes = Vec::with_capacity(given.len());
+    for (method, path) in given {
+        let route = Route::new(method.clone(), path.clone())?;
+        if routes.contains(&route) {
+            return Err(Error::configuration(format!(
+                "the route `{method} {path}` is given twice; leave one out"
+            )));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
 }
 
 fn clear_site_data(what: &[ClearSiteData]) -> Option<HeaderValue> {

@@ -180,13 +180,15 @@ impl Builder {
     }
 
     /// Where a browser goes after logout, with 303: a path, or an absolute URL whose origin is
-    /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204.
+    /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204. Not
+    /// together with [`then_call_app`](Self::then_call_app).
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
         self.redirect_to = Some(target.into());
         self
     }
 
-    /// Allows an origin, like `https://www.example.com`, as the target of the redirect.
+    /// Allows an origin, like `https://www.example.com`, as the target of the redirect: scheme, host
+    /// and port, without a path.
     pub fn allow_redirect_origin(mut self, origin: impl Into<String>) -> Self {
         self.allowed_redirect_origins.push(origin.into());
         self

@@ -65,6 +65,12 @@ impl Locations {
                          name the cookie with `TokenLocation::cookie(name)`",
                     ));
                 }
+                if parsed == AUTHORIZATION {
+                    return Err(Error::configuration(
+                        "the header location `authorization` would be a token together with its \
+                         scheme; use `TokenLocation::bearer()`",
+                    ));
+                }
                 if self.headers.iter().any(|(known, _)| *known == parsed) {
                     return Err(twice("header", &name));
                 }
