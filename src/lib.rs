@@ -43,6 +43,7 @@ mod tls;
 mod token;
 mod under_way;
 mod watchers;
+mod when_revoked;
 
 #[cfg(feature = "axum")]
 pub use self::axum::LogoutOutcomeRejection;
@@ -67,8 +68,8 @@ pub use self::polar::{
     ClientAuthMethod, ClientCredentials, CredentialCheck, Outcome, PolarClient, PolarClientBuilder,
     PolarServer, Reason,
 };
-pub use self::policy::WhenRevoked;
 pub use self::response::ClearSiteData;
 pub use self::service::PolarLogout;
 pub use self::signal::RevocationSignal;
 pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};
+pub use self::when_revoked::WhenRevoked;

@@ -19,6 +19,7 @@ use crate::route::Route;
 use crate::signal::Carried;
 use crate::tasks::Tasks;
 use crate::token::{Revocation, TokenHash};
+use crate::when_revoked::{Rules, WhenRevoked};
 
 /// The configured whole: what every clone and every `.layer()` shares.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub(crate) struct Policy {
     /// Where bodies are read for tokens, beside the logout routes.
     pub(crate) body_routes: Vec<Route>,
     pub(crate) body_limit: usize,
-    pub(crate) when_revoked: WhenRevoked,
-    pub(crate) when_revoked_at: Vec<(String, WhenRevoked)>,
+    pub(crate) when_revoked: Rules,
     pub(crate) then_call_app: bool,
     /// Whether what is under way ends when its credential is revoked.
     pub(crate) end_when_revoked: bool,
@@ -67,21 +67,6 @@ impl Requests {
     pub(crate) fn pass(&self, is_anonymous: bool) {
         if is_anonymous { &self.passed_anonymous } else { &self.passed }.add(1);
     }
-}
-
-/// What becomes of a request that carries a revoked credential.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenRevoked {
-    /// 401, and the inner service never sees it. The default.
-    #[default]
-    Reject,
-    /// The revoked credential is taken out of the request, and the request goes on: for a login
-    /// page or a public page, which must work for a browser that carries a dead cookie. Where it
-    /// cannot be taken out, of a body that is no plain form or JSON object say, 401 all the same.
-    ///
-    /// Copies that a layer further out has made are not touched: axum's `OriginalUri`, or parsed
-    /// cookies in the request's extensions.
-    Anonymous,
 }
 
 #[derive(Clone, Copy)]
@@ -203,8 +188,7 @@ impl Policy {
     }
 
     pub(crate) fn when_revoked(&self, path: &str) -> WhenRevoked {
-        let at = self.when_revoked_at.iter().find(|(known, _)| known == path);
-        at.map_or(self.when_revoked, |(_, when)| *when)
+        self.when_revoked.at(path)
     }
 
     fn reads_body(&self, head: Head<'_>) -> bool {

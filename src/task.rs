@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 
 use crate::body::{ReadBody, ReadError, RequestBody};
 use crate::location::{Found, LookedAt};
-use crate::policy::{Policy, Stop, WhenRevoked};
+use crate::policy::{Policy, Stop};
 use crate::prefetch::is_prefetch;
 use crate::response::{self, Answers};
 use crate::route::allow;
 use crate::signal::Carried;
 use crate::token::{CredentialKind, Revocation, TokenHash};
 use crate::under_way::UnderWay;
+use crate::when_revoked::WhenRevoked;
 
 /// What the response future does when the task is through.
 #[derive(Debug)]

@@ -105,6 +105,7 @@ async fn a_logout_route_and_a_location_are_needed() {
     ] {
         refused(builder().logout_route(Method::POST, path), advice).await;
         refused(builder().when_revoked_at(path, WhenRevoked::Anonymous), advice).await;
+        refused(builder().when_revoked_under(path, WhenRevoked::Anonymous), advice).await;
     }
     builder().logout_route(Method::POST, "/users/7:logout").build().await.expect("no pattern");
     refused(builder().logout_route(Method::HEAD, "/logout"), "HEAD cannot log out").await;
@@ -124,6 +125,10 @@ async fn what_contradicts_itself_is_refused() {
         .when_revoked_at("/", WhenRevoked::Anonymous)
         .when_revoked_at("/", WhenRevoked::Reject);
     refused(both, "both `Anonymous` and `Reject` hold at `/`").await;
+    let both = builder()
+        .when_revoked_under("/assets", WhenRevoked::Anonymous)
+        .when_revoked_under("/assets/", WhenRevoked::Reject);
+    refused(both, "both `Anonymous` and `Reject` hold under `/assets`").await;
     let same = builder()
         .when_revoked_at("/", WhenRevoked::Anonymous)
         .when_revoked_at("/", WhenRevoked::Anonymous);

@@ -270,6 +270,28 @@ async fn one_path_can_reject_where_the_rest_is_anonymous() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
 
+/// A public page must not lose its style sheet to a dead cookie.
+#[tokio::test]
+async fn a_public_page_keeps_what_lies_under_a_prefix() {
+    let polar = start_polar().await;
+    let layer = builder(&polar)
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_under("/assets", WhenRevoked::Anonymous)
+        .when_revoked_at("/assets/private.js", WhenRevoked::Reject);
+    let app = App::start(Server::Axum, layer.build().await.expect("a layer")).await;
+    let cookie = format!("access_token={}", polar.mint().access);
+    let dead = [("cookie", &*cookie)];
+    app.post("/logout", &dead).await;
+    for path in ["/", "/assets/style.css", "/assets/fonts/a.woff2", "/assets"] {
+        let answer = app.get(path, &dead).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(!answer.body.contains(&cookie), "{path}: the app does not see it");
+    }
+    for path in ["/assets/private.js", "/assets.css", "/me"] {
+        assert_eq!(app.get(path, &dead).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn the_app_can_answer_in_its_own_words_but_not_forget_the_cookie() {
     for server in SERVERS {

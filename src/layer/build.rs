@@ -24,9 +24,10 @@ use crate::logout::{Logout, Outcomes};
 use crate::policy::{Policy, Requests};
 use crate::recorder::Recorder;
 use crate::response::{Answers, ClearSiteData};
-use crate::route::{Route, check_path};
+use crate::route::Route;
 use crate::seal::Sealer;
 use crate::tasks::Tasks;
+use crate::when_revoked::Rules;
 
 /// How often what has expired is cleaned up. It goes in one piece, and who revokes meanwhile waits:
 /// where there is much, often, so that a piece is small.
@@ -81,8 +82,11 @@ impl Builder {
             logout_routes: logout_routes(&self.logout_routes)?,
             body_routes,
             body_limit: self.body_limit,
-            when_revoked: self.when_revoked,
-            when_revoked_at: std::mem::take(&mut self.when_revoked_at),
+            when_revoked: Rules::new(
+                self.when_revoked,
+                std::mem::take(&mut self.when_revoked_at),
+                std::mem::take(&mut self.when_revoked_under),
+            )?,
             then_call_app: self.then_call_app,
             end_when_revoked: self.end_when_revoked,
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
@@ -98,15 +102,6 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (at, (path, when)) in self.when_revoked_at.iter().enumerate() {
-            check_path(path)?;
-            let others = &self.when_revoked_at[..at];
-            if let Some((_, other)) = others.iter().find(|it| it.0 == *path && it.1 != *when) {
-                return Err(Error::configuration(format!(
-                    "both `{other:?}` and `{when:?}` hold at `{path}`: leave one of them out"
-                )));
-            }
-        }
         for (name, duration) in [
             ("a deadline", self.deadline),
             ("an access token retention", self.retention.access_token),

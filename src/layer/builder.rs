@@ -13,9 +13,9 @@ use crate::location::TokenLocation;
 use crate::log::RevocationLog;
 use crate::logout::Retention;
 use crate::polar::{PolarClientBuilder, PolarServer};
-use crate::policy::WhenRevoked;
 use crate::response::{ClearSiteData, Rejection};
 use crate::token::CredentialKind;
+use crate::when_revoked::WhenRevoked;
 
 /// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by [`build`](Builder::build).
 ///
@@ -32,6 +32,7 @@ pub struct Builder {
     pub(super) trusted_origins: Vec<String>,
     pub(super) when_revoked: WhenRevoked,
     pub(super) when_revoked_at: Vec<(String, WhenRevoked)>,
+    pub(super) when_revoked_under: Vec<(String, WhenRevoked)>,
     pub(super) rejection: Option<Rejection>,
     pub(super) queue_limit: usize,
     pub(super) confirm: bool,
@@ -65,6 +66,7 @@ impl Builder {
             trusted_origins: Vec::new(),
             when_revoked: WhenRevoked::Reject,
             when_revoked_at: Vec::new(),
+            when_revoked_under: Vec::new(),
             rejection: None,
             queue_limit: 10_000,
             confirm: false,
@@ -166,6 +168,16 @@ impl Builder {
     /// [`WhenRevoked::Anonymous`].
     pub fn when_revoked_at(mut self, path: impl Into<String>, when: WhenRevoked) -> Self {
         self.when_revoked_at.push((path.into(), when));
+        self
+    }
+
+    /// The same for a path and every path below it: `/assets` holds for `/assets` and `/assets/x.css`,
+    /// not for `/assets.css`. A page with [`WhenRevoked::Anonymous`] needs it for its style sheets and
+    /// scripts too.
+    ///
+    /// [`when_revoked_at`](Self::when_revoked_at) goes before it, and a longer prefix before a shorter.
+    pub fn when_revoked_under(mut self, prefix: impl Into<String>, when: WhenRevoked) -> Self {
+        self.when_revoked_under.push((prefix.into(), when));
         self
     }
 
