@@ -13,6 +13,8 @@ use crate::logout::LogoutOutcome;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
+const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 
 /// RFC 6750, section 3.1.
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static(
@@ -84,21 +86,26 @@ impl Answers {
     pub(crate) fn logged_out(
         &self,
         outcome: LogoutOutcome,
-        wants_html: bool,
+        client: Client,
         cross_site: bool,
     ) -> Response<Bytes> {
         if self.is_failure(outcome) {
             return unavailable(outcome);
         }
         let mut response = Response::new(Bytes::new());
-        let redirect = self.redirect_to.as_ref().filter(|_| wants_html);
         *response.status_mut() = match outcome {
-            _ if redirect.is_some() => StatusCode::SEE_OTHER,
             LogoutOutcome::Pending | LogoutOutcome::Refused => StatusCode::ACCEPTED,
             _ => StatusCode::NO_CONTENT,
         };
-        if let Some(target) = redirect {
-            response.headers_mut().insert(LOCATION, target.clone());
+        match (client, &self.redirect_to) {
+            (Client::Browser, Some(target)) => {
+                *response.status_mut() = StatusCode::SEE_OTHER;
+                response.headers_mut().insert(LOCATION, target.clone());
+            }
+            (Client::Htmx, Some(target)) => {
+                response.headers_mut().insert(HX_REDIRECT, target.clone());
+            }
+            _ => {}
         }
         self.forget(response.headers_mut(), cross_site);
         response
@@ -253,8 +260,32 @@ pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, NO_STORE);
 }
 
+/// How a client is sent on after a logout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// By 303.
+    Browser,
+    /// By `HX-Redirect`: its script would follow a 303 itself, and put the page into the one that is
+    /// open.
+    Htmx,
+    /// Not at all.
+    Other,
+}
+
+impl Client {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        if headers.get(HX_REQUEST).is_some_and(|value| value == "true") {
+            Self::Htmx
+        } else if wants_html(headers) {
+            Self::Browser
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// Whether `Accept` names HTML: a browser that navigates does, a script's `*/*` does not.
-pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+fn wants_html(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)
         .iter()

@@ -163,8 +163,8 @@ where
         let logged_out = LoggedOut { answers: Arc::clone(&policy.answers), cross_site };
         Next::CallAfterLogout { request: Request::from_parts(parts, body), logged_out }
     } else {
-        let wants_html = response::wants_html(&parts.headers);
-        Next::Answer(policy.answers.logged_out(outcome, wants_html, cross_site))
+        let client = response::Client::of(&parts.headers);
+        Next::Answer(policy.answers.logged_out(outcome, client, cross_site))
     });
 }
 

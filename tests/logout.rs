@@ -75,6 +75,38 @@ async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
     .await;
 }
 
+/// htmx would follow a 303 by its script, and swap the target into the open page.
+#[tokio::test]
+async fn htmx_is_sent_on_by_its_own_header() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).redirect_to("/bye").deadline(AT_ONCE)).await;
+        let htmx = ("hx-request", "true");
+        for accept in [BROWSER, ("accept", "*/*")] {
+            let answer = app.post("/logout", &[htmx, accept]).await;
+            assert_eq!(answer.status, StatusCode::NO_CONTENT);
+            assert_eq!(answer.header("hx-redirect"), "/bye");
+            assert_eq!(answer.header("location"), "");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+        }
+        let answer = app.post("/logout", &[("hx-request", "false"), BROWSER]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        assert_eq!(answer.header("hx-redirect"), "");
+
+        polar
+            .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
+        let authorization = bearer(&polar.mint().access);
+        let answer = app.post("/logout", &[htmx, ("authorization", &authorization)]).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert_eq!(answer.header("hx-redirect"), "/bye");
+
+        let app = start(server, builder(&polar)).await;
+        let answer = app.post("/logout", &[htmx]).await;
+        assert_eq!(answer.header("hx-redirect"), "", "there is nowhere to go");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get_202() {
     for_each_server(|server, polar| async move {

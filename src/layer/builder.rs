@@ -191,7 +191,7 @@ impl Builder {
         self
     }
 
-    /// Where a browser goes after logout, with 303: a path, or an absolute URL whose origin is
+    /// Where a browser goes after logout, with 303 (htmx with `HX-Redirect`): a path, or an absolute URL whose origin is
     /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204. Not
     /// together with [`then_call_app`](Self::then_call_app).
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
