@@ -18,7 +18,11 @@ use axum::Router;
 use axum::routing::get;
 use http::Method;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
+
+/// How long answers under way, and then revocations under way, may take once it is to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -63,9 +67,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
         )
     })?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(stop::signal()).await?;
+    tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(stop::signal()) => served?,
+        // A client that still sends or streams then is cut off.
+        () = async { stop::signal().await; sleep(GRACE).await } => {}
+    }
 
-    let left = logout.handle().shutdown(Duration::from_secs(10)).await;
+    let left = logout.handle().shutdown(GRACE).await;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
 }

@@ -24,12 +24,16 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Router, serve};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
     Builder, LogoutHandle, LogoutOutcome, PolarLogoutLayer, Revocation, TokenLocation, WhenRevoked,
 };
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
+
+/// How long answers under way, and then revocations under way, may take once it is to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Where the session keeps the access token and the refresh token.
 const TOKENS: &str = "polar_tokens";
@@ -67,8 +71,12 @@ a stand-in for Polar runs at {polar_url}; to try it:
   curl -i -b jar -X POST {url}/logout  # 303: dead here and at Polar
   curl -i -b jar {url}/me              # 401: the old session id is refused"
     );
-    serve(listener, app).with_graceful_shutdown(stop::signal()).await?;
-    let left = logout.handle().shutdown(Duration::from_secs(10)).await;
+    tokio::select! {
+        served = serve(listener, app).with_graceful_shutdown(stop::signal()) => served?,
+        // A client that still sends or streams then is cut off.
+        () = async { stop::signal().await; sleep(GRACE).await } => {}
+    }
+    let left = logout.handle().shutdown(GRACE).await;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
 }

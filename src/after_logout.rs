@@ -1,11 +1,12 @@
 //! What a logout answers.
 
-use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::accept::wants_html;
 use crate::answers::{self, Prepared, Reply, ReplyKind};
+use crate::client_kind::ClientKind;
 use crate::logout::LogoutOutcome;
+
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 
 /// What the browser is told to forget, with `Clear-Site-Data`.
 ///
@@ -48,14 +49,13 @@ impl AfterLogout {
             return ReplyKind::LogoutFailed(outcome).into();
         }
         let reply = Reply::new(ReplyKind::LoggedOut(outcome));
-        let reply = match &self.redirect_to {
-            Some(target) if wants_html(request) => {
-                reply.with(StatusCode::SEE_OTHER, LOCATION, target.clone())
-            }
+        let reply = match (&self.redirect_to, ClientKind::of(request)) {
+            (Some(target), ClientKind::Browser) => reply.see_other(target.clone()),
+            (Some(target), ClientKind::Htmx) => reply.with(HX_REDIRECT, target.clone()),
             _ => reply,
         };
         if cross_site {
-            return Prepared { reply, cookie_removals: Vec::new(), clear_site_data: None };
+            return reply.into();
         }
         let cookie_removals = self.cookie_removals.clone();
         Prepared { reply, cookie_removals, clear_site_data: self.clear_site_data.clone() }

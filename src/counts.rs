@@ -42,6 +42,8 @@ pub struct Counts {
     /// Requests that were answered 503 because the log had not been followed for too long: see
     /// [`reject_when_behind`](crate::Builder::reject_when_behind).
     pub unsure: u64,
+    /// Logouts that were refused because another site made the browser send them.
+    pub cross_site: u64,
 }
 
 /// The counters behind [`Counts`], which monitoring sees too.
@@ -58,6 +60,7 @@ pub(crate) struct Counters {
     pub(crate) adopted: Counter,
     pub(crate) skipped: Counter,
     pub(crate) unsure: Counter,
+    pub(crate) cross_site: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +103,7 @@ impl Counters {
             adopted: Counter::seen_as(metrics::adopted()),
             skipped: Counter::seen_as(metrics::log_skipped()),
             unsure: Counter::seen_as(metrics::requests("unsure")),
+            cross_site: Counter::seen_as(metrics::requests("cross_site")),
         }
     }
 
@@ -119,6 +123,7 @@ impl Counters {
             adopted: self.adopted.get(),
             skipped: self.skipped.get(),
             unsure: self.unsure.get(),
+            cross_site: self.cross_site.get(),
         }
     }
 }

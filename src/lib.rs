@@ -1,13 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
 mod after_logout;
 mod answers;
 mod audit;
 #[cfg(feature = "axum")]
 mod axum;
 mod check_body;
+mod client_kind;
 mod correlation;
 mod counts;
 mod csrf;
@@ -31,6 +31,7 @@ mod metrics;
 pub mod observability;
 mod polar;
 mod policy;
+mod prefetch;
 mod read_body;
 mod recorder;
 mod route;
@@ -47,6 +48,7 @@ mod token;
 mod under_way;
 mod verdict;
 mod watchers;
+mod when_revoked;
 
 pub use self::after_logout::ClearSiteData;
 pub use self::answers::{
@@ -78,7 +80,7 @@ pub use self::polar::{
     ClientAuthMethod, ClientCredentials, CredentialCheck, Outcome, PolarClient, PolarClientBuilder,
     PolarServer, Reason,
 };
-pub use self::policy::WhenRevoked;
 pub use self::service::PolarLogout;
 pub use self::signal::RevocationSignal;
 pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};
+pub use self::when_revoked::WhenRevoked;

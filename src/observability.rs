@@ -44,6 +44,16 @@
 //! | `credentials` | what was revoked: `bearer TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each with where it was found: `bearer`, `cookie`, `header`, `query`, `form`, `json`; `handle` where the application itself revoked it; `set_cookie` where a response was to renew what was revoked meanwhile |
 //! | `elapsed_ms` | how long the logout took to be answered |
 //!
+//! # Refused logouts
+//!
+//! A logout that another site made the browser send is answered 403, and is an INFO event with the target
+//! `tower_polar_logout::csrf`:
+//!
+//! | field | |
+//! |---|---|
+//! | `reason` | what said so: `sec_fetch_site`, `origin` (another host than `Host`, from a browser without `Sec-Fetch-Site`), or `null_origin` (`Origin: null` from such a browser, and no `Referer` of this site) |
+//! | `from` | the host in `Origin`, where there is one |
+//!
 //! # Metrics
 //!
 //! With the feature `metrics`, for the recorder that the application installs, one for
@@ -53,7 +63,7 @@
 //!
 //! | metric | type | unit | labels | what it says |
 //! |---|---|---|---|---|
-//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `passed_anonymous` (without its revoked credential), `rejected` (401), `unsure` (503), `unreadable` (a body route: 400, 413, 415; too many credentials: 400), `logout` | requests, by what became of them |
+//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `passed_anonymous` (without its revoked credential), `rejected` (401), `unsure` (503), `unreadable` (a body route: 400, 413, 415; too many credentials: 400), `cross_site` (a logout from another site: 403), `logout` | requests, by what became of them |
 //! | `polar_logout_logouts_total` | counter | logouts | `outcome`: [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str) | logouts that were answered, those through the handle included |
 //! | `polar_logout_attempts_total` | counter | calls | | calls to Polar that were begun |
 //! | `polar_logout_polar_call_duration_seconds` | histogram | seconds | `result`: `confirmed`, or [`ErrorClass::as_str`](crate::ErrorClass::as_str) | calls to Polar, those that ask whether a revocation took hold included |

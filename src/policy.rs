@@ -16,14 +16,14 @@ use crate::route::Route;
 use crate::signal::Carried;
 use crate::tasks::Tasks;
 use crate::token::Revocation;
+use crate::when_revoked::Rules;
 
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) finder: Arc<Finder>,
     pub(crate) logout_routes: Vec<Route>,
     pub(crate) body_limit: usize,
-    pub(crate) when_revoked: WhenRevoked,
-    pub(crate) when_revoked_at: Vec<(String, WhenRevoked)>,
+    pub(crate) when_revoked: Rules,
     pub(crate) then_call_app: bool,
     pub(crate) csrf: Csrf,
     pub(crate) after_logout: AfterLogout,
@@ -62,36 +62,12 @@ impl Requests {
     }
 }
 
-/// What becomes of a request that carries a revoked token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenRevoked {
-    /// 401, and the inner service never sees it. The default.
-    ///
-    /// A cookie, a query parameter or an item of `Sec-WebSocket-Protocol` can have been planted, or be
-    /// left over from before. So it is taken out, and the request goes on, if a living access token of
-    /// Polar's stands in a configured place, or if the dead token was in no configured place.
-    #[default]
-    Reject,
-    /// Every revoked credential is taken out of the request, and the request goes on: for a login page
-    /// or a public page, which must work for a browser that carries a dead cookie. The answer removes
-    /// the cookie. If a token cannot be taken out, out of the path for example, 401 all the same.
-    ///
-    /// Copies that a layer further out has made are not touched: axum's `OriginalUri`, or parsed
-    /// cookies in the request's extensions.
-    Anonymous,
-}
-
 impl Policy {
     /// Whether requests with credentials are not served, because the log has not been followed for too
     /// long.
     pub(crate) fn is_unsure(&self) -> bool {
         let too_long = |limit| self.logout.freshness.behind_for().is_some_and(|for_| for_ > limit);
         self.reject_when_behind.is_some_and(too_long)
-    }
-
-    pub(crate) fn when_revoked(&self, path: &str) -> WhenRevoked {
-        let at = self.when_revoked_at.iter().find(|(known, _)| known == path);
-        at.map_or(self.when_revoked, |(_, when)| *when)
     }
 
     /// What a request carries.

@@ -1,7 +1,7 @@
 //! A method and an exact path.
 
 use http::uri::PathAndQuery;
-use http::{Method, Uri};
+use http::{HeaderValue, Method, Uri};
 
 use crate::error::Error;
 
@@ -17,7 +17,7 @@ impl Route {
         Ok(Self { method, path })
     }
 
-    /// A HEAD is a GET without its body: routers give it to the same handler.
+    /// A HEAD is a GET without its body, and routers give it to the same handler.
     pub(crate) fn matches(&self, method: &Method, uri: &Uri) -> bool {
         self.path == uri.path()
             && (self.method == *method || (self.method == Method::GET && *method == Method::HEAD))
@@ -26,6 +26,16 @@ impl Route {
     pub(crate) fn method(&self) -> &Method {
         &self.method
     }
+}
+
+/// The methods that the routes of a path have, for `Allow` (RFC 9110, section 10.2.1).
+pub(crate) fn allow(routes: &[Route], uri: &Uri) -> HeaderValue {
+    let methods: Vec<_> = routes
+        .iter()
+        .filter(|route| route.path == uri.path())
+        .map(|route| route.method.as_str())
+        .collect();
+    HeaderValue::from_str(&methods.join(", ")).expect("methods are tokens")
 }
 
 /// A path as it stands in a request line: absolute, without a query, percent-encoded.
@@ -44,7 +54,8 @@ pub(crate) fn check_path(path: &str) -> Result<(), Error> {
              percent-encoded"
         )));
     }
-    if path.contains(['{', '}', '*']) {
+    // axum 0.7 writes `/:id`; a colon further in is an ordinary character.
+    if path.contains(['{', '}', '*']) || path.contains("/:") {
         return Err(Error::configuration(format!(
             "the path `{path}` looks like a pattern, but is matched to the letter; give each path"
         )));

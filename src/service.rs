@@ -105,7 +105,6 @@ impl<S, A> PolarLogout<S, A> {
         B::Data: Send,
     {
         let policy = &self.shared.policy;
-        policy.requests.logout.add(1);
         let (caller, next) = Caller::new();
         let task = log_out(Arc::clone(policy), request, caller);
         policy.tasks.spawn(task.in_current_span());

@@ -5,14 +5,17 @@ use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, request};
+use http::header::ALLOW;
+use http::{HeaderMap, Method, Request, Response, request};
 use http_body::Body;
 use tokio::sync::oneshot;
 
-use crate::answers::{Prepared, ReplyKind, forbid_storing};
+use crate::answers::{Prepared, Reply, ReplyKind, forbid_storing};
 use crate::location::{Finder, Found};
 use crate::policy::Policy;
+use crate::prefetch::is_prefetch;
 use crate::read_body::read_body;
+use crate::route::allow;
 use crate::token::{CredentialKind, FoundIn, Revocation, TokenHash};
 
 /// How many tokens of one request are sent to Polar. A browser has two; who sends more has planted them,
@@ -82,11 +85,20 @@ where
     B::Data: Send,
 {
     let (mut parts, body) = request.into_parts();
-    let cross_site = policy.csrf.is_cross_site((&parts).into());
+    if let Some(reply) = unasked(&policy, &parts) {
+        return caller.answer(parts, reply);
+    }
+    let cross_site = policy.csrf.cross_site((&parts).into());
     let mut credentials = Credentials::in_head(&policy.finder, &parts);
-    if cross_site && credentials.came_by_itself {
+    if let Some(cross_site) = cross_site
+        && credentials.came_by_itself
+    {
+        cross_site.report(&parts.headers);
+        policy.logout.counters.cross_site.increment();
         return caller.answer(parts, ReplyKind::CrossSite);
     }
+    policy.requests.logout.add(1);
+    let cross_site = cross_site.is_some();
     // Before the body, which may take its time.
     for Credential { revocation, .. } in &credentials.found {
         policy.logout.deny_at_once(revocation);
@@ -118,6 +130,19 @@ where
     }
     let prepared = policy.after_logout.reply(outcome, &parts.headers, cross_site);
     caller.answer(parts, prepared);
+}
+
+/// The reply to a request of a GET route with which nobody asked to be logged out.
+fn unasked(policy: &Policy, request: &request::Parts) -> Option<Reply> {
+    match request.method {
+        // Link checkers and previews send it. It is safe (RFC 9110, section 9.2.1), a logout is not.
+        Method::HEAD => {
+            let allow = allow(&policy.logout_routes, &request.uri);
+            Some(Reply::new(ReplyKind::Head).with(ALLOW, allow))
+        }
+        Method::GET if is_prefetch(&request.headers) => Some(Reply::new(ReplyKind::Prefetch)),
+        _ => None,
+    }
 }
 
 /// What a logout found, each credential once.

@@ -7,9 +7,10 @@ use tracing::debug;
 
 use crate::answers::{Prepared, ReplyKind};
 use crate::location::{Found, Head, PlaceId};
-use crate::policy::{Policy, WhenRevoked};
+use crate::policy::Policy;
 use crate::signal::Carried;
 use crate::token::{CredentialKind, FoundIn, TokenHash};
+use crate::when_revoked::WhenRevoked;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -52,7 +53,7 @@ impl Policy {
     /// Takes what is revoked out of a request, and says how it goes on, or what it is answered.
     #[cold]
     pub(crate) fn strip(&self, parts: &mut request::Parts) -> Result<Stripped, Box<Prepared>> {
-        let is_anonymous = self.when_revoked(parts.uri.path()) == WhenRevoked::Anonymous;
+        let is_anonymous = self.when_revoked.at(parts.uri.path()) == WhenRevoked::Anonymous;
         let is_unsure = self.is_unsure();
         let mut dead = Dead::default();
         self.finder.take_out(parts, |found| {

@@ -100,11 +100,42 @@ async fn a_logout_route_and_a_location_are_needed() {
         ("/logout#x", "never arrives"),
         ("/log out", "never arrives"),
         ("/logout/{id}", "looks like a pattern"),
+        ("/logout/:id", "looks like a pattern"),
+        ("/:id/logout", "looks like a pattern"),
     ] {
         refused(builder().logout_route(Method::POST, path), advice).await;
         refused(builder().when_revoked_at(path, WhenRevoked::Anonymous), advice).await;
+        refused(builder().when_revoked_under(path, WhenRevoked::Anonymous), advice).await;
     }
+    builder().logout_route(Method::POST, "/users/7:logout").build().await.expect("no pattern");
+    refused(builder().logout_route(Method::HEAD, "/logout"), "HEAD cannot log out").await;
     refused(builder().logout_route(Method::OPTIONS, "/logout"), "OPTIONS cannot log out").await;
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_is_refused() {
+    let twice = builder().logout_route(Method::POST, "/logout");
+    refused(twice, "the route `POST /logout` is given twice").await;
+    let form = || builder().refresh_token(TokenLocation::form("token"));
+    let twice = form().body_route(Method::POST, "/r").body_route(Method::POST, "/r");
+    refused(twice, "the route `POST /r` is given twice").await;
+    builder().logout_route(Method::DELETE, "/logout").build().await.expect("another method");
+
+    let both = builder()
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_at("/", WhenRevoked::Reject);
+    refused(both, "both `Anonymous` and `Reject` hold at `/`").await;
+    let both = builder()
+        .when_revoked_under("/assets", WhenRevoked::Anonymous)
+        .when_revoked_under("/assets/", WhenRevoked::Reject);
+    refused(both, "both `Anonymous` and `Reject` hold under `/assets`").await;
+    let same = builder()
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_at("/", WhenRevoked::Anonymous);
+    same.build().await.expect("no contradiction");
+
+    let both = builder().redirect_to("/").then_call_app();
+    refused(both, "the app answers the logout: leave `redirect_to` out").await;
 }
 
 #[tokio::test]
@@ -129,6 +160,10 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
     refused(builder().opaque(cookie().same_site(SameSite::None)), "`.secure(true)`").await;
     refused(builder().opaque(TokenLocation::header("a b")), "no header name").await;
     refused(builder().opaque(TokenLocation::header("Cookie")), "name the cookie").await;
+    let authorization = builder().opaque(TokenLocation::header("Authorization"));
+    refused(authorization, "`TokenLocation::bearer()`").await;
+    let proxy = builder().opaque(TokenLocation::header("Proxy-Authorization"));
+    proxy.build().await.expect("another header");
     refused(builder().opaque(TokenLocation::query("")), "needs the name").await;
     refused(builder().opaque(TokenLocation::form("")), "needs the name").await;
     refused(builder().opaque(TokenLocation::json("")), "needs the name").await;
@@ -156,6 +191,17 @@ async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
     let allowed = || to("https://www.example.com/bye");
     allowed().allow_redirect_origin("https://www.example.com").build().await.expect("allowed");
     refused(allowed().allow_redirect_origin("https://example.com"), "another origin").await;
+    for (origin, advice) in [
+        ("https://www.example.com/", "write `https://www.example.com`"),
+        ("https://www.example.com/bye", "write `https://www.example.com`"),
+        ("https://www.example.com?x=1", "write `https://www.example.com`"),
+        ("https://user:polar_cs_secret@www.example.com", "without a user name"),
+        ("www.example.com", "without a user name"),
+        ("ftp://www.example.com", "without a user name"),
+        ("", "without a user name"),
+    ] {
+        refused(allowed().allow_redirect_origin(origin), advice).await;
+    }
     refused(
         to("https://www.example.com@evil.example/")
             .allow_redirect_origin("https://www.example.com"),
@@ -169,6 +215,10 @@ async fn origins_and_numbers_must_make_sense() {
     refused(builder().trusted_origin("app.example.com"), "trusted origin").await;
     refused(builder().trusted_origin("https://app.example.com/x"), "trusted origin").await;
     refused(builder().limit(0), "limit of zero").await;
+    refused(builder().queue_limit(0), "limit of zero").await;
+    builder().body_limit(0).build().await.expect("no body is read");
+    let body = builder().refresh_token(TokenLocation::form("token")).body_limit(0);
+    refused(body, "body limit of zero").await;
     refused(builder().deadline(Duration::ZERO), "deadline of zero").await;
     refused(builder().access_token_retention(Duration::ZERO), "retention of zero").await;
     refused(builder().refresh_token_retention(Duration::ZERO), "retention of zero").await;
@@ -176,6 +226,7 @@ async fn origins_and_numbers_must_make_sense() {
 
     let client = || PolarClient::builder(credentials());
     assert!(client().timeout(Duration::ZERO).build().is_err());
+    assert!(client().connect_timeout(Duration::ZERO).build().is_err());
     assert!(client().max_in_flight(0).build().is_err());
     let no_pem = client().root_certificates("no certificate").build().expect_err("no PEM");
     assert_eq!(no_pem.kind(), ErrorKind::Tls);

@@ -111,6 +111,43 @@ async fn a_dead_letter_and_a_rejected_request_are_steps_too() {
     assert_eq!(ids(&told[..3]).len(), 1);
 }
 
+/// The operator sees the reason and the host of the other site, and nothing secret.
+#[tokio::test]
+async fn a_cross_site_logout_is_told_with_its_reason() {
+    let (events, _guard) = Events::capture();
+    let polar = start_polar().await;
+    let app = App::start(Server::Axum, builder(&polar).build().await.expect("a layer")).await;
+    let token = polar.mint().access;
+    let cookie = format!("access_token={token}");
+    for origin in [("origin", "https://evil.example:8443"), ("origin", "null")] {
+        let answer = app.post("/logout", &[("cookie", &cookie), origin]).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    }
+    let forced = [("cookie", &*cookie), ("sec-fetch-site", "cross-site")];
+    assert_eq!(app.post("/logout", &forced).await.status, StatusCode::FORBIDDEN);
+    // Without a cookie nothing is refused.
+    app.post("/logout", &[("sec-fetch-site", "cross-site")]).await;
+
+    let refused: Vec<_> = events
+        .all()
+        .into_iter()
+        .filter(|event| event.field("message") == Some("a logout from another site was refused"))
+        .collect();
+    assert!(refused.iter().all(|event| event.told.level == Level::INFO));
+    let told: Vec<_> =
+        refused.iter().map(|event| (event.field("reason"), event.field("from"))).collect();
+    assert_eq!(
+        told,
+        [
+            (Some("origin"), Some("evil.example")),
+            (Some("null_origin"), None),
+            (Some("sec_fetch_site"), None)
+        ]
+    );
+    assert!(!format!("{refused:?}").contains(&token));
+    assert_eq!(app.handle.counts().cross_site, 3);
+}
+
 #[tokio::test]
 async fn what_one_replica_left_is_delivered_by_another_under_an_id_of_its_own() {
     let (events, _guard) = Events::capture();

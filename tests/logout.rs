@@ -77,6 +77,38 @@ async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
     .await;
 }
 
+/// htmx would follow a 303 by its script, and swap the target into the open page.
+#[tokio::test]
+async fn htmx_is_sent_on_by_its_own_header() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).redirect_to("/bye").deadline(AT_ONCE)).await;
+        let htmx = ("hx-request", "true");
+        for accept in [BROWSER, ("accept", "*/*")] {
+            let answer = app.post("/logout", &[htmx, accept]).await;
+            assert_eq!(answer.status, StatusCode::NO_CONTENT);
+            assert_eq!(answer.header("hx-redirect"), "/bye");
+            assert_eq!(answer.header("location"), "");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+        }
+        let answer = app.post("/logout", &[("hx-request", "false"), BROWSER]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        assert_eq!(answer.header("hx-redirect"), "");
+
+        polar
+            .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
+        let authorization = bearer(&polar.mint().access);
+        let answer = app.post("/logout", &[htmx, ("authorization", &authorization)]).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert_eq!(answer.header("hx-redirect"), "/bye");
+
+        let app = start(server, builder(&polar)).await;
+        let answer = app.post("/logout", &[htmx]).await;
+        assert_eq!(answer.header("hx-redirect"), "", "there is nowhere to go");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get_202() {
     for_each_server(|server, polar| async move {
@@ -328,7 +360,7 @@ async fn cookies_are_removed_with_what_they_were_set_with_and_the_rest_on_reques
 #[tokio::test]
 async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outcome() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).then_call_app().redirect_to("/")).await;
+        let app = start(server, builder(&polar).then_call_app()).await;
         let pair = polar.mint();
         let cookie = format!("access_token={}; other=1", pair.access);
         let answer = app.send(Method::POST, "/logout", &[("cookie", &cookie)], "a body").await;
@@ -600,25 +632,67 @@ async fn of_all_readings_of_a_value_only_the_likeliest_is_sent() {
     assert!(!app.handle.is_revoked("Bearer"), "a scheme is no credential");
 }
 
+/// The router would call the GET handler for it, so the app does not see it either.
 #[tokio::test]
-async fn head_logs_out_where_get_does() {
-    let polar = start_polar().await;
-    let layer = builder(&polar).logout_route(Method::GET, "/bye").then_call_app();
-    let app = start(Server::Axum, layer).await;
-    let token = polar.mint().access;
-    app.send(Method::HEAD, "/bye", &[("authorization", &bearer(&token))], "").await;
-    assert!(app.handle.is_revoked(&token), "the router calls the GET handler for it");
+async fn a_head_request_does_not_log_out() {
+    for_each_server(|server, polar| async move {
+        let layer = builder(&polar)
+            .logout_route(Method::GET, "/bye")
+            .logout_route(Method::POST, "/bye")
+            .then_call_app();
+        let app = start(server, layer).await;
+        let token = polar.mint().access;
+        let authorization = bearer(&token);
+        let token_header = [("authorization", &*authorization)];
+        let answer = app.send(Method::HEAD, "/bye", &token_header, "").await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.header("allow"), "GET, POST");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(!answer.is_from_app());
+        assert!(!app.handle.is_revoked(&token));
+        // Of a POST route a HEAD is none of ours.
+        assert!(app.send(Method::HEAD, "/logout", &token_header, "").await.is_from_app());
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn credentials_that_a_browser_adds_to_authorization_by_itself_are_like_cookies() {
+async fn a_prefetch_does_not_log_out_and_the_click_does() {
+    for_each_server(|server, polar| async move {
+        let app = start(server, builder(&polar).logout_route(Method::GET, "/bye")).await;
+        let token = polar.mint().access;
+        let cookie = format!("access_token={token}");
+        for prefetch in [
+            ("sec-purpose", "prefetch;prerender"),
+            ("purpose", "prefetch"),
+            ("x-moz", "prefetch"),
+            ("x-purpose", "preview"),
+            ("x-sec-purpose", "prefetch"),
+            ("next-router-prefetch", "1"),
+            ("hx-preloaded", "true"),
+        ] {
+            let answer = app.get("/bye", &[("cookie", &cookie), prefetch]).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{prefetch:?}");
+            assert!(answer.body.contains("Nothing was revoked."), "{}", answer.body);
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert!(answer.removed_cookies().is_empty());
+            // Elsewhere it is the app's.
+            assert!(app.get("/me", &[("cookie", &cookie), prefetch]).await.is_from_app());
+        }
+        assert!(!app.handle.is_revoked(&token));
+        assert_eq!(app.handle.counts().logouts, 0);
+        assert_eq!(app.get("/bye", &[("cookie", &cookie)]).await.status, StatusCode::NO_CONTENT);
+        assert!(app.handle.is_revoked(&token));
+    })
+    .await;
+}
+
+/// A POST is sent by a click or a script, and never ahead of one.
+#[tokio::test]
+async fn a_post_is_never_taken_for_a_prefetch() {
     let polar = start_polar().await;
-    let layer = builder(&polar).opaque(TokenLocation::header("authorization"));
-    let app = start(Server::Axum, layer).await;
-    let basic = ("authorization", "Basic dXNlcjpwYXNz");
-    let answer = app.post("/logout", &[CROSS_SITE, basic]).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert!(!app.handle.is_revoked("Basic dXNlcjpwYXNz"));
-    assert_eq!(app.post("/logout", &[basic]).await.status, StatusCode::NO_CONTENT);
-    assert!(app.handle.is_revoked("Basic dXNlcjpwYXNz"));
+    let app = start(Server::Hyper, builder(&polar)).await;
+    let authorization = bearer(&polar.mint().access);
+    let headers = [("authorization", &*authorization), ("purpose", "prefetch")];
+    assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
 }

@@ -103,8 +103,12 @@ async fn every_request_is_counted_by_what_became_of_it() {
     let too_large = refresh(&[], "x".repeat(101)).await;
     assert_eq!(too_large.status, StatusCode::PAYLOAD_TOO_LARGE);
 
+    let forced = [("cookie", &*format!("access_token={token}")), ("sec-fetch-site", "cross-site")];
+    assert_eq!(app.post("/logout", &forced).await.status, StatusCode::FORBIDDEN);
+
     monitor.assert(&[
         ("polar_logout_requests_total{verdict=\"passed\"}", 3),
+        ("polar_logout_requests_total{verdict=\"cross_site\"}", 1),
         ("polar_logout_requests_total{verdict=\"logout\"}", 2),
         ("polar_logout_requests_total{verdict=\"rejected\"}", 1),
         ("polar_logout_requests_total{verdict=\"passed_anonymous\"}", 3),

@@ -223,6 +223,27 @@ async fn one_path_rejects_among_anonymous_ones() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
 
+/// A public page must not lose its style sheet to a dead cookie.
+#[tokio::test]
+async fn public_page_keeps_what_lies_under_a_prefix() {
+    let polar = start_polar().await;
+    let builder = builder(&polar)
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_under("/assets", WhenRevoked::Anonymous)
+        .when_revoked_at("/assets/private.js", WhenRevoked::Reject);
+    let (app, dead) = start(Server::Axum, &polar, builder).await;
+    let cookie = format!("access_token={dead}");
+    let headers = [("cookie", &*cookie)];
+    for path in ["/", "/assets/style.css", "/assets/fonts/a.woff2", "/assets"] {
+        let answer = app.get(path, &headers).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(!answer.body.contains(&dead), "{path}: the app does not see it");
+    }
+    for path in ["/assets/private.js", "/assets.css", "/me"] {
+        assert_eq!(app.get(path, &headers).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
 /// Planted from a subdomain, or left over: the victim signs in again, and must not be locked out.
 #[tokio::test]
 async fn planted_cookie_locks_no_signed_in_user_out() {

@@ -45,6 +45,7 @@ use axum::http::Method;
 use axum::serve;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tower_polar_logout::{
     Error, ErrorKind, LogoutHandle, PolarLogoutLayer, TokenLocation, WhenRevoked,
 };
@@ -58,6 +59,9 @@ use crate::config::Config;
 use crate::http_client::HttpClient;
 use crate::polar::Polar;
 use crate::time_line::TimeLine;
+
+/// How long answers under way, and then revocations under way, may take once it is to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -107,9 +111,13 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
 
     let app = App::new(polar, http, handle.clone(), time_line, metrics, address, &public_url)?;
     let router = app::router(app).layer(logout).layer(security::headers(&public_url));
-    serve(listener, router).with_graceful_shutdown(stop::signal()).await?;
+    tokio::select! {
+        served = serve(listener, router).with_graceful_shutdown(stop::signal()) => served?,
+        // A client that still sends or streams then is cut off.
+        () = async { stop::signal().await; sleep(GRACE).await } => {}
+    }
 
-    let left = handle.shutdown(Duration::from_secs(10)).await;
+    let left = handle.shutdown(GRACE).await;
     say(format_args!("stopped; {left} revocations are still on their way to Polar"));
     Ok(())
 }

@@ -11,7 +11,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
@@ -111,7 +111,9 @@ impl Upstream {
         let request = request.map(|body| {
             body.map_frame(move |frame| {
                 let _ = &guard;
-                frame
+                // Trailers become nothing: an app may merge them into the headers, and would read what
+                // the layer has not looked at.
+                frame.into_data().map_or_else(|_| Frame::data(Bytes::new()), Frame::data)
             })
             .boxed_unsync()
         });

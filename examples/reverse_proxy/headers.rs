@@ -1,14 +1,9 @@
 //! Which headers pass, and which the proxy sets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use percent_encoding::percent_decode;
-
-/// The cookies that the layer looks at.
-pub(crate) const ACCESS_TOKEN: &str = "access_token";
-pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
 
 /// Meant for the next neighbour only (RFC 9110, section 7.6.1), beside what `Connection` names.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -33,14 +28,39 @@ pub(crate) struct Caller {
     pub(crate) trusts_forwarded: bool,
 }
 
-/// The host that was asked for (RFC 9112, section 3.2), where it is exactly one.
+/// The host that was asked for (RFC 9112, section 3.2), where it is exactly one, and a valid one.
 pub(crate) fn host<B>(request: &Request<B>) -> Option<HeaderValue> {
-    if let Some(authority) = request.uri().authority() {
-        let authority = Some(authority.as_str()).filter(|authority| !authority.contains('@'))?;
-        return HeaderValue::from_str(authority).ok();
+    let mut named = request.headers().get_all(HOST).iter();
+    let header = named.next();
+    if named.next().is_some() || header.is_some_and(|it| !is_host(it.as_bytes())) {
+        return None;
     }
-    let mut hosts = request.headers().get_all(HOST).iter();
-    hosts.next().filter(|_| hosts.next().is_none()).cloned()
+    match request.uri().authority() {
+        Some(authority) if is_host(authority.as_str().as_bytes()) => {
+            HeaderValue::from_str(authority.as_str()).ok()
+        }
+        Some(_) => None,
+        None => header.cloned(),
+    }
+}
+
+/// A name or an address, and a port or none. Of the characters that RFC 3986 allows in a name, those
+/// that stand in host names.
+fn is_host(host: &[u8]) -> bool {
+    let Ok(host) = str::from_utf8(host) else { return false };
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, ""),
+    };
+    let is_name = match name.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    };
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_name && (port.is_empty() || is_number)
 }
 
 /// No other protocol is passed on: HTTP/2 in the clear, say, would carry requests past the layer.
@@ -55,7 +75,8 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, caller: Caller, upgrades: boo
     let takes_trailers = words(headers, &TE).any(|word| word.eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);
     strip(headers, |name| name.contains('_'));
-    strip_look_alikes(headers);
+    // They are not passed on: see `Upstream::send`.
+    headers.remove(TRAILER);
     if upgrades {
         switch_to_websocket(headers);
     }
@@ -105,36 +126,6 @@ fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     for name in unwanted {
         headers.remove(name);
     }
-}
-
-/// Takes out the cookies that PHP would take for one that the layer looks at.
-fn strip_look_alikes(headers: &mut HeaderMap) {
-    let lines: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
-    headers.remove(COOKIE);
-    for line in lines {
-        let pairs = line.as_bytes().split(|byte| *byte == b';');
-        let kept = pairs.filter(|pair| !is_look_alike(pair)).collect::<Vec<_>>().join(&b';');
-        // Parts of a header value are a header value again.
-        if !kept.is_empty()
-            && let Ok(line) = HeaderValue::from_bytes(&kept)
-        {
-            headers.append(COOKIE, line);
-        }
-    }
-}
-
-fn is_look_alike(pair: &[u8]) -> bool {
-    let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair).trim_ascii();
-    [ACCESS_TOKEN, REFRESH_TOKEN]
-        .map(str::as_bytes)
-        .into_iter()
-        .any(|cookie| name != cookie && as_php_reads(name) == as_php_reads(cookie))
-}
-
-/// The name of a cookie in `$_COOKIE`. Before PHP 7.4.11 it was decoded, too.
-fn as_php_reads(name: &[u8]) -> Vec<u8> {
-    let replaced = |byte| if b". [".contains(&byte) { b'_' } else { byte };
-    percent_decode(name).map(replaced).collect()
 }
 
 /// The members of a list that a header holds, in all its lines.

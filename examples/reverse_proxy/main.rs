@@ -17,8 +17,13 @@
 //! Bodies stream both ways, and an upgrade to `websocket` passes; one that is open when its token is
 //! revoked stays open. The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and `-Proto`.
 //! Headers with an underscore in their names are dropped: CGI and its heirs take it for a hyphen, so
-//! that the app would read what the layer has not looked at. So are cookies like `access.token`: PHP
-//! reads `.`, a space and `[` in the name of a cookie as `_`.
+//! that the app would read what the layer has not looked at. So are the trailers of requests, and a
+//! `Host` that is invalid is 400.
+//!
+//! Polar's tokens are found by what they look like, under any name. A session id of the app's own is
+//! found in the cookie of the exact name only, and PHP reads `.`, a space and `[` in a name as `_`:
+//! `session.id` is `session_id` to it. So whoever holds a dead session id can still use it under such a
+//! name, unless the app ends its sessions itself.
 
 mod forward;
 mod headers;
@@ -75,8 +80,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .server(server)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
-        .access_token(TokenLocation::cookie(headers::ACCESS_TOKEN))
-        .refresh_token(TokenLocation::cookie(headers::REFRESH_TOKEN))
+        .access_token(TokenLocation::cookie("access_token"))
+        .refresh_token(TokenLocation::cookie("refresh_token"))
         .redirect_to("/")
         .build()
         .await?;

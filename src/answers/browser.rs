@@ -1,10 +1,9 @@
 //! Answers for people.
 
-use http::header::LOCATION;
-use http::{HeaderValue, Method, Response, StatusCode, request};
+use http::{HeaderValue, Method, Response, request};
 
 use super::{Answer, Reply, ReplyKind};
-use crate::accept::wants_html;
+use crate::client_kind::wants_html;
 use crate::error::Error;
 
 /// Sends a browser that navigates with a revoked token to a page, with 303; everybody else gets the 401
@@ -45,11 +44,7 @@ impl<R: Default> Answer<R> for BrowserAnswers {
             && wants_html(&request.headers)
             // Or a cookie that cannot be removed would send its browser round and round.
             && page != Some(request.uri.path().as_bytes());
-        let reply = if navigates {
-            reply.with(StatusCode::SEE_OTHER, LOCATION, self.page.clone())
-        } else {
-            reply
-        };
+        let reply = if navigates { reply.see_other(self.page.clone()) } else { reply };
         reply.with_body(R::default())
     }
 }

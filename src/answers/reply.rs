@@ -1,8 +1,6 @@
 //! What the layer has to say when it answers a request itself.
 
-use std::fmt;
-
-use http::header::{CACHE_CONTROL, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
 
 use super::Answer;
@@ -45,6 +43,11 @@ pub enum ReplyKind {
     LogoutFailed(LogoutOutcome),
     /// The logout came from another site: 403. Nothing was revoked.
     CrossSite,
+    /// A browser prefetches the page behind a logout link: 403. It asks again when the link is clicked.
+    /// Nothing was revoked.
+    Prefetch,
+    /// A HEAD request to a logout route: 405, with `Allow`. Nothing was revoked.
+    Head,
     /// The body of a logout, or of a request behind a
     /// [`CheckBodyLayer`](crate::CheckBodyLayer), is too large: 413.
     BodyTooLarge,
@@ -66,10 +69,12 @@ impl ReplyKind {
             Self::LoggedOut(_) => return None,
             Self::Rejected => "invalid_token",
             Self::Unsure | Self::LogoutFailed(_) => "temporarily_unavailable",
-            Self::CrossSite => "access_denied",
-            Self::BodyTooLarge | Self::BodyBroken | Self::BodyEncoded | Self::TooManyTokens => {
-                "invalid_request"
-            }
+            Self::CrossSite | Self::Prefetch => "access_denied",
+            Self::Head
+            | Self::BodyTooLarge
+            | Self::BodyBroken
+            | Self::BodyEncoded
+            | Self::TooManyTokens => "invalid_request",
             Self::Lost => "server_error",
         })
     }
@@ -97,6 +102,8 @@ impl ReplyKind {
                 _ => "The token is rejected here, but its revocation is not confirmed.",
             },
             Self::CrossSite => "This logout came from another site. Nothing was revoked.",
+            Self::Prefetch => "This was a prefetch. Nothing was revoked.",
+            Self::Head => "A HEAD request does not log out. Nothing was revoked.",
             Self::BodyTooLarge => "The body is too large.",
             Self::BodyBroken => "The body could not be read.",
             Self::BodyEncoded => "The body must come without a Content-Encoding.",
@@ -111,7 +118,9 @@ impl ReplyKind {
             Self::Unsure | Self::LogoutFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::LoggedOut(outcome) if outcome.is_accepted_only() => StatusCode::ACCEPTED,
             Self::LoggedOut(_) => StatusCode::NO_CONTENT,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            // A browser discards a prefetch that was not answered with 2xx.
+            Self::CrossSite | Self::Prefetch => StatusCode::FORBIDDEN,
+            Self::Head => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken | Self::TooManyTokens => StatusCode::BAD_REQUEST,
             // A compressed body would hide its token from the layer, and not from the application.
@@ -140,10 +149,14 @@ impl Reply {
         Self { kind, status: kind.status(), headers }
     }
 
-    pub(crate) fn with(self, status: StatusCode, name: HeaderName, value: HeaderValue) -> Self {
-        let mut headers = self.headers;
-        headers.insert(name, value);
-        Self { status, headers, ..self }
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sends a browser on.
+    pub(crate) fn see_other(self, target: HeaderValue) -> Self {
+        Self { status: StatusCode::SEE_OTHER, ..self.with(LOCATION, target) }
     }
 
     /// What it is about.
@@ -196,9 +209,15 @@ impl Prepared {
     }
 }
 
+impl From<Reply> for Prepared {
+    fn from(reply: Reply) -> Self {
+        Self { reply, cookie_removals: Vec::new(), clear_site_data: None }
+    }
+}
+
 impl From<ReplyKind> for Prepared {
     fn from(kind: ReplyKind) -> Self {
-        Self { reply: Reply::new(kind), cookie_removals: Vec::new(), clear_site_data: None }
+        Reply::new(kind).into()
     }
 }
 
@@ -219,10 +238,4 @@ pub(crate) fn add_to(
 
 pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, NO_STORE);
-}
-
-impl fmt::Display for ReplyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.description().unwrap_or("Logged out."))
-    }
 }

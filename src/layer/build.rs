@@ -25,9 +25,10 @@ use crate::location::Finder;
 use crate::logout::{Logout, Outcomes};
 use crate::policy::{Policy, Requests};
 use crate::recorder::Recorder;
-use crate::route::{Route, check_path};
+use crate::route::Route;
 use crate::seal::Sealer;
 use crate::tasks::Tasks;
+use crate::when_revoked::Rules;
 
 /// How often what has expired is cleaned up. It goes in one piece, and who revokes meanwhile waits:
 /// where there is much, often, so that a piece is small.
@@ -44,9 +45,10 @@ impl<A: Send + Sync + 'static> Builder<A> {
     ///
     /// Everything that could not work, with what to do about it: what
     /// [`PolarClientBuilder::build`](crate::PolarClientBuilder::build) refuses; no logout route, or
-    /// a path that never arrives; no token location, one given twice, or one with a name that
-    /// cannot be; `then_call_app` with a location in the body; a redirect to somewhere that is not
-    /// allowed; an origin that is none; a limit, a deadline or a retention of zero; to confirm at a
+    /// a path that never arrives; a route given twice; two rules for one path; no token location, one
+    /// given twice, or one with a name that cannot be; a redirect to somewhere that is not allowed;
+    /// [`then_call_app`](Self::then_call_app) together with a redirect, or with a location in the body;
+    /// an origin that is none, or has a path; a limit, a deadline or a retention of zero; to confirm at a
     /// server whose introspection endpoint is not known; a log that cannot be read, or not in time,
     /// or that holds more than the limit; no tokio runtime.
     ///
@@ -69,6 +71,12 @@ impl Options {
                  requests carry tokens",
             ));
         }
+        if finder.reads_bodies() && self.body_limit == 0 {
+            return Err(Error::configuration(
+                "with a body limit of zero no token is found in a body; leave the 64 KiB, or the \
+                 form and JSON locations out",
+            ));
+        }
         if finder.reads_bodies() && self.then_call_app {
             return Err(Error::configuration(
                 "with `then_call_app` the body of a logout is the application's, so the layer cannot \
@@ -79,8 +87,11 @@ impl Options {
         Ok(Policy {
             logout_routes: logout_routes(&self.logout_routes)?,
             body_limit: self.body_limit,
-            when_revoked: self.when_revoked,
-            when_revoked_at: std::mem::take(&mut self.when_revoked_at),
+            when_revoked: Rules::new(
+                self.when_revoked,
+                std::mem::take(&mut self.when_revoked_at),
+                std::mem::take(&mut self.when_revoked_under),
+            )?,
             then_call_app: self.then_call_app,
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
             after_logout: self.after_logout(&finder)?,
@@ -94,9 +105,6 @@ impl Options {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (path, _) in &self.when_revoked_at {
-            check_path(path)?;
-        }
         for (name, duration) in [
             ("a deadline", self.deadline),
             ("an access token retention", self.retention.access_token),
@@ -114,6 +122,12 @@ impl Options {
             return Err(Error::configuration(
                 "without a log nothing can be behind: add `.log(..)`, or leave `start_behind` and \
                  `reject_when_behind` out",
+            ));
+        }
+        if self.then_call_app && self.redirect_to.is_some() {
+            return Err(Error::configuration(
+                "with `then_call_app` the app answers the logout: leave `redirect_to` out, and \
+                 redirect in the app's own handler",
             ));
         }
         if self.limit == 0 || self.queue_limit == 0 {
@@ -242,6 +256,11 @@ fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
             "no logout route: add `.logout_route(Method::POST, \"/logout\")`",
         ));
     }
+    if routes.iter().any(|route| route.method() == Method::HEAD) {
+        return Err(Error::configuration(
+            "HEAD cannot log out: it only asks what a GET would answer; use POST",
+        ));
+    }
     if routes.iter().any(|route| route.method() == Method::OPTIONS) {
         return Err(Error::configuration(
             "OPTIONS cannot log out: it belongs to CORS preflights, which go to the application; \
@@ -252,7 +271,17 @@ fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
 }
 
 fn routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
-    given.iter().map(|(method, path)| Route::new(method.clone(), path.clone())).collect()
+    let mut routes = Vec::with_capacity(given.len());
+    for (method, path) in given {
+        let route = Route::new(method.clone(), path.clone())?;
+        if routes.contains(&route) {
+            return Err(Error::configuration(format!(
+                "the route `{method} {path}` is given twice; leave one out"
+            )));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
 }
 
 fn clear_site_data(what: &[ClearSiteData]) -> Option<HeaderValue> {

@@ -14,8 +14,8 @@ use crate::location::TokenLocation;
 use crate::log::RevocationLog;
 use crate::logout::Retention;
 use crate::polar::{PolarClientBuilder, PolarServer};
-use crate::policy::WhenRevoked;
 use crate::token::CredentialKind;
+use crate::when_revoked::WhenRevoked;
 
 /// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by [`build`](Builder::build).
 ///
@@ -37,6 +37,7 @@ pub(super) struct Options {
     pub(super) trusted_origins: Vec<String>,
     pub(super) when_revoked: WhenRevoked,
     pub(super) when_revoked_at: Vec<(String, WhenRevoked)>,
+    pub(super) when_revoked_under: Vec<(String, WhenRevoked)>,
     pub(super) queue_limit: usize,
     pub(super) confirm: bool,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
@@ -67,6 +68,7 @@ impl Builder {
             trusted_origins: Vec::new(),
             when_revoked: WhenRevoked::Reject,
             when_revoked_at: Vec::new(),
+            when_revoked_under: Vec::new(),
             queue_limit: 10_000,
             confirm: false,
             on_dead_letter: None,
@@ -138,6 +140,9 @@ impl<A> Builder<A> {
 
     /// Adds a route on which the layer logs out: a method, and a path that is matched exactly. POST
     /// is the customary method. Needed at least once.
+    ///
+    /// On a GET route a prefetch, a prerender or a preview is answered 403, and a HEAD 405: nobody has
+    /// asked to be logged out, and nothing is revoked.
     pub fn logout_route(mut self, method: Method, path: impl Into<String>) -> Self {
         self.options.logout_routes.push((method, path.into()));
         self
@@ -197,14 +202,26 @@ impl<A> Builder<A> {
         self
     }
 
-    /// Where a browser goes after logout, with 303: a path, or an absolute URL whose origin is
-    /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204.
+    /// The same for a path and every path below it: `/assets` holds for `/assets` and `/assets/x.css`,
+    /// not for `/assets.css`. A page with [`WhenRevoked::Anonymous`] needs it for its style sheets and
+    /// scripts too.
+    ///
+    /// [`when_revoked_at`](Self::when_revoked_at) goes before it, and a longer prefix before a shorter.
+    pub fn when_revoked_under(mut self, prefix: impl Into<String>, when: WhenRevoked) -> Self {
+        self.options.when_revoked_under.push((prefix.into(), when));
+        self
+    }
+
+    /// Where a browser goes after logout, with 303 (htmx with `HX-Redirect`): a path, or an absolute URL whose origin is
+    /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204. Not
+    /// together with [`then_call_app`](Self::then_call_app).
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
         self.options.redirect_to = Some(target.into());
         self
     }
 
-    /// Allows an origin, like `https://www.example.com`, as the target of the redirect.
+    /// Allows an origin, like `https://www.example.com`, as the target of the redirect: scheme, host
+    /// and port, without a path.
     pub fn allow_redirect_origin(mut self, origin: impl Into<String>) -> Self {
         self.options.allowed_redirect_origins.push(origin.into());
         self

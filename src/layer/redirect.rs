@@ -9,6 +9,9 @@ pub(super) fn redirect(
     target: Option<&str>,
     allowed_origins: &[String],
 ) -> Result<Option<HeaderValue>, Error> {
+    for allowed in allowed_origins {
+        check_origin(allowed)?;
+    }
     let Some(target) = target else { return Ok(None) };
     let refuse = |why: &str| Err(Error::configuration(format!("the redirect to `{target}` {why}")));
     if target.starts_with('/') {
@@ -33,6 +36,22 @@ pub(super) fn redirect(
         Ok(value) => Ok(Some(value)),
         Err(_) => refuse("does not fit into a header"),
     }
+}
+
+fn check_origin(allowed: &str) -> Result<(), Error> {
+    // What may be a password is not repeated.
+    let Some(origin) = origin(allowed) else {
+        return Err(Error::configuration(
+            "an allowed redirect origin must be like `https://www.example.com`, without a user name \
+             or a password",
+        ));
+    };
+    if origin != allowed {
+        return Err(Error::configuration(format!(
+            "an allowed redirect origin has neither path nor query: write `{origin}`"
+        )));
+    }
+    Ok(())
 }
 
 fn origin(url: &str) -> Option<String> {

@@ -7,8 +7,10 @@ use crate::error::Error;
 /// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
 ///
 /// A browser removes a cookie only when told with the attributes it was set with. The defaults are
-/// `Path=/`, no `Domain`, no `SameSite`, not `Secure` (but for names that begin with `__Host-` or
-/// `__Secure-`, which browsers refuse without it), not `Partitioned`.
+/// `Path=/`, no `Domain`, no `SameSite`, not `Secure`, not `Partitioned`.
+///
+/// Names that begin with `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-` are always `Secure`, and
+/// with the last two `HttpOnly`: browsers ignore a removal without these attributes.
 ///
 /// ```
 /// use tower_polar_logout::{SameSite, TokenLocation};
@@ -42,7 +44,7 @@ pub enum SameSite {
 
 impl CookieLocation {
     pub(super) fn new(name: String) -> Self {
-        let secure = name.starts_with("__Host-") || name.starts_with("__Secure-");
+        let secure = Prefix::of(&name).needs_secure();
         Self {
             name,
             path: "/".to_owned(),
@@ -67,8 +69,8 @@ impl CookieLocation {
         self
     }
 
-    /// Whether the cookie was set `Secure`. Default `false`, but for names that begin with `__Host-` or
-    /// `__Secure-`.
+    /// Whether the cookie was set `Secure`. Default `false`; `true` for names that begin with
+    /// `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-`.
     #[must_use]
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
@@ -120,13 +122,13 @@ impl CookieLocation {
                  cookie `{name}`"
             )));
         }
-        let is_host = name.starts_with("__Host-");
-        if (is_host || name.starts_with("__Secure-")) && !self.secure {
+        let prefix = Prefix::of(name);
+        if prefix.needs_secure() && !self.secure {
             return Err(Error::configuration(format!(
                 "browsers ignore the cookie `{name}` without `Secure`: leave `.secure(false)` out"
             )));
         }
-        if is_host && (self.path != "/" || self.domain.is_some()) {
+        if prefix.is_bound_to_host() && (self.path != "/" || self.domain.is_some()) {
             return Err(Error::configuration(format!(
                 "browsers ignore the cookie `{name}` with a domain, or a path other than `/`: \
                  leave both out"
@@ -143,6 +145,9 @@ impl CookieLocation {
         if self.secure {
             value.push_str("; Secure");
         }
+        if prefix.needs_http_only() {
+            value.push_str("; HttpOnly");
+        }
         match self.same_site {
             Some(SameSite::Strict) => value.push_str("; SameSite=Strict"),
             Some(SameSite::Lax) => value.push_str("; SameSite=Lax"),
@@ -156,6 +161,47 @@ impl CookieLocation {
             Error::configuration(format!("the cookie `{name}` does not fit into a header"))
                 .with_source(error)
         })
+    }
+}
+
+/// What a browser demands of a cookie because of how its name begins (RFC 6265bis, section 4.1.3). It
+/// compares without regard to case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    None,
+    Secure,
+    Host,
+    Http,
+    HostHttp,
+}
+
+impl Prefix {
+    fn of(name: &str) -> Self {
+        // `__Host-Http-` begins with `__Host-`.
+        [
+            ("__Host-Http-", Self::HostHttp),
+            ("__Host-", Self::Host),
+            ("__Http-", Self::Http),
+            ("__Secure-", Self::Secure),
+        ]
+        .into_iter()
+        .find(|(prefix, _)| {
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        })
+        .map_or(Self::None, |(_, prefix)| prefix)
+    }
+
+    fn needs_secure(self) -> bool {
+        self != Self::None
+    }
+
+    fn needs_http_only(self) -> bool {
+        matches!(self, Self::Http | Self::HostHttp)
+    }
+
+    /// `Path=/`, and no `Domain`.
+    fn is_bound_to_host(self) -> bool {
+        matches!(self, Self::Host | Self::HostHttp)
     }
 }
 
@@ -195,6 +241,24 @@ mod tests {
         assert!(removal(CookieLocation::new("__Host-t".into())).ends_with("; Secure"));
     }
 
+    /// Browsers ignore a `Set-Cookie` whose name begins like this without the attributes.
+    #[test]
+    fn a_removal_carries_what_its_prefix_demands() {
+        let removal = |name: &str| {
+            let cookie = CookieLocation::new(name.to_owned());
+            cookie.removal().expect("a removal").to_str().expect("text").to_owned()
+        };
+        for secure in ["__Secure-t", "__Host-t", "__SECURE-t", "__host-t"] {
+            assert!(removal(secure).ends_with("; Secure"), "{secure}");
+        }
+        for http in ["__Http-t", "__Host-Http-t", "__http-t", "__HOST-HTTP-t"] {
+            assert!(removal(http).ends_with("GMT; Secure; HttpOnly"), "{http}");
+        }
+        for plain in ["t", "_Host-t", "Http-t", "__Http", "__HostHttp-t"] {
+            assert!(removal(plain).ends_with("GMT"), "{plain}");
+        }
+    }
+
     #[test]
     fn a_cookie_that_no_browser_would_remove_is_a_configuration_error() {
         let cookie = |name: &str| CookieLocation::new(name.to_owned());
@@ -212,6 +276,12 @@ mod tests {
             cookie("__Host-t").secure(false),
             cookie("__Host-t").domain("example.com"),
             cookie("__Host-t").path("/app"),
+            cookie("__host-t").path("/app"),
+            cookie("__Http-t").secure(false),
+            cookie("__Host-Http-t").secure(false),
+            cookie("__Host-Http-t").domain("example.com"),
+            cookie("__Host-Http-t").path("/app"),
+            cookie("__HOST-HTTP-t").path("/app"),
         ] {
             assert!(wrong.removal().is_err(), "{wrong:?}");
         }

@@ -1,7 +1,32 @@
-//! Whether a browser navigates.
+//! Who sends a request: how a client is sent on to a page.
 
-use http::HeaderMap;
 use http::header::ACCEPT;
+use http::{HeaderMap, HeaderName};
+
+const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientKind {
+    /// Sent on by 303.
+    Browser,
+    /// Sent on by `HX-Redirect`: its script would follow a 303 itself, and put the page into the one that
+    /// is open.
+    Htmx,
+    /// Not sent on.
+    Other,
+}
+
+impl ClientKind {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        if headers.get(HX_REQUEST).is_some_and(|value| value == "true") {
+            Self::Htmx
+        } else if wants_html(headers) {
+            Self::Browser
+        } else {
+            Self::Other
+        }
+    }
+}
 
 /// Whether `Accept` names HTML: a browser that navigates does, a script's `*/*` does not.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
