@@ -160,6 +160,10 @@ fn repeated(text: &str, length: usize) -> String {
     text.repeat(length / text.len())
 }
 
+fn scenario(name: &str) -> &'static Scenario {
+    SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario")
+}
+
 fn main() -> ExitCode {
     // cargo adds `--bench`.
     let arguments: Vec<_> = env::args().skip(1).filter(|it| it != "--bench").collect();

@@ -116,9 +116,6 @@ async fn a_logout_route_and_a_location_are_needed() {
 async fn what_contradicts_itself_is_refused() {
     let twice = builder().logout_route(Method::POST, "/logout");
     refused(twice, "the route `POST /logout` is given twice").await;
-    let form = || builder().refresh_token(TokenLocation::form("token"));
-    let twice = form().body_route(Method::POST, "/r").body_route(Method::POST, "/r");
-    refused(twice, "the route `POST /r` is given twice").await;
     builder().logout_route(Method::DELETE, "/logout").build().await.expect("another method");
 
     let both = builder()
@@ -136,6 +133,8 @@ async fn what_contradicts_itself_is_refused() {
 
     let both = builder().redirect_to("/").then_call_app();
     refused(both, "the app answers the logout: leave `redirect_to` out").await;
+    let body = builder().refresh_token(TokenLocation::form("token")).then_call_app();
+    refused(body, "with `LogoutHandle::revoke`").await;
 }
 
 #[tokio::test]
@@ -143,7 +142,10 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
     let cookie = || TokenLocation::cookie("t");
     let twice = "given twice";
     refused(builder().refresh_token(TokenLocation::bearer()), twice).await;
-    refused(builder().opaque(cookie()).opaque(cookie().path("/x")), twice).await;
+    refused(builder().opaque(cookie()).opaque(cookie()), twice).await;
+    refused(builder().opaque(cookie()).access_token(cookie().path("/x")), twice).await;
+    let scopes = builder().opaque(cookie()).opaque(cookie().path("/x"));
+    scopes.build().await.expect("one cookie, set with two paths");
     for location in [
         TokenLocation::header as fn(&'static str) -> TokenLocation,
         TokenLocation::query,
@@ -158,7 +160,7 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
     refused(builder().opaque(TokenLocation::cookie("a b")), "no cookie name").await;
     refused(builder().opaque(cookie().path("x")), "must begin with `/`").await;
     refused(builder().opaque(cookie().same_site(SameSite::None)), "`.secure(true)`").await;
-    refused(builder().opaque(TokenLocation::header("a b")), "no header name").await;
+    refused(builder().opaque(TokenLocation::header("a b")), "is not a header name").await;
     refused(builder().opaque(TokenLocation::header("Cookie")), "name the cookie").await;
     let authorization = builder().opaque(TokenLocation::header("Authorization"));
     refused(authorization, "`TokenLocation::bearer()`").await;
@@ -167,7 +169,6 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
     refused(builder().opaque(TokenLocation::query("")), "needs the name").await;
     refused(builder().opaque(TokenLocation::form("")), "needs the name").await;
     refused(builder().opaque(TokenLocation::json("")), "needs the name").await;
-    refused(builder().body_route(Method::POST, "/refresh"), "needs a location in the body").await;
 }
 
 #[tokio::test]

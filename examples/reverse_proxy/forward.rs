@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,14 +19,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::copy_bidirectional;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
-use tower_polar_logout::RequestBody;
 use tracing::{debug, warn};
 
 use crate::headers::{self, Caller};
 
+/// One that came, or one of the proxy's own. Boxed, because `Incoming` alone has no empty body for the
+/// layer to answer with.
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
 /// The app behind the proxy.
 pub(crate) struct Upstream {
-    client: Client<HttpConnector, UnsyncBoxBody<Bytes, hyper::Error>>,
+    client: Client<HttpConnector, AnyBody>,
     authority: Authority,
     /// From the end of a request to the head of its answer.
     time_limit: Duration,
@@ -46,12 +49,13 @@ impl Upstream {
     pub(crate) async fn answer(
         self: Arc<Self>,
         peer: IpAddr,
-        request: Request<RequestBody<Incoming>>,
-    ) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible> {
+        request: Request<Incoming>,
+    ) -> Result<Response<AnyBody>, Infallible> {
         Ok(match self.forward(peer, request).await {
-            Ok(response) => response.map(Either::Left),
+            Ok(response) => response.map(BodyExt::boxed_unsync),
             Err(status) => {
-                let mut response = Response::new(Either::Right(Full::from(format!("{status}\n"))));
+                let text = Full::from(format!("{status}\n")).map_err(|never| match never {});
+                let mut response = Response::new(text.boxed_unsync());
                 *response.status_mut() = status;
                 response
             }
@@ -61,7 +65,7 @@ impl Upstream {
     async fn forward(
         &self,
         peer: IpAddr,
-        mut request: Request<RequestBody<Incoming>>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Incoming>, StatusCode> {
         // Asks for a tunnel past the layer, whatever it names.
         if request.method() == Method::CONNECT {
@@ -102,10 +106,7 @@ impl Upstream {
             .filter(|_| path.is_some())
     }
 
-    async fn send(
-        &self,
-        request: Request<RequestBody<Incoming>>,
-    ) -> Result<Response<Incoming>, StatusCode> {
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, StatusCode> {
         // Dropped together with the body, which is when all of it is sent.
         let (guard, sent) = oneshot::channel::<Infallible>();
         let request = request.map(|body| {

@@ -7,6 +7,8 @@ use super::Answer;
 use crate::logout::LogoutOutcome;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// For a person who looks at an answer without a body.
+const POLAR_LOGOUT_ERROR: HeaderName = HeaderName::from_static("polar-logout-error");
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// RFC 6750, section 3.1.
@@ -146,6 +148,9 @@ impl Reply {
             }
             _ => {}
         }
+        if let Some(description) = kind.description() {
+            headers.insert(POLAR_LOGOUT_ERROR, HeaderValue::from_static(description));
+        }
         Self { kind, status: kind.status(), headers }
     }
 
@@ -171,8 +176,9 @@ impl Reply {
         self.status
     }
 
-    /// The headers that the layer would answer with: `WWW-Authenticate`, `Retry-After`, `Location`,
-    /// `Cache-Control`. Cookie removals and `Clear-Site-Data` are added to every answer, whoever has
+    /// The headers that the layer would answer with: `WWW-Authenticate`, `Retry-After`, `Allow`,
+    /// `Location`, `Cache-Control`, and for a refusal `Polar-Logout-Error` with the
+    /// [`description`](ReplyKind::description). Cookie removals and `Clear-Site-Data` are added to every answer, whoever has
     /// written it.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
