@@ -71,7 +71,8 @@ impl LogoutOutcome {
         self != Self::Full
     }
 
-    /// Whether Polar has answered for every token, or there was none of Polar's among the credentials.
+    /// Whether Polar has answered for every token of Polar's among the credentials, and there was a
+    /// credential at all.
     #[must_use]
     pub fn is_confirmed(self) -> bool {
         self == Self::Confirmed
@@ -292,8 +293,8 @@ impl Logout {
         order
     }
 
-    /// Decides what is sent: nothing that the server could not have issued, and no more than
-    /// [`MOST_SENT`](crate::task::MOST_SENT) of one request.
+    /// Decides what is sent: nothing that the server could not have issued, and not more of one request
+    /// than a browser could have.
     fn choose(&self, order: &mut Order) {
         let Revocation { kind, token, is_one_too_many, .. } = &order.revocation;
         if *kind == CredentialKind::Opaque {

@@ -22,11 +22,10 @@ use crate::token::{CredentialKind, FoundIn, Revocation, TokenHash};
 /// or had them planted.
 const MOST_SENT: usize = 16;
 
-/// How many tokens a body may hold: a front end sends two.
+/// How many credentials a body may hold: a front end sends two.
 const MOST_IN_BODY: usize = 64;
 
 /// What the response future does when the task is through.
-#[derive(Debug)]
 pub(crate) enum Next<B> {
     Answer {
         request: request::Parts,
@@ -41,7 +40,6 @@ pub(crate) enum Next<B> {
 }
 
 /// What the response of the application's own logout handler needs.
-#[derive(Debug)]
 pub(crate) struct LoggedOut {
     policy: Arc<Policy>,
     cross_site: bool,
@@ -182,8 +180,7 @@ impl Credentials {
         let mut in_body = Self::default();
         let look = policy.finder.find_in_body(&body, |found| {
             in_body.add(&policy.finder, &found);
-            let tokens = in_body.found.iter().filter(|it| it.revocation.kind.is_token());
-            if tokens.count() > MOST_IN_BODY {
+            if in_body.found.len() > MOST_IN_BODY {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())

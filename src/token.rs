@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub(crate) use self::polar_token::PolarToken;
-pub(crate) use self::reading::{SHORTEST_CREDENTIAL, read};
+pub(crate) use self::reading::read;
 use crate::error::Error;
 
 /// A token that an authorization server could have issued: 1 to [`Token::MAX_LEN`] bytes of visible

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-/// The name and the value of a cookie, without the white space around them; `None` for a cookie that
-/// has no name.
-pub(super) fn name_and_value(cookie: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = memchr::memchr(b'=', cookie)?;
-    Some((cookie[..equals].trim_ascii(), cookie[equals + 1..].trim_ascii()))
+/// The value of a cookie, if it has exactly this name. White space around the name is no part of it.
+#[inline]
+pub(super) fn value_of<'a>(cookie: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let behind = cookie.trim_ascii_start().strip_prefix(name)?;
+    behind.trim_ascii_start().strip_prefix(b"=")
 }
 
 /// The cookie that a `Set-Cookie` value sets; `None` if it removes one (RFC 6265, section 5.2).
@@ -38,10 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cookie_has_a_name_and_a_value() {
-        assert_eq!(name_and_value(b" a=1"), Some((&b"a"[..], &b"1"[..])));
-        assert_eq!(name_and_value(b" a = b=c "), Some((&b"a"[..], &b"b=c"[..])));
-        assert_eq!(name_and_value(b"a"), None);
+    fn cookie_is_known_by_its_exact_name() {
+        assert_eq!(value_of(b" a=1", b"a"), Some(&b"1"[..]));
+        assert_eq!(value_of(b" a = b=c", b"a"), Some(&b" b=c"[..]));
+        for other in [&b"a"[..], b"aa=1", b"A=1", b"b=a=1", b"=a", b"\"a=1"] {
+            assert_eq!(value_of(other, b"a"), None);
+        }
     }
 
     #[test]

@@ -6,13 +6,13 @@ use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tracing::warn;
 
-use super::cookie_header::{name_and_value, set_by};
+use super::cookie_header::{self, set_by};
 use super::pieces::List;
 use super::places::Places;
-use super::search::{Encodings, search};
+use super::search::{Encodings, may_hold, search};
 use super::{Found, Head, PlaceId, TokenLocation, json, query};
 use crate::error::Error;
-use crate::token::{CredentialKind, FoundIn, Issuer, PolarToken, SHORTEST_CREDENTIAL, read};
+use crate::token::{CredentialKind, FoundIn, Issuer, PolarToken, read};
 
 /// Is handed what is found, and says whether to go on.
 pub(super) type Visit<'a> = dyn FnMut(Found<'_>) -> ControlFlow<()> + 'a;
@@ -34,6 +34,27 @@ struct Part<'a> {
     place: Option<PlaceId>,
     /// What stands in the place, if the place could hold another credential than Polar's tokens.
     value: Option<&'a [u8]>,
+}
+
+impl<'a> Part<'a> {
+    /// A part that is no configured place.
+    fn of(text: &'a [u8], carrier: FoundIn) -> Self {
+        let encodings = match carrier {
+            FoundIn::Authorization | FoundIn::Subprotocol => Encodings::TextAndBase64,
+            _ => Encodings::Text,
+        };
+        let came_by_itself = match carrier {
+            FoundIn::Authorization => comes_by_itself(text),
+            FoundIn::Cookie | FoundIn::SetCookie => true,
+            _ => false,
+        };
+        Self { text, encodings, carrier, came_by_itself, place: None, value: None }
+    }
+
+    /// The same in a configured place that holds this value.
+    fn named(self, named: Option<(PlaceId, &'a [u8])>) -> Self {
+        Self { place: named.map(|(place, _)| place), value: named.map(|(_, value)| value), ..self }
+    }
 }
 
 impl Finder {
@@ -105,22 +126,15 @@ impl Finder {
         } else if *name == SEC_WEBSOCKET_PROTOCOL {
             self.find_in_subprotocols(value, found)
         } else if let Some(place) = self.header(name) {
-            self.find_in_part(
-                &Part {
-                    text: value,
-                    encodings: Encodings::Text,
-                    carrier: FoundIn::Header,
-                    came_by_itself: false,
-                    place: Some(place),
-                    value: (!is_scheme(value, b"basic")).then_some(value),
-                },
-                found,
-            )
+            let part = Part { place: Some(place), ..Part::of(value, FoundIn::Header) };
+            let value = (!is_scheme(value, b"basic")).then_some(value);
+            self.find_in_part(&Part { value, ..part }, found)
         } else {
             ControlFlow::Continue(())
         }
     }
 
+    #[inline]
     fn header(&self, name: &HeaderName) -> Option<PlaceId> {
         self.places.headers.iter().find(|(known, _)| known == name).map(|(_, place)| *place)
     }
@@ -131,12 +145,9 @@ impl Finder {
         found: &mut Visit<'_>,
     ) -> ControlFlow<()> {
         let part = Part {
-            text: value,
-            encodings: Encodings::TextAndBase64,
-            carrier: FoundIn::Authorization,
-            came_by_itself: comes_by_itself(value),
             place: self.places.bearer,
             value: is_scheme(value, b"bearer").then(|| &value[b"bearer".len()..]),
+            ..Part::of(value, FoundIn::Authorization)
         };
         self.find_in_part(&part, found)
     }
@@ -147,30 +158,20 @@ impl Finder {
         carrier: FoundIn,
         found: &mut Visit<'_>,
     ) -> ControlFlow<()> {
+        let may_hold_polar = may_hold(value);
+        let mut named = self.places.cookies.iter().map(|(name, _)| name);
+        if !may_hold_polar && !named.any(|name| name.find(value).is_some()) {
+            return ControlFlow::Continue(());
+        }
         for cookie in List::COOKIES.pieces(value) {
-            // Shorter than a name, an equals sign and a credential.
-            if cookie.len() < SHORTEST_CREDENTIAL + 2 {
-                continue;
+            let named = self.places.cookies.iter().find_map(|(name, place)| {
+                cookie_header::value_of(cookie, name.needle()).map(|value| (*place, value))
+            });
+            if may_hold_polar || named.is_some() {
+                self.find_in_part(&Part::of(cookie, carrier).named(named), found)?;
             }
-            let named = self.named_cookie(cookie);
-            let part = Part {
-                text: cookie,
-                encodings: Encodings::Text,
-                carrier,
-                came_by_itself: true,
-                place: named.map(|(place, _)| place),
-                value: named.map(|(_, value)| value),
-            };
-            self.find_in_part(&part, found)?;
         }
         ControlFlow::Continue(())
-    }
-
-    #[inline]
-    fn named_cookie<'a>(&self, cookie: &'a [u8]) -> Option<(PlaceId, &'a [u8])> {
-        let (name, value) = name_and_value(cookie)?;
-        let (_, place) = self.places.cookies.iter().find(|(known, _)| **known == *name)?;
-        Some((*place, value))
     }
 
     /// Polar's tokens alone: the other items are names that all users share.
@@ -179,31 +180,22 @@ impl Finder {
         value: &[u8],
         found: &mut Visit<'_>,
     ) -> ControlFlow<()> {
-        let part = Part {
-            text: value,
-            encodings: Encodings::TextAndBase64,
-            carrier: FoundIn::Subprotocol,
-            came_by_itself: false,
-            place: self.header(&SEC_WEBSOCKET_PROTOCOL),
-            value: None,
-        };
-        self.find_in_part(&part, found)
+        let place = self.header(&SEC_WEBSOCKET_PROTOCOL);
+        self.find_in_part(&Part { place, ..Part::of(value, FoundIn::Subprotocol) }, found)
     }
 
     #[inline]
     fn find_in_target(&self, uri: &Uri, found: &mut Visit<'_>) -> ControlFlow<()> {
-        let path = Part {
-            text: uri.path().as_bytes(),
-            encodings: Encodings::Text,
-            carrier: FoundIn::Path,
-            came_by_itself: false,
-            place: None,
-            value: None,
-        };
-        self.find_in_part(&path, found)?;
+        let Some(target) = uri.path_and_query() else { return ControlFlow::Continue(()) };
+        let may_hold_polar = may_hold(target.as_str().as_bytes());
+        if may_hold_polar {
+            self.find_in_part(&Part::of(uri.path().as_bytes(), FoundIn::Path), found)?;
+        }
         match uri.query() {
-            Some(query) => self.find_in_query(query.as_bytes(), found),
-            None => ControlFlow::Continue(()),
+            Some(query) if may_hold_polar || !self.places.query.is_empty() => {
+                self.find_in_query(query.as_bytes(), found)
+            }
+            _ => ControlFlow::Continue(()),
         }
     }
 
@@ -221,15 +213,7 @@ impl Finder {
             let named = places.iter().find_map(|(name, place)| {
                 query::value_of(field, name).map(|value| (*place, value))
             });
-            let part = Part {
-                text: field,
-                encodings: Encodings::Text,
-                carrier: FoundIn::Query,
-                came_by_itself: false,
-                place: named.map(|(place, _)| place),
-                value: named.map(|(_, value)| value),
-            };
-            self.find_in_part(&part, found)
+            self.find_in_part(&Part::of(field, FoundIn::Query).named(named), found)
         })
     }
 
@@ -241,15 +225,7 @@ impl Finder {
         mut found: impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut in_body = |it: Found<'_>| found(Found { carrier: FoundIn::Body, ..it });
-        let nowhere = Part {
-            text: body,
-            encodings: Encodings::Text,
-            carrier: FoundIn::Body,
-            came_by_itself: false,
-            place: None,
-            value: None,
-        };
-        self.find_in_part(&nowhere, &mut in_body)?;
+        self.find_in_part(&Part::of(body, FoundIn::Body), &mut in_body)?;
         if !self.places.form.is_empty() {
             self.find_in_fields(body, &self.places.form, &mut in_body)?;
         }
@@ -257,7 +233,7 @@ impl Finder {
             return ControlFlow::Continue(());
         }
         json::strings(body, &self.places.json, |place, value| {
-            let part = Part { text: value, place: Some(place), value: Some(value), ..nowhere };
+            let part = Part::of(value, FoundIn::Body).named(Some((place, value)));
             self.find_in_part(&part, &mut in_body)
         })
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue};
+use memchr::memmem::Finder;
 
 use super::{Place, PlaceId, TokenLocation};
 use crate::error::Error;
@@ -13,7 +14,8 @@ use crate::token::CredentialKind;
 pub(super) struct Places {
     all: Vec<Configured>,
     pub(super) bearer: Option<PlaceId>,
-    pub(super) cookies: Vec<(Box<[u8]>, PlaceId)>,
+    /// Each with a search for its name, since few requests carry it.
+    pub(super) cookies: Vec<(Finder<'static>, PlaceId)>,
     pub(super) headers: Vec<(HeaderName, PlaceId)>,
     pub(super) query: Vec<(Box<[u8]>, PlaceId)>,
     pub(super) form: Vec<(Box<[u8]>, PlaceId)>,
@@ -47,13 +49,14 @@ impl Places {
             }
             Place::Cookie(cookie) => {
                 let removal = cookie.removal()?;
-                let known = self.cookies.iter().find(|(name, _)| **name == *cookie.name.as_bytes());
+                let name = cookie.name.as_bytes();
+                let known = self.cookies.iter().find(|(known, _)| known.needle() == name);
                 let id = match known {
                     // Set with another `Domain` or `Path` too.
                     Some((_, PlaceId(id))) if self.all[*id].kind == kind => PlaceId(*id),
                     _ => {
                         let id = self.configure("cookie", &cookie.name, kind)?;
-                        self.cookies.push((cookie.name.into_bytes().into(), id));
+                        self.cookies.push((Finder::new(name).into_owned(), id));
                         id
                     }
                 };

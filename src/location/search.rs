@@ -76,6 +76,13 @@ pub(super) fn search(
     }
 }
 
+/// Whether `text` may hold a token, base64 apart: `false` is certain. For a text that is worth taking
+/// apart only then.
+pub(super) fn may_hold(text: &[u8]) -> bool {
+    candidates(text).next().is_some()
+        || memchr2(b'%', b'\\', text).is_some_and(|first| escape::may_spell(&text[first..]))
+}
+
 #[cold]
 fn search_decoded(
     text: &[u8],

@@ -14,7 +14,7 @@ use super::TokenHash;
 
 /// Shorter values are placeholders, flags and counters, which users share. A session id of 128 bits is
 /// longer, however it is written.
-pub(crate) const SHORTEST_CREDENTIAL: usize = 16;
+const SHORTEST: usize = 16;
 
 /// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=` cut off at both ends. Hands
 /// the reading and its hash on; returns `None` for what is too short to be one user's credential.
@@ -28,7 +28,7 @@ pub(crate) fn read<T>(value: &[u8], with: impl FnOnce(&[u8], TokenHash) -> T) ->
     } else {
         trimmed(value)
     };
-    (text.len() >= SHORTEST_CREDENTIAL).then(|| with(text, hash(text)))
+    (text.len() >= SHORTEST).then(|| with(text, hash(text)))
 }
 
 fn trimmed(text: &[u8]) -> &[u8] {
