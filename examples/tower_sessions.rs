@@ -65,7 +65,7 @@ a stand-in for Polar runs at {polar_url}; to try it:
   curl -i -c jar -X POST {url}/login   # signs in
   curl -i -b jar {url}/me              # 200
   curl -i -b jar -X POST {url}/logout  # 303: dead here and at Polar
-  curl -i -b jar {url}/me              # 401: the old session id is refused"
+  curl -i -b jar {url}/me              # 401: the app no longer sees the old session id"
     );
     serve(listener, app).with_graceful_shutdown(stop::signal()).await?;
     let left = logout.handle().shutdown(Duration::from_secs(10)).await;
@@ -134,8 +134,11 @@ async fn log_out(
     {
         let access = Revocation::access_token(access).map_err(failed)?;
         let refresh = Revocation::refresh_token(refresh).map_err(failed)?;
-        if handle.revoke([access, refresh]).await > LogoutOutcome::Pending {
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        match handle.revoke([access, refresh]).await {
+            LogoutOutcome::Busy | LogoutOutcome::Unrecorded | LogoutOutcome::Full => {
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            _ => {}
         }
     }
     // Last: nobody else knows the tokens.
