@@ -69,7 +69,7 @@ a stand-in for Polar runs at {polar_url}; to try it:
   curl -i -c jar -X POST {url}/login   # signs in
   curl -i -b jar {url}/me              # 200
   curl -i -b jar -X POST {url}/logout  # 303: dead here and at Polar
-  curl -i -b jar {url}/me              # 401: the old session id is refused"
+  curl -i -b jar {url}/me              # 401: the app no longer sees the old session id"
     );
     tokio::select! {
         served = serve(listener, app).with_graceful_shutdown(stop::signal()) => served?,
@@ -142,8 +142,11 @@ async fn log_out(
     {
         let access = Revocation::access_token(access).map_err(failed)?;
         let refresh = Revocation::refresh_token(refresh).map_err(failed)?;
-        if handle.revoke([access, refresh]).await > LogoutOutcome::Pending {
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        match handle.revoke([access, refresh]).await {
+            LogoutOutcome::Busy | LogoutOutcome::Unrecorded | LogoutOutcome::Full => {
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            _ => {}
         }
     }
     // Last: nobody else knows the tokens.

@@ -10,7 +10,6 @@ use http::{Request, Response, request};
 use http_body::Body;
 use http_body_util::Full;
 use tower::{Layer, Service};
-use tracing::debug;
 
 use crate::answers::{EmptyAnswers, Prepared, ReplyKind};
 use crate::handle::LogoutHandle;
@@ -105,19 +104,8 @@ impl Policy {
         let body = read_body(&request.headers, body, self.body_limit, never).await;
         let body = body.inspect_err(|_| self.requests.unreadable.add(1))?;
         // The head too: a logout may have come while the body arrived.
-        let found = self.find_revoked(request.into(), &body);
-        match found {
-            Some(ReplyKind::Unsure) => self.logout.counters.unsure.increment(),
-            Some(_) => {
-                self.logout.counters.rejected.increment();
-                debug!(
-                    step = "rejected",
-                    "a request with a revoked token in its body was rejected"
-                );
-            }
-            None => {}
-        }
-        found.map_or(Ok(body), Err)
+        self.check(request.into(), &body)?;
+        Ok(body)
     }
 }
 

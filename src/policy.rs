@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use tracing::debug;
 
 use crate::after_logout::AfterLogout;
 use crate::answers::ReplyKind;
@@ -15,7 +16,7 @@ use crate::metrics;
 use crate::route::Route;
 use crate::signal::Carried;
 use crate::tasks::Tasks;
-use crate::token::Revocation;
+use crate::token::{Revocation, TokenHash};
 use crate::when_revoked::Rules;
 
 #[derive(Debug)]
@@ -80,21 +81,31 @@ impl Policy {
         carried
     }
 
-    /// Why a request whose body has been read goes no further.
-    pub(crate) fn find_revoked(&self, head: Head<'_>, body: &[u8]) -> Option<ReplyKind> {
-        let (mut revoked, mut any) = (false, false);
+    /// Whether a request whose body has been read goes on, or why not.
+    pub(crate) fn check(&self, head: Head<'_>, body: &[u8]) -> Result<(), ReplyKind> {
+        let (mut revoked, mut any) = (None, false);
         let mut look = |found: Found<'_>| {
             any = true;
-            revoked |= self.logout.denylist.contains(&found.hash);
-            if revoked { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            revoked = Some(found.hash).filter(|hash| self.logout.denylist.contains(hash));
+            if revoked.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         if self.finder.find_in_head(head, &mut look).is_continue() {
             let _ = self.finder.find_in_body(body, look);
         }
-        if revoked {
-            return Some(ReplyKind::Rejected);
+        if let Some(hash) = revoked {
+            self.note_rejected(hash);
+            return Err(ReplyKind::Rejected);
         }
-        (any && self.is_unsure()).then_some(ReplyKind::Unsure)
+        if any && self.is_unsure() {
+            self.logout.counters.unsure.increment();
+            return Err(ReplyKind::Unsure);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_rejected(&self, hash: TokenHash) {
+        self.logout.counters.rejected.increment();
+        debug!(step = "rejected", ?hash, "a request with a revoked token was rejected");
     }
 
     /// Takes what sets a credential in a cookie out of a response, and revokes it: here at once, the

@@ -89,8 +89,7 @@ impl Policy {
     }
 
     fn reject(&self, hash: TokenHash, cookie_removals: Vec<HeaderValue>) -> Box<Prepared> {
-        self.logout.counters.rejected.increment();
-        debug!(step = "rejected", ?hash, "a request with a revoked token was rejected");
+        self.note_rejected(hash);
         Box::new(Prepared { cookie_removals, ..ReplyKind::Rejected.into() })
     }
 }

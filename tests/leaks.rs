@@ -73,7 +73,6 @@ async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
     let journal = Journal::open(folder.file("journal")).expect("a journal");
     let layer = impatient_builder(polar)
         .refresh_token(TokenLocation::form("refresh_token"))
-        .end_when_revoked()
         .log(journal)
         .deadline(Duration::from_millis(100))
         .build()
@@ -84,7 +83,9 @@ async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
         let beginning = once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"begun")) });
         async { Body::from_stream(beginning.chain(pending())) }
     };
-    let router = Router::new().route("/stream", get(silence)).route("/me", any(async || "me"));
+    let router = Router::new()
+        .route("/stream", get(silence).layer(handle.end_streams()))
+        .route("/me", any(async || "me"));
     let site = Site::start(router.layer(layer)).await;
 
     polar.behave_next(EACH, Fault::Delay(Duration::from_millis(1)));

@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::response::{AppendHeaders, IntoResponse};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
 use common::site::Site;
@@ -25,24 +25,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
-use tower_polar_logout::testing::{FakePolar, MemoryLog};
-use tower_polar_logout::{
-    PolarLogoutLayer, Revocation, RevocationSignal, TokenLocation, WhenRevoked,
-};
+use tower_polar_logout::testing::MemoryLog;
+use tower_polar_logout::{PolarLogoutLayer, Revocation, RevocationSignal, WhenRevoked};
 
 /// The answer, once its head is there: its body may still be under way.
-async fn begin(
-    app: &Site,
-    method: Method,
-    path: &str,
-    (name, value): (&str, &str),
-    body: &str,
-) -> Response<Incoming> {
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("{}{path}", app.url))
-        .header(name, value)
-        .body(Body::from(body.to_owned()))
+async fn begin(app: &Site, token: &str) -> Response<Incoming> {
+    let request = Request::get(format!("{}/events", app.url))
+        .header("authorization", bearer(token))
+        .body(Body::empty())
         .expect("a request");
     let client = Client::builder(TokioExecutor::new()).build_http();
     client.request(request).await.expect("an answer")
@@ -180,16 +170,31 @@ async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
     assert_eq!(app.get("/me", &[("cookie", &cookie(&new.access))]).await.status, StatusCode::OK);
 }
 
+/// A rolling session sets its cookie with every answer, also with that of the logout handler.
 #[tokio::test]
-async fn a_request_whose_token_is_revoked_while_its_body_arrives_is_rejected() {
+async fn session_that_the_logout_handler_renews_is_ended() {
     let polar = start_polar().await;
-    let layer = builder(&polar)
-        .access_token(TokenLocation::form("token"))
-        .body_route(Method::POST, "/form")
-        .build()
-        .await
-        .expect("a layer");
-    let token = polar.mint().access;
+    let (old, new) = (polar.mint(), polar.mint());
+    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let set_cookie = cookie(&new.access);
+    let log_out =
+        async move || AppendHeaders([("set-cookie", set_cookie), ("x-app", "called".to_owned())]);
+    let app = Router::new().route("/logout", post(log_out)).layer(layer.clone());
+    let answer = Site::start(app).await.post("/logout", &[("cookie", &cookie(&old.access))]).await;
+    assert!(answer.is_from_app());
+    assert!(!set_cookies(&answer).contains(&&*cookie(&new.access)), "{answer:?}");
+    assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
+    assert!(layer.handle().is_revoked(&new.access));
+    common::until("Polar has heard of it too", || !polar.is_alive(&new.access)).await;
+}
+
+/// Sends a request to a handler that reads its body, and revokes the request's token before the body
+/// has arrived.
+async fn revoked_while_its_body_arrives(
+    layer: &PolarLogoutLayer,
+    token: &str,
+    upload: MethodRouter,
+) -> Response<Body> {
     let (reading, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (read, end) = (Arc::clone(&reading), Arc::clone(&go_on));
     let body = Body::from_stream(futures_util::stream::once(async move {
@@ -197,34 +202,81 @@ async fn a_request_whose_token_is_revoked_while_its_body_arrives_is_rejected() {
         end.notified().await;
         Ok::<_, Infallible>(Bytes::from("a=b"))
     }));
-    let request = Request::post("/form")
-        .header("authorization", bearer(&token))
-        .body(body)
-        .expect("a request");
-    let app = Router::new().route("/form", post(async || "called")).layer(layer.clone());
+    let request = Request::post("/upload").header("authorization", bearer(token));
+    let request = request.body(body).expect("a request");
+    let app = Router::new().route("/upload", upload).layer(layer.clone());
     let answer = tokio::spawn(app.oneshot(request));
     soon(reading.notified()).await;
-    layer.handle().revoke([Revocation::access_token(&token).expect("a token")]).await;
+    layer.handle().revoke([Revocation::access_token(token).expect("a token")]).await;
     go_on.notify_one();
-    let answer = answer.await.expect("it ends").expect("an answer");
+    answer.await.expect("it ends").expect("an answer")
+}
+
+fn upload() -> MethodRouter {
+    post(async |body: Bytes| [Bytes::from("thanks for "), body].concat())
+}
+
+#[tokio::test]
+async fn upload_whose_token_is_revoked_meanwhile_is_rejected() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).build().await.expect("a layer");
+    let checked = upload().layer(layer.handle().check_body());
+    let answer = revoked_while_its_body_arrives(&layer, &polar.mint().access, checked).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn upload_whose_token_is_revoked_meanwhile_gets_no_body() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).build().await.expect("a layer");
+    let ended = upload().layer(layer.handle().end_streams());
+    let answer = revoked_while_its_body_arrives(&layer, &polar.mint().access, ended).await;
+    let body = answer.into_body().collect().await.expect("an end").to_bytes();
+    assert_eq!(body, "");
+}
+
+/// A handler that logs its own user out has something to say about it.
+#[tokio::test]
+async fn handler_that_revokes_its_own_token_answers_whole() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).build().await.expect("a layer");
+    let (handle, token) = (layer.handle(), polar.mint().access);
+    let order = Revocation::access_token(&token).expect("a token");
+    let leave = async move |body: Bytes| {
+        handle.revoke([order]).await;
+        [Bytes::from("goodbye "), body].concat()
+    };
+    let leave = post(leave).layer(layer.handle().end_streams());
+    let site = Site::start(Router::new().route("/leave", leave).layer(layer.clone())).await;
+    let headers = [("authorization", &*bearer(&token))];
+    let answer = site.send(Method::POST, "/leave", &headers, "all").await;
+    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "goodbye all"));
+    assert!(layer.handle().is_revoked(&token));
 }
 
 /// What a test says goes out as an event each.
 type Events = Arc<Mutex<Option<mpsc::UnboundedReceiver<Bytes>>>>;
 
-fn stream(events: mpsc::UnboundedReceiver<Bytes>, layer: PolarLogoutLayer) -> Router {
-    async fn events_of(Extension(events): Extension<Events>) -> impl IntoResponse {
-        let events = events.lock().expect("a lock").take().expect("asked for once");
-        let frames = futures_util::stream::unfold(events, async |mut events| {
-            Some((Ok::<_, Infallible>(events.recv().await?), events))
-        });
-        ([("content-type", "text/event-stream")], Body::from_stream(frames))
-    }
-    Router::new()
-        .route("/events", get(events_of).post(events_of))
-        .layer(Extension(Arc::new(Mutex::new(Some(events)))))
-        .layer(layer)
+async fn events_of(Extension(events): Extension<Events>) -> impl IntoResponse {
+    let events = events.lock().expect("a lock").take().expect("asked for once");
+    let frames = futures_util::stream::unfold(events, async |mut events| {
+        Some((Ok::<_, Infallible>(events.recv().await?), events))
+    });
+    ([("content-type", "text/event-stream")], Body::from_stream(frames))
+}
+
+async fn stream(
+    events: mpsc::UnboundedReceiver<Bytes>,
+    layer: PolarLogoutLayer,
+    route: MethodRouter,
+) -> Site {
+    let events = Extension(Arc::new(Mutex::new(Some(events))));
+    Site::start(Router::new().route("/events", route).layer(events).layer(layer)).await
+}
+
+/// A route whose streams end.
+fn ending(layer: &PolarLogoutLayer) -> MethodRouter {
+    get(events_of).layer(layer.handle().end_streams())
 }
 
 async fn next_frame(stream: &mut Response<Incoming>) -> Option<Bytes> {
@@ -238,17 +290,11 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(60), what).await.expect("it comes to pass")
 }
 
-async fn a_stream_ends(
-    polar: &FakePolar,
-    layer: PolarLogoutLayer,
-    (method, body): (Method, &str),
-    token: &str,
-    revoke: impl AsyncFnOnce(),
-) {
+async fn a_stream_ends(layer: PolarLogoutLayer, token: &str, revoke: impl AsyncFnOnce()) {
     let (say, events) = mpsc::unbounded_channel();
-    let app = Site::start(stream(events, layer)).await;
-    let header = if body.is_empty() { bearer(token) } else { bearer(&polar.mint().access) };
-    let mut stream = begin(&app, method, "/events", ("authorization", &header), body).await;
+    let route = ending(&layer);
+    let app = stream(events, layer, route).await;
+    let mut stream = begin(&app, token).await;
     for event in ["data: 1\n\n", "data: 2\n\n"] {
         say.send(Bytes::from(event)).expect("somebody listens");
         assert_eq!(next_frame(&mut stream).await.expect("an event"), event);
@@ -260,29 +306,10 @@ async fn a_stream_ends(
 #[tokio::test]
 async fn a_stream_ends_when_its_token_is_revoked() {
     let polar = start_polar().await;
-    let layer = builder(&polar).end_when_revoked().build().await.expect("a layer");
+    let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
     let handle = layer.handle();
-    a_stream_ends(&polar, layer, (Method::GET, ""), &token, async || {
-        handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_stream_ends_when_the_token_in_the_body_of_its_request_is_revoked() {
-    let polar = start_polar().await;
-    let layer = builder(&polar)
-        .access_token(TokenLocation::form("token"))
-        .body_route(Method::POST, "/events")
-        .end_when_revoked()
-        .build()
-        .await
-        .expect("a layer");
-    let token = polar.mint().access;
-    let handle = layer.handle();
-    let form = format!("token={token}");
-    a_stream_ends(&polar, layer, (Method::POST, &form), &token, async || {
+    a_stream_ends(layer, &token, async || {
         handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
     })
     .await;
@@ -292,10 +319,10 @@ async fn a_stream_ends_when_the_token_in_the_body_of_its_request_is_revoked() {
 async fn a_stream_ends_when_its_token_is_revoked_at_another_replica() {
     let polar = start_polar().await;
     let log = MemoryLog::new();
-    let layer = async || builder(&polar).log(log.clone()).end_when_revoked().build().await;
+    let layer = async || builder(&polar).log(log.clone()).build().await;
     let (here, there) = (layer().await.expect("a layer"), layer().await.expect("another"));
     let token = polar.mint().access;
-    a_stream_ends(&polar, here, (Method::GET, ""), &token, async || {
+    a_stream_ends(here, &token, async || {
         there.handle().revoke([Revocation::access_token(&token).expect("a token")]).await;
     })
     .await;
@@ -304,13 +331,13 @@ async fn a_stream_ends_when_its_token_is_revoked_at_another_replica() {
 #[tokio::test]
 async fn a_stream_that_says_much_ends_too() {
     let polar = start_polar().await;
-    let layer = builder(&polar).end_when_revoked().build().await.expect("a layer");
+    let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
     let (say, events) = mpsc::unbounded_channel();
     let handle = layer.handle();
-    let app = Site::start(stream(events, layer)).await;
-    let mut stream =
-        begin(&app, Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
+    let route = ending(&layer);
+    let app = stream(events, layer, route).await;
+    let mut stream = begin(&app, &token).await;
     let chatter = AbortOnDropHandle::new(tokio::spawn(async move {
         while say.send(Bytes::from_static(b"data: and on\n\n")).is_ok() {
             tokio::task::yield_now().await;
@@ -323,15 +350,14 @@ async fn a_stream_that_says_much_ends_too() {
 }
 
 #[tokio::test]
-async fn without_being_asked_to_the_layer_ends_no_stream() {
+async fn stream_of_a_route_without_the_layer_goes_on() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
     let (say, events) = mpsc::unbounded_channel();
     let handle = layer.handle();
-    let app = Site::start(stream(events, layer)).await;
-    let mut stream =
-        begin(&app, Method::GET, "/events", ("authorization", &bearer(&token)), "").await;
+    let app = stream(events, layer, get(events_of)).await;
+    let mut stream = begin(&app, &token).await;
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
     say.send(Bytes::from("data: 1\n\n")).expect("somebody listens");
     assert_eq!(next_frame(&mut stream).await.expect("an event"), "data: 1\n\n");
@@ -340,7 +366,7 @@ async fn without_being_asked_to_the_layer_ends_no_stream() {
 #[tokio::test]
 async fn a_handler_is_told_when_its_token_is_revoked() {
     let polar = start_polar().await;
-    let layer = builder(&polar).end_when_revoked().build().await.expect("a layer");
+    let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
     let (tell, mut told) = mpsc::unbounded_channel();
     let handler = async move |signal: Option<Extension<RevocationSignal>>| {
@@ -358,7 +384,8 @@ async fn a_handler_is_told_when_its_token_is_revoked() {
         "waiting"
     };
     let handle = layer.handle();
-    let app = Site::start(Router::new().route("/socket", get(handler)).layer(layer)).await;
+    let socket = get(handler).layer(handle.end_streams());
+    let app = Site::start(Router::new().route("/socket", socket).layer(layer)).await;
     assert_eq!(app.get("/socket", &[("accept", "*/*")]).await.body, "nothing to wait for");
     assert_eq!(app.get("/socket", &[("authorization", &bearer(&token))]).await.body, "waiting");
     assert_eq!(soon(told.recv()).await, Some("waiting"));

@@ -21,8 +21,7 @@ const REVOKED_A_SECOND: u32 = 100;
 const FOR: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure() {
-    let builder = subject::without_polar().end_when_revoked();
-    let layer = RUNTIME.block_on(builder.build()).expect("a layer");
+    let layer = RUNTIME.block_on(subject::without_polar().build()).expect("a layer");
     let mut streams = RUNTIME.block_on(open(&layer));
     let (begun, before) = (Instant::now(), cpu());
     let mut revoked = 0;
@@ -50,10 +49,11 @@ pub(crate) fn measure() {
 }
 
 async fn open(layer: &PolarLogoutLayer) -> JoinSet<()> {
-    let service = layer.layer(service_fn(async |_: Request<_>| {
+    let service = layer.handle().end_streams().layer(service_fn(async |_: Request<_>| {
         let silence = futures_util::stream::once(pending::<Result<bytes::Bytes, std::io::Error>>());
         Ok::<_, std::convert::Infallible>(Response::new(Body::from_stream(silence)))
     }));
+    let service = layer.layer(service);
     let mut streams = JoinSet::new();
     for n in 0..STREAMS {
         let response = service.clone().oneshot(subject::bearer(&subject::token(n)));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{once, pending};
@@ -49,13 +49,11 @@ impl Polar {
         PolarLogoutLayer::builder(self.credentials())
             .server(PolarServer::Url(self.url.clone()))
             .logout_route(Method::POST, "/logout")
-            .body_route(Method::POST, "/upload")
             .access_token(TokenLocation::bearer())
             .access_token(TokenLocation::cookie("access_token"))
             .refresh_token(TokenLocation::form("refresh_token"))
             .access_token_retention(RETENTION)
             .refresh_token_retention(RETENTION)
-            .end_when_revoked()
             .deadline(Duration::from_millis(500))
     }
 }
@@ -130,6 +128,7 @@ fn router(layer: PolarLogoutLayer) -> Router {
         Body::from_stream(beginning.chain(pending()))
     };
     let upload = async |body: Bytes| body;
+    let handle = layer.handle();
     let slow = async || {
         sleep(Duration::from_millis(200)).await;
         "slow"
@@ -137,8 +136,8 @@ fn router(layer: PolarLogoutLayer) -> Router {
     Router::new()
         .route("/me", any(async || "me"))
         .route("/slow", get(slow))
-        .route("/upload", axum::routing::post(upload))
-        .route("/stream", get(stream))
+        .route("/upload", post(upload).layer(handle.check_body()))
+        .route("/stream", get(stream).layer(handle.end_streams()))
         .layer(layer)
 }
 

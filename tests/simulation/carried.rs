@@ -69,6 +69,15 @@ impl Form {
         }
     }
 
+    /// The dead one of two cookies may have been planted: it is taken out, and the request goes on.
+    pub(crate) fn has_two_cookies(self) -> bool {
+        self == Self::SecondCookie
+    }
+
+    pub(crate) fn carries_another(self) -> bool {
+        matches!(self, Self::SecondAuthorization | Self::SecondCookie | Self::SecondHeader)
+    }
+
     pub(crate) fn request(self, method: Method, path: &str, token: &str) -> Request<Full<Bytes>> {
         let encoded = || format!("%{:02X}{}", token.as_bytes()[0], &token[1..]);
         let request = Request::builder().method(method);

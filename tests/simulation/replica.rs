@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, service_fn};
 use tower_polar_logout::{
     ClientCredentials, DeadLetter, Error, ErrorKind, LogoutHandle, PolarClient, PolarLogout,
-    PolarLogoutLayer, PolarServer, RequestBody, ResponseBody,
+    PolarLogoutLayer, PolarServer,
 };
 
 use crate::carried::{Form, REFRESH_HEADER, locations};
@@ -95,11 +95,11 @@ impl Process {
     }
 }
 
-/// Answers every request that reaches it.
+/// Answers every request that reaches it with what it sees of it.
 #[derive(Clone)]
 pub(crate) struct App;
 
-impl Service<Request<RequestBody<Full<Bytes>>>> for App {
+impl Service<Request<Full<Bytes>>> for App {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -108,17 +108,19 @@ impl Service<Request<RequestBody<Full<Bytes>>>> for App {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<RequestBody<Full<Bytes>>>) -> Self::Future {
-        let response = Response::builder().header(CALLED, "yes").body(Full::default());
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let seen = format!("{} {:?}", request.uri(), request.headers());
+        let response = Response::builder().header(CALLED, "yes").body(Full::from(seen));
         ready(Ok(response.expect("a response")))
     }
 }
 
 /// What a caller gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) is_from_app: bool,
+    /// What the app saw, if it was called.
+    pub(crate) seen: Option<String>,
 }
 
 pub(crate) struct Replica {
@@ -191,16 +193,18 @@ impl Replica {
         self.call(request)
     }
 
-    fn read(&self, response: Response<ResponseBody<Full<Bytes>>>) -> Answer {
+    fn read(&self, response: Response<Full<Bytes>>) -> Answer {
         let (parts, body) = response.into_parts();
         let is_from_app = parts.headers.contains_key(CALLED);
         let collected = pin!(body.collect()).poll(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(Ok(body)) = collected else { panic!("a body that is there") };
-        if !is_from_app && (has_secret(format!("{parts:?}")) || has_secret(body.to_bytes())) {
+        let body = body.to_bytes();
+        if !is_from_app && (has_secret(format!("{parts:?}")) || has_secret(&body)) {
             let how = "a response has one";
             lock(&self.process.world).breaks(Promise::SecretsStayInside, how);
         }
-        Answer { status: parts.status, is_from_app }
+        let seen = is_from_app.then(|| String::from_utf8_lossy(&body).into_owned());
+        Answer { status: parts.status, seen }
     }
 
     pub(crate) fn kill(&self) {

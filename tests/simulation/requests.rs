@@ -28,25 +28,30 @@ pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
         return world.breaks(Promise::TheHotPath, &format!("{id} lets {text} wait"));
     };
     let must_be_denied = is_revoked || world.known[id].denied.contains(&number);
+    // A dead one beside a living one is taken out.
+    let is_let_in = answer.seen.as_ref().is_some_and(|seen| seen.contains(&text[1..]));
     match answer {
-        Answer { is_from_app: true, .. } if is_revoked => {
+        _ if is_let_in && is_revoked => {
             let how = format!("{id} lets {text} in as {form:?}, though it knows that it is dead");
             world.breaks(Promise::NoWayAround, &how);
         }
-        Answer { is_from_app: true, .. } if must_be_denied => {
+        _ if is_let_in && must_be_denied => {
             let how = format!("{id} lets {text} in, and has rejected it before");
             world.breaks(Promise::NothingIsForgotten, &how);
         }
-        Answer { is_from_app: true, .. } => {
+        _ if is_let_in => {
             world.tally.count("passed");
             let (hash, now) = (world.tokens[number].hash, world.now());
             if world.log.has(&hash) && world.log.left(&hash, replica.process.ahead, now) <= 0 {
                 world.tally.count("passed: expired");
             }
         }
+        Answer { seen: Some(_), .. } if is_revoked && form.has_two_cookies() => {
+            world.tally.count("stripped");
+            world.known[id].denied.insert(number);
+        }
         Answer { status: StatusCode::UNAUTHORIZED, .. } => {
             world.tally.count("401");
-            // Where there was no room for it another reading of the same value may be denied.
             if is_revoked {
                 world.known[id].denied.insert(number);
             }
@@ -54,9 +59,9 @@ pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
                 world.wrong.push(format!("{id} rejects {text}, which nobody has revoked"));
             }
         }
-        // Of another token, or of another reading of this one, it cannot be sure.
+        // Of another token it cannot be sure.
         Answer { status: StatusCode::SERVICE_UNAVAILABLE, .. }
-            if world.plan.reject_when_behind && (!must_be_denied || form != Form::Bearer) =>
+            if world.plan.reject_when_behind && (!must_be_denied || form.carries_another()) =>
         {
             world.tally.count("503 while behind");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Everything that must happen now and then.
-const HAPPENS: [&str; 34] = [
+const HAPPENS: [&str; 35] = [
     "logouts",
     "logouts by pair",
     "callers hung up",
@@ -21,6 +21,7 @@ const HAPPENS: [&str; 34] = [
     "passed",
     "passed: expired",
     "401",
+    "stripped",
     "503 while behind",
     "starts",
     "starts that failed",

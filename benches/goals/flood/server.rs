@@ -132,7 +132,7 @@ pub(crate) fn serve(limit: &str, queue_limit: &str, url: &str, id: &str, secret:
         assert_eq!(handle.revoke(orders).await, LogoutOutcome::Confirmed);
         let service = layer.layer(service_fn(move |request: Request<_>| {
             let answer = app(&request, &handle);
-            async { Ok::<_, Infallible>(Response::new(Full::from(answer))) }
+            async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(answer))) }
         }));
         let service = TowerToHyperService::new(service);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
