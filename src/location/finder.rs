@@ -146,7 +146,7 @@ impl Finder {
     ) -> ControlFlow<()> {
         let part = Part {
             place: self.places.bearer,
-            value: is_scheme(value, b"bearer").then(|| &value[b"bearer".len()..]),
+            value: is_scheme(value, b"bearer").then_some(value),
             ..Part::of(value, FoundIn::Authorization)
         };
         self.find_in_part(&part, found)
@@ -167,7 +167,7 @@ impl Finder {
             let named = self.places.cookies.iter().find_map(|(name, place)| {
                 cookie_header::value_of(cookie, name.needle()).map(|value| (*place, value))
             });
-            if may_hold_polar || named.is_some() {
+            if named.is_some() || may_hold_polar && cookie.len() >= PolarToken::LEN {
                 self.find_in_part(&Part::of(cookie, carrier).named(named), found)?;
             }
         }

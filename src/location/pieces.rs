@@ -1,42 +1,48 @@
 //! The pieces of a list: cookies, items of a header, fields of a query.
 
+use std::iter;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-/// How a list is written.
+/// How a list is written: by what its pieces are separated.
 #[derive(Clone, Copy)]
-pub(super) struct List {
-    separators: [u8; 2],
-    joined_by: &'static [u8],
-}
+pub(super) struct List(u8);
 
 impl List {
-    pub(super) const COOKIES: Self = Self { separators: *b";;", joined_by: b"; " };
+    pub(super) const COOKIES: Self = Self(b';');
     /// RFC 9110, section 5.6.1.
-    pub(super) const ITEMS: Self = Self { separators: *b",,", joined_by: b", " };
-    /// Some parsers split at a semicolon too.
-    pub(super) const FIELDS: Self = Self { separators: *b"&;", joined_by: b"&" };
+    pub(super) const ITEMS: Self = Self(b',');
+    pub(super) const FIELDS: Self = Self(b'&');
 
-    pub(super) fn pieces(self, text: &[u8]) -> Pieces<'_> {
-        Pieces { rest: Some(text), separators: self.separators }
+    pub(super) fn pieces(self, text: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let mut rest = Some(text);
+        iter::from_fn(move || {
+            let text = rest?;
+            let piece;
+            (piece, rest) = match memchr::memchr(self.0, text) {
+                Some(end) => (&text[..end], Some(&text[end + 1..])),
+                None => (text, None),
+            };
+            Some(piece)
+        })
     }
 
-    /// The list without the pieces that are to go; `None` if all stay.
+    /// The list without the pieces that are to go, to the letter; `None` if all stay.
     pub(super) fn without(self, text: &[u8], mut goes: impl FnMut(&[u8]) -> bool) -> Option<Bytes> {
         // Never longer than this, so that it is never moved, and nothing is left where it was.
-        let most = text.len() + self.pieces(text).count() * self.joined_by.len();
-        let mut kept = Zeroizing::new(Vec::with_capacity(most));
+        let mut kept = Zeroizing::new(Vec::with_capacity(text.len()));
         let mut some_go = false;
         for piece in self.pieces(text) {
             if goes(piece) {
                 some_go = true;
-                continue;
+            } else if kept.is_empty() {
+                kept.extend_from_slice(piece.trim_ascii_start());
+            } else {
+                kept.push(self.0);
+                kept.extend_from_slice(piece);
             }
-            if !kept.is_empty() {
-                kept.extend_from_slice(self.joined_by);
-            }
-            kept.extend_from_slice(piece.trim_ascii());
         }
         some_go.then(|| Bytes::from_owner(kept))
     }
@@ -58,27 +64,6 @@ pub(super) fn header_without(
     Some(kept)
 }
 
-pub(super) struct Pieces<'a> {
-    rest: Option<&'a [u8]>,
-    separators: [u8; 2],
-}
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let rest = self.rest?;
-        let [one, other] = self.separators;
-        let piece;
-        (piece, self.rest) = match memchr::memchr2(one, other, rest) {
-            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
-            None => (rest, None),
-        };
-        Some(piece)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,10 +76,11 @@ mod tests {
             header_without(&value, List::COOKIES, dead)
                 .map(|it| it.to_str().expect("text").to_owned())
         };
-        assert_eq!(header("a=1; t=dead;b=2; t=alive").as_deref(), Some("a=1; b=2; t=alive"));
+        assert_eq!(header("a=1; t=dead;b=2; t=alive").as_deref(), Some("a=1;b=2; t=alive"));
+        assert_eq!(header("t=dead; a=\"x;y\"").as_deref(), Some("a=\"x;y\""));
         assert_eq!(header("t=dead"), None);
         assert_eq!(header("a=1;b=2").as_deref(), Some("a=1;b=2"));
-        assert_eq!(List::FIELDS.without(b"a=1&b=dead;c=2", dead).expect("less"), "a=1&c=2");
+        assert_eq!(List::FIELDS.without(b"a=1;2&b=dead&c=2", dead).expect("less"), "a=1;2&c=2");
         assert_eq!(List::FIELDS.without(b"a=1&b=2", dead), None);
     }
 

@@ -78,9 +78,12 @@ pub(super) fn search(
 
 /// Whether `text` may hold a token, base64 apart: `false` is certain. For a text that is worth taking
 /// apart only then.
+#[inline]
 pub(super) fn may_hold(text: &[u8]) -> bool {
-    candidates(text).next().is_some()
-        || memchr2(b'%', b'\\', text).is_some_and(|first| escape::may_spell(&text[first..]))
+    let has_an_escape =
+        || memchr2(b'%', b'\\', text).is_some_and(|first| escape::may_spell(&text[first..]));
+    // No encoding makes a token shorter.
+    text.len() >= PolarToken::LEN && (candidates(text).next().is_some() || has_an_escape())
 }
 
 #[cold]

@@ -16,8 +16,9 @@ use super::TokenHash;
 /// longer, however it is written.
 const SHORTEST: usize = 16;
 
-/// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=` cut off at both ends. Hands
-/// the reading and its hash on; returns `None` for what is too short to be one user's credential.
+/// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=`, and the scheme Bearer, cut off
+/// at both ends. Hands the reading and its hash on; returns `None` for what is too short to be one user's
+/// credential.
 pub(crate) fn read<T>(value: &[u8], with: impl FnOnce(&[u8], TokenHash) -> T) -> Option<T> {
     let mut decoded = Zeroizing::new(Vec::new());
     let text = if memchr::memchr(b'%', value).is_some() {
@@ -28,7 +29,17 @@ pub(crate) fn read<T>(value: &[u8], with: impl FnOnce(&[u8], TokenHash) -> T) ->
     } else {
         trimmed(value)
     };
+    let text = without_scheme(text);
     (text.len() >= SHORTEST).then(|| with(text, hash(text)))
+}
+
+fn without_scheme(text: &[u8]) -> &[u8] {
+    match text.split_at_checked(b"bearer ".len()) {
+        Some((scheme, rest)) if scheme.trim_ascii_end().eq_ignore_ascii_case(b"bearer") => {
+            trimmed(rest)
+        }
+        _ => text,
+    }
 }
 
 fn trimmed(text: &[u8]) -> &[u8] {
@@ -92,6 +103,7 @@ mod tests {
             (ID.to_owned(), format!("\"{ID}\"")),
             (format!("s%3A{ID}.SIG"), format!("\"s%3a{ID}.SIG\"")),
             (ID.to_owned(), format!("%22{ID}%22 ")),
+            (ID.to_owned(), format!("\"bearer  {ID}\"")),
         ] {
             assert_eq!(hash_of(&one).expect("a reading"), hash_of(&other).expect("a reading"));
         }
@@ -113,7 +125,19 @@ mod tests {
 
     #[test]
     fn placeholders_have_no_reading() {
-        for shared in ["", "null", "undefined", "Bearer", "chunks-2", "x", "-", "\"\"", "%20%20"] {
+        for shared in [
+            "",
+            "null",
+            "undefined",
+            "Bearer",
+            "Bearer undefined",
+            "Bearer%20undefined",
+            "chunks-2",
+            "x",
+            "-",
+            "\"\"",
+            "%20%20",
+        ] {
             assert!(hash_of(shared).is_none(), "{shared}");
         }
     }
