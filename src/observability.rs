@@ -30,7 +30,7 @@
 //! | `confirmed` | DEBUG | `elapsed_ms` | Polar confirmed: the end |
 //! | `retrying` | WARN; ERROR where the configuration is to be mended | `elapsed_ms`, `reason` | Polar did not confirm; the token will be sent again |
 //! | `dead_letter` | ERROR | `elapsed_ms`, `reason` | the token will never reach Polar: the end |
-//! | `rejected` | DEBUG | | a request with this revoked credential was turned away; in the span of that request |
+//! | `rejected` | DEBUG | | a request with this revoked token was turned away; in the span of that request |
 //!
 //! # Audit
 //!
@@ -41,7 +41,7 @@
 //! |---|---|
 //! | `id` | as above |
 //! | `outcome` | [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str), when the logout was answered |
-//! | `credentials` | what was revoked: `bearer TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each with where it was found: `bearer`, `cookie`, `header`, `query`, `form`, `json`; `handle` where the application itself revoked it; `set_cookie` where a response was to renew what was revoked meanwhile |
+//! | `credentials` | what was revoked: `authorization TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each with where it was found: `authorization`, `cookie`, `subprotocol`, `header`, `path`, `query`, `body`; `handle` where the application itself revoked it; `set_cookie` where a response was to renew what was revoked meanwhile |
 //! | `elapsed_ms` | how long the logout took to be answered |
 //!
 //! # Refused logouts
@@ -63,8 +63,9 @@
 //!
 //! | metric | type | unit | labels | what it says |
 //! |---|---|---|---|---|
-//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `passed_anonymous` (without its revoked credential), `rejected` (401), `unsure` (503), `unreadable` (a body route: 400, 413, 415; too many credentials: 400), `cross_site` (a logout from another site: 403), `logout` | requests, by what became of them |
+//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `stripped` (went on without a revoked credential), `rejected` (401), `unsure` (503), `unreadable` (the body of a logout, or behind a [`CheckBodyLayer`](crate::CheckBodyLayer): 400, 413, 415), `cross_site` (a logout from another site: 403), `logout` | requests, by what became of them |
 //! | `polar_logout_logouts_total` | counter | logouts | `outcome`: [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str) | logouts that were answered, those through the handle included |
+//! | `polar_logout_unrecognized_total` | counter | credentials | | credentials in a place of Polar's token that were not sent, since they are no token |
 //! | `polar_logout_attempts_total` | counter | calls | | calls to Polar that were begun |
 //! | `polar_logout_polar_call_duration_seconds` | histogram | seconds | `result`: `confirmed`, or [`ErrorClass::as_str`](crate::ErrorClass::as_str) | calls to Polar, those that ask whether a revocation took hold included |
 //! | `polar_logout_confirmed_total` | counter | tokens | | revocations that Polar confirmed |

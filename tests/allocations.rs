@@ -1,4 +1,4 @@
-//! What a request costs the heap: nothing, unless it is turned away.
+//! What a request costs the heap: nothing, unless it carries what is revoked.
 //!
 //! Counted by thread, so that nothing else in this process is in the figures. With monitoring on.
 
@@ -40,15 +40,16 @@ async fn a_request_without_a_token_costs_no_allocation() {
 }
 
 #[tokio::test]
-async fn a_401_costs_at_most_three_allocations() {
-    assert_turned_away("authorization", &format!("Bearer {REVOKED}")).await;
+async fn a_401_costs_at_most_nine_allocations() {
+    assert_turned_away("authorization", &format!("Bearer {REVOKED}"), 9).await;
 }
 
-/// It removes the cookie too.
+/// It takes the cookie out of the request, to see whether a living credential is left, and removes it
+/// from the browser.
 #[tokio::test]
-async fn a_401_to_a_cookie_costs_at_most_three_allocations() {
+async fn a_401_to_a_cookie_costs_at_most_thirteen_allocations() {
     let cookies = format!("a=1; theme=dark; access_token={REVOKED}; lang=en");
-    assert_turned_away("cookie", &cookies).await;
+    assert_turned_away("cookie", &cookies, 13).await;
 }
 
 async fn assert_passes_for_free(name: &str, value: &str) {
@@ -61,16 +62,11 @@ async fn assert_passes_for_free(name: &str, value: &str) {
     assert!(passed.is_some_and(|passed| passed != "0"), "not counted: {exported}");
 }
 
-/// For at most three allocations more than the cheapest response that one can build.
-async fn assert_turned_away(name: &str, value: &str) {
-    let cheapest = measure(|| {
-        let mut response = Response::new(Bytes::from_static(b"revoked"));
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-    });
+async fn assert_turned_away(name: &str, value: &str, at_most: u64) {
     let (status, rejected) = allocations(layer().await.layer(service_fn(app)), name, value);
     assert_eq!(status, StatusCode::UNAUTHORIZED);
-    println!("a 401 by {name}: {rejected} allocations; cheapest: {}", cheapest.count_total);
-    assert!(rejected <= cheapest.count_total + 3, "{rejected} allocations");
+    println!("a 401 by {name}: {rejected} allocations");
+    assert!(rejected <= at_most, "{rejected} allocations");
     assert!(rejected > 0, "nothing was counted");
 }
 

@@ -5,7 +5,10 @@ mod common;
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::post;
 use common::events::{Event, Events, steps};
+use common::site::Site;
 use common::{App, Server, bearer, builder, start_polar, until};
 use http::{Method, StatusCode};
 use tower_polar_logout::testing::{Fault, MemoryLog};
@@ -90,13 +93,9 @@ async fn every_later_attempt_has_the_id_of_the_logout() {
 async fn a_dead_letter_and_a_rejected_request_are_steps_too() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
-    let layer = builder(&polar)
-        .access_token(TokenLocation::json("token"))
-        .body_route(Method::POST, "/refresh")
-        .build()
-        .await
-        .expect("a layer");
-    let app = App::start(Server::Hyper, layer).await;
+    let layer = builder(&polar).build().await.expect("a layer");
+    let refresh = post(async || "a new pair").layer(layer.handle().check_body());
+    let app = Site::start(Router::new().route("/refresh", refresh).layer(layer)).await;
     let token = polar.mint_for_another_client().access;
     let authorization = bearer(&token);
     app.post("/logout", &[("authorization", &authorization)]).await;
@@ -205,14 +204,14 @@ async fn each_logout_is_audited_once_with_where_its_credentials_were_and_no_secr
     let hash = |n: usize| format!("{:?}", TokenHash::of(&tokens[n]));
     let credentials = [
         format!(
-            "bearer {}, cookie {}, header {}, query {}, form {}",
+            "authorization {}, cookie {}, header {}, query {}, body {}",
             hash(0),
             hash(1),
             hash(6),
             hash(2),
             hash(3)
         ),
-        format!("json {}", hash(4)),
+        format!("body {}", hash(4)),
         String::new(),
         format!("handle {}", hash(5)),
     ];

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::any;
 use bytes::Bytes;
+use common::site::Site;
 use common::{App, Server, bearer, builder, start_polar, until};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -73,15 +76,14 @@ async fn every_request_is_counted_by_what_became_of_it() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let layer = builder(&polar)
-        .access_token(TokenLocation::form("token"))
-        .body_route(Method::POST, "/refresh")
         .body_limit(100)
         .when_revoked_at("/public", WhenRevoked::Anonymous)
-        .when_revoked_at("/refresh", WhenRevoked::Anonymous)
         .build()
         .await
         .expect("a layer");
-    let app = App::start(Server::Axum, layer).await;
+    let refresh = any(async || "a new pair").layer(layer.handle().check_body());
+    let app = Router::new().route("/refresh", refresh).fallback(async || "a page").layer(layer);
+    let app = Site::start(app).await;
     let token = polar.mint().access;
     let authorization = bearer(&token);
     let headers = [("authorization", &*authorization)];
@@ -98,8 +100,8 @@ async fn every_request_is_counted_by_what_became_of_it() {
     // And with the old token again.
     assert_eq!(app.get("/me", &headers).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(app.get("/public", &headers).await.status, StatusCode::OK);
-    refresh(&headers, "a=b".to_owned()).await;
-    refresh(&[], format!("token={token}")).await;
+    let in_body = refresh(&[], format!("token={token}")).await;
+    assert_eq!(in_body.status, StatusCode::UNAUTHORIZED);
     let too_large = refresh(&[], "x".repeat(101)).await;
     assert_eq!(too_large.status, StatusCode::PAYLOAD_TOO_LARGE);
 
@@ -107,11 +109,11 @@ async fn every_request_is_counted_by_what_became_of_it() {
     assert_eq!(app.post("/logout", &forced).await.status, StatusCode::FORBIDDEN);
 
     monitor.assert(&[
-        ("polar_logout_requests_total{verdict=\"passed\"}", 3),
+        ("polar_logout_requests_total{verdict=\"passed\"}", 5),
         ("polar_logout_requests_total{verdict=\"cross_site\"}", 1),
         ("polar_logout_requests_total{verdict=\"logout\"}", 2),
-        ("polar_logout_requests_total{verdict=\"rejected\"}", 1),
-        ("polar_logout_requests_total{verdict=\"passed_anonymous\"}", 3),
+        ("polar_logout_requests_total{verdict=\"rejected\"}", 2),
+        ("polar_logout_requests_total{verdict=\"stripped\"}", 1),
         ("polar_logout_requests_total{verdict=\"unreadable\"}", 1),
         ("polar_logout_requests_total{verdict=\"unsure\"}", 0),
         ("polar_logout_logouts_total{outcome=\"confirmed\"}", 2),
@@ -176,6 +178,22 @@ async fn a_dead_letter_is_counted() {
         ("polar_logout_logouts_total{outcome=\"refused\"}", 1),
         ("polar_logout_polar_call_duration_seconds_count{result=\"refused\"}", 1),
     ]);
+}
+
+/// An encrypted cookie in a place of Polar's token, for example.
+#[tokio::test]
+async fn what_is_no_token_of_polars_is_counted() {
+    let monitor = Monitor::start();
+    let polar = start_polar().await;
+    let handle = builder(&polar).build().await.expect("a layer").handle();
+    monitor.assert(&[("polar_logout_unrecognized_total", 0)]);
+    assert_eq!(revoke(&handle, "encrypted-0123456789").await, LogoutOutcome::Unrecognized);
+    monitor.assert(&[
+        ("polar_logout_unrecognized_total", 1),
+        ("polar_logout_attempts_total", 0),
+        ("polar_logout_logouts_total{outcome=\"unrecognized\"}", 1),
+    ]);
+    assert_eq!(handle.counts().unrecognized, 1);
 }
 
 #[tokio::test]

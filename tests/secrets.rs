@@ -219,17 +219,11 @@ async fn whole_flows(app: &App, polar: &FakePolar, watch: &mut Watch) {
 /// Panics of the application's while it holds a request with tokens, and what it sees of that.
 async fn panics(watch: &mut Watch) {
     let polar = start_polar().await;
-    let layer = common::builder(&polar)
-        .refresh_token(TokenLocation::form("token"))
-        .body_route(Method::POST, "/refresh")
-        .end_when_revoked()
-        .then_call_app()
-        .build()
-        .await
-        .expect("a layer");
+    let layer = common::builder(&polar).then_call_app().build().await.expect("a layer");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&seen);
-    let app = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+    let handle = layer.handle();
+    let app = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
         keep.lock().expect("what was seen").extend([
             format!("{:?}", request.body()),
             format!("{:?}", request.extensions().get::<RevocationSignal>()),
@@ -239,7 +233,8 @@ async fn panics(watch: &mut Watch) {
             assert!(request.uri().path() == "/", "the app has a bug");
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
         }
-    }));
+    });
+    let app = layer.layer(handle.end_streams().layer(app));
     for path in ["/refresh", "/logout"] {
         let (access, refresh) =
             (watch.secret(&polar.mint().access), watch.secret(&polar.mint().refresh));
@@ -254,9 +249,32 @@ async fn panics(watch: &mut Watch) {
         let panicked = called.expect_err("the app panics");
         watch.keep(panicked.downcast_ref::<&str>().expect("a text"));
     }
-    assert_eq!(layer.handle().counts().logouts, 1);
+    assert_eq!(handle.counts().logouts, 1);
     watch.keep(&app);
+    checked_bodies(&polar, watch).await;
     watch.put_out.append(&mut seen.lock().expect("what was seen"));
+}
+
+/// A route whose bodies are looked into: a dead token in one, and one that is too large.
+async fn checked_bodies(polar: &FakePolar, watch: &mut Watch) {
+    let layer = common::builder(polar).body_limit(1_000).build().await.expect("a layer");
+    let handle = layer.handle();
+    let token = watch.secret(&polar.mint().refresh);
+    handle.revoke([Revocation::refresh_token(&token).expect("a token")]).await;
+    watch.keep(handle.check_body());
+    let app = service_fn(|_: Request<Full<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    for (length, status) in [(1, StatusCode::UNAUTHORIZED), (1_000, StatusCode::PAYLOAD_TOO_LARGE)]
+    {
+        let body = Full::<Bytes>::from(format!("token={token}&rest={}", "x".repeat(length)));
+        let mut service = handle.check_body().layer(app.clone());
+        let called = service.call(Request::post("/refresh").body(body).expect("a request"));
+        watch.keep(&called);
+        let answer = called.await.expect("an answer");
+        assert_eq!(answer.status(), status);
+        watch.keep(answer);
+    }
 }
 
 /// What is refused for good, and what lies in a journal and in Redis while Polar is away.

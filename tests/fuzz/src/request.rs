@@ -1,16 +1,18 @@
 //! A request out of any bytes, such that one is made of nearly all of them, and looks like it.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
+use crate::readers::{DEAD, X_TOKEN};
+
 /// A head, line by line, in any order: `?` and a query, `G` or `H` for GET or HEAD, and headers by
-/// their first letter, up to a colon: `authorization:`, `cookie:`, `x-token:`. Anything else is a
-/// header that is none of the layer's business.
+/// their first letter, up to a colon: `authorization:`, `cookie:`, `sec-websocket-protocol:`,
+/// `x-token:`. Anything else is a header that is none of the layer's business. `T` is the dead token.
 pub fn head(bytes: &[u8]) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     *request.method_mut() = Method::POST;
-    for line in bytes.split(|byte| *byte == b'\n') {
+    for line in with_tokens(bytes).split(|byte| *byte == b'\n') {
         match line.split_first() {
             None => {}
             Some((b'?', query)) => *request.uri_mut() = uri(query),
@@ -26,18 +28,23 @@ pub fn head(bytes: &[u8]) -> Request<Bytes> {
 pub fn with_body(bytes: &[u8]) -> Request<Bytes> {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (first, body) = bytes.split_at(end);
-    let body = Bytes::copy_from_slice(body.get(1..).unwrap_or(bytes));
-    let mut request = head(first).map(|_| body);
+    let body = with_tokens(body.get(1..).unwrap_or(bytes));
+    let mut request = head(first).map(|_| Bytes::from(body));
     let length = request.body().len().into();
     request.headers_mut().insert(CONTENT_LENGTH, length);
     request
+}
+
+fn with_tokens(bytes: &[u8]) -> Vec<u8> {
+    bytes.split(|byte| *byte == b'T').collect::<Vec<_>>().join(DEAD.as_bytes())
 }
 
 fn add_header(headers: &mut HeaderMap, first: u8, line: &[u8]) {
     let name = match first {
         b'a' => AUTHORIZATION,
         b'c' => COOKIE,
-        b'x' => HeaderName::from_static("x-token"),
+        b's' => SEC_WEBSOCKET_PROTOCOL,
+        b'x' => X_TOKEN,
         _ => HeaderName::from_static("x-other"),
     };
     let colon = line.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
