@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -31,8 +32,7 @@ use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, Token
 /// How long answers under way, and then revocations under way, may take once it is to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-// Generic over the body: the layer hands on a wrapper of hyper's.
-async fn app<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn app(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(Response::new(Full::from("your token is not revoked\n")))
 }
 
