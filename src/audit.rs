@@ -22,7 +22,7 @@ pub(crate) fn logout(
     );
 }
 
-/// `bearer TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`
+/// `authorization TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`
 struct Listed<'a>(&'a [(FoundIn, TokenHash)]);
 
 impl fmt::Display for Listed<'_> {
