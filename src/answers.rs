@@ -13,8 +13,8 @@ pub use self::json::JsonAnswers;
 pub(crate) use self::reply::{Prepared, add_to, forbid_storing};
 pub use self::reply::{Reply, ReplyKind};
 
-/// Writes the answers of the layer's own, with the body type `R` of the service behind it: the 401 for a
-/// revoked token, the answer to a logout, and the refusals.
+/// Writes the answers of the layer's own, with the body type `R` of the service behind it: the 401
+/// for a revoked token, the answer to a logout, and the refusals.
 ///
 /// Implemented for closures, which are given with
 /// [`answer_with`](crate::Builder::answer_with):

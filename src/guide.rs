@@ -1,23 +1,23 @@
 //! A guide, in the order in which one needs it. All code in it runs against
 //! `testing::FakePolar`, the stand-in for Polar's OAuth server.
 //!
-//! | page | what for |
+//! | page | content |
 //! |---|---|
 //! | [`quick_start`] | from nothing to a logout that works |
 //! | [`which_options`] | a table: which options for which app |
-//! | [`tokens`] | where requests carry tokens, and how the layer is told |
-//! | [`layer_order`] | CORS, sessions, compression, tracing, nested routers: which stands outside |
-//! | [`answers`] | what callers get, and how an app answers itself |
-//! | [`outages`] | when Polar is down, slow, or limits; restarts; what to watch |
-//! | [`observability`](crate::observability) | every span, event and metric; what is worth an alarm |
+//! | [`tokens`] | how credentials are recognised, and the places that are configured |
+//! | [`layer_order`] | CORS, sessions, compression, tracing, limits, nested routers: which stands outside |
+//! | [`answers`] | requests with revoked credentials, and an app's own answers |
+//! | [`outages`] | when Polar is down, slow, or limits; restarts; watching |
+//! | [`observability`](crate::observability) | every span, event and metric |
 //! | [`replicas`] | several processes, one log |
-//! | [`security`] | the threat model: what is defended, and what is not |
-//! | [`floods`] | logouts with made-up tokens: what to put in front |
+//! | [`security`] | the threat model: protection, and its limits |
+//! | [`floods`] | logouts with made-up tokens: protection in front |
 //! | [`sizing`] | how many logouts fit, and in how much memory |
 //! | [`migrating`] | from a logout handler written by hand |
 //!
-//! How to test an app with it stands at the module `testing` (feature `testing`); every option, with
-//! its default, in the [table of options](crate#options) and at [`Builder`](crate::Builder).
+//! The module `testing` (feature `testing`) says how to test an app with it. The [table of
+//! options](crate#options) and [`Builder`](crate::Builder) have every option and its default.
 
 #[doc = include_str!("../docs/quick-start.md")]
 pub mod quick_start {}

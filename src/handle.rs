@@ -47,8 +47,10 @@ impl LogoutHandle {
     /// the tokens of one user together, and those of several users in several calls.
     ///
     /// ```
-    /// # async fn example(handle: tower_polar_logout::LogoutHandle) -> Result<(), tower_polar_logout::Error> {
+    /// # use tower_polar_logout::{Error, LogoutHandle};
     /// use tower_polar_logout::Revocation;
+    ///
+    /// # async fn example(handle: LogoutHandle) -> Result<(), Error> {
     ///
     /// let outcome = handle
     ///     .revoke([
@@ -66,11 +68,11 @@ impl LogoutHandle {
         let (report, outcome) = oneshot::channel();
         let logout = Arc::clone(&self.policy.logout);
         let revoking = async move {
-            // Nobody may be waiting any more.
+            // The caller may have gone.
             let _ = report.send(logout.run(revocations).await);
         };
         self.policy.tasks.spawn(revoking.in_current_span());
-        // Nothing is reported only where the runtime is shut down: then nothing is sure.
+        // Nothing is reported only if the runtime is shut down: then nothing is sure.
         outcome.await.unwrap_or(LogoutOutcome::Full)
     }
 
@@ -91,8 +93,8 @@ impl LogoutHandle {
     /// anew.
     ///
     /// Give the old secret with
-    /// [`previous_client_secret`](crate::Builder::previous_client_secret) at the next start all the
-    /// same: a logout at this very moment may still be sealed with it.
+    /// [`previous_client_secret`](crate::Builder::previous_client_secret) at the next start
+    /// nevertheless: a logout at this very moment may still be sealed with it.
     ///
     /// # Errors
     ///

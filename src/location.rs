@@ -51,9 +51,11 @@ impl TokenLocation {
 
     /// The cookie of exactly this name.
     ///
-    /// On logout, and when a request is rejected for what came in it, the cookie is removed from the
-    /// browser. That only works with the `Path` and `Domain` it was set with: see [`CookieLocation`].
-    /// A cookie that is set with several of these is given as often.
+    /// The cookie is removed from the browser on logout, and by an answer to a request with a dead
+    /// credential in it: a 401, or that of a
+    /// [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous) path. That only works with the
+    /// `Path` and `Domain` it was set with: see [`CookieLocation`]. A cookie that is set with
+    /// several of these is given as often.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> CookieLocation {
         CookieLocation::new(name.into())

@@ -23,7 +23,7 @@ use crate::recorder::{Recorded, Recorder};
 use crate::seal::Sealer;
 use crate::token::{CredentialKind, Issuer, Revocation, Token, TokenTypeHint};
 
-/// What became of a logout: of its worst token, if it had several.
+/// The outcome of a logout: of its worst token, if it had several.
 ///
 /// An application that handles logout itself finds it in the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +71,8 @@ impl LogoutOutcome {
         self != Self::Full
     }
 
-    /// Whether Polar has answered for every token of Polar's among the credentials, and there was a
-    /// credential at all.
+    /// Whether every credential is rejected here, and Polar has confirmed each that is Polar's.
+    /// Holds for [`Confirmed`](Self::Confirmed) alone.
     #[must_use]
     pub fn is_confirmed(self) -> bool {
         self == Self::Confirmed

@@ -2,35 +2,37 @@
 //! the feature `metrics` counters, gauges and a histogram through
 //! [`metrics`](https://docs.rs/metrics). This module holds documentation only.
 //!
-//! Nothing here ever holds a token, a session id or a client secret: a credential shows as the first
-//! four bytes of its SHA-256, `TokenHash(2cf24dba..)`.
+//! Nothing here ever holds a token, a session id or a client secret. A credential shows as the
+//! first four bytes of its SHA-256, `TokenHash(2cf24dba..)`.
 //!
 //! # Spans
 //!
 //! | span | level, target | fields | around |
 //! |---|---|---|---|
-//! | `logout` | INFO, `tower_polar_logout::logout` | `id` | one logout, by a request or through [`LogoutHandle::revoke`](crate::LogoutHandle::revoke); within the span of the request, where there is one |
+//! | `logout` | INFO, `tower_polar_logout::logout` | `id` | one logout, by a request or through [`LogoutHandle::revoke`](crate::LogoutHandle::revoke); within the span of the request, if there is one |
 //! | `delivery` | INFO, `tower_polar_logout::delivery` | `id`, `hash`, `attempt` | one attempt to have Polar revoke a token |
 //!
 //! The `id`, eight hex digits by chance, ties a logout to every attempt to deliver one of its tokens,
-//! days later too. Where several logouts revoke one token at the same time, it is delivered once,
+//! days later too. If several logouts revoke one token at the same time, it is delivered once,
 //! under the `id` of the first. A token that this process took over from another has an `id` of its
 //! own. A request that is no logout has no span, which would cost something.
 //!
 //! # Steps
 //!
-//! Events with a field `step`: what befalls a token, in this order. All have `hash`; `elapsed_ms`
-//! counts from the beginning of the logout, or of the delivery where it was taken over.
+//! Events with a field `step`: the way of a token, in this order. `elapsed_ms` counts from the
+//! beginning of the logout, or of the delivery if it was taken over. All have `hash`, but for
+//! `stripped`, and for `rejected` if the token was in a body.
 //!
-//! | `step` | level | further fields | what it says |
+//! | `step` | level | further fields | meaning |
 //! |---|---|---|---|
 //! | `denied` | DEBUG | `elapsed_ms` | the token is rejected here from now on |
 //! | `recorded` | DEBUG | `id`, `elapsed_ms` | the log has it; perhaps long after the logout, so with the `id` in the event itself |
 //! | `forwarded` | DEBUG | `attempt`, `elapsed_ms` | Polar is called, for the `attempt`th time |
 //! | `confirmed` | DEBUG | `elapsed_ms` | Polar confirmed: the end |
-//! | `retrying` | WARN; ERROR where the configuration is to be mended | `elapsed_ms`, `reason` | Polar did not confirm; the token will be sent again |
+//! | `retrying` | WARN; ERROR if the configuration must be fixed | `elapsed_ms`, `reason` | Polar did not confirm; the token will be sent again |
 //! | `dead_letter` | ERROR | `elapsed_ms`, `reason` | the token will never reach Polar: the end |
-//! | `rejected` | DEBUG | | a request with this revoked token was turned away; in the span of that request |
+//! | `rejected` | DEBUG | | a request with this revoked token was answered 401; in the span of that request |
+//! | `stripped` | DEBUG | | a request went on after its revoked credentials were taken out; in the span of that request |
 //!
 //! # Audit
 //!
@@ -41,7 +43,7 @@
 //! |---|---|
 //! | `id` | as above |
 //! | `outcome` | [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str), when the logout was answered |
-//! | `credentials` | what was revoked: `authorization TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each with where it was found: `authorization`, `cookie`, `subprotocol`, `header`, `path`, `query`, `body`; `handle` where the application itself revoked it; `set_cookie` where a response was to renew what was revoked meanwhile |
+//! | `credentials` | the revoked ones: `authorization TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each stands behind its carrier: `authorization`, `cookie`, `subprotocol`, `header`, `path`, `query`, `body`; `handle` if the application itself revoked it; `set_cookie` if a response was to set it |
 //! | `elapsed_ms` | how long the logout took to be answered |
 //!
 //! # Refused logouts
@@ -51,19 +53,30 @@
 //!
 //! | field | |
 //! |---|---|
-//! | `reason` | what said so: `sec_fetch_site`, `origin` (another host than `Host`, from a browser without `Sec-Fetch-Site`), or `null_origin` (`Origin: null` from such a browser, and no `Referer` of this site) |
-//! | `from` | the host in `Origin`, where there is one |
+//! | `reason` | `sec_fetch_site`, `origin` (another host than `Host`, from a browser without `Sec-Fetch-Site`), or `null_origin` (`Origin: null` from such a browser, and no `Referer` of this site) |
+//! | `from` | the host in `Origin`, if there is one |
+//!
+//! # Unrecognized credentials
+//!
+//! A place of Polar's token that held something else on a logout, for example an encrypted cookie,
+//! is a WARN event with the field `place`, once for each place. The credential is denied here, and
+//! Polar is not told.
+//!
+//! # Cookies taken back
+//!
+//! An INFO event with the field `count` says that cookies were taken out of a response, because a
+//! credential of its request was revoked meanwhile.
 //!
 //! # Metrics
 //!
-//! With the feature `metrics`, for the recorder that the application installs, one for
-//! [Prometheus](https://docs.rs/metrics-exporter-prometheus) say. **Install it before
+//! With the feature `metrics`, for the recorder that the application installs, for example one for
+//! [Prometheus](https://docs.rs/metrics-exporter-prometheus). **Install it before
 //! [`build()`](crate::Builder::build)**: a layer finds its metrics there once, so that a request costs
 //! an atomic addition and no allocation, and one that was built before stays silent.
 //!
-//! | metric | type | unit | labels | what it says |
+//! | metric | type | unit | labels | meaning |
 //! |---|---|---|---|---|
-//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `stripped` (went on without a revoked credential), `rejected` (401), `unsure` (503), `unreadable` (the body of a logout, or behind a [`CheckBodyLayer`](crate::CheckBodyLayer): 400, 413, 415), `cross_site` (a logout from another site: 403), `logout` | requests, by what became of them |
+//! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `stripped` (passed after its revoked credentials were taken out), `rejected` (401), `unsure` (503), `unreadable` (the body of a logout, or behind a [`CheckBodyLayer`](crate::CheckBodyLayer): 400, 413, 415), `cross_site` (a logout from another site: 403), `logout` | requests, by the verdict on them; a logout with an unreadable body counts as `logout` too |
 //! | `polar_logout_logouts_total` | counter | logouts | `outcome`: [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str) | logouts that were answered, those through the handle included |
 //! | `polar_logout_unrecognized_total` | counter | credentials | | credentials in a place of Polar's token that were not sent, since they are no token |
 //! | `polar_logout_attempts_total` | counter | calls | | calls to Polar that were begun |

@@ -3,14 +3,15 @@
 use crate::error::Error;
 use crate::route::check_path;
 
-/// What becomes of a request that carries a revoked token.
+/// How a request with a revoked credential is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenRevoked {
-    /// 401, and the inner service never sees it. The default.
+    /// A revoked token is answered 401, and the inner service never sees the request. The default.
     ///
-    /// A cookie, a query parameter or an item of `Sec-WebSocket-Protocol` can have been planted, or be
-    /// left over from before. So it is taken out, and the request goes on, if a living access token of
-    /// Polar's stands in a configured place, or if the dead token was in no configured place.
+    /// A cookie, a query parameter or an item of `Sec-WebSocket-Protocol` can have been planted, or
+    /// be left over from before. So it is taken out, and the request goes on, if a living access
+    /// token stands in a configured place, or if the dead token was in no configured place. A dead
+    /// session id is always taken out, and the request goes on.
     #[default]
     Reject,
     /// Every revoked credential is taken out of the request, and the request goes on: for a login page

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::error_handling::HandleErrorLayer;
 use axum::routing::get;
 use bytes::Bytes;
 use common::log::soon;
@@ -18,7 +19,8 @@ use common::{Answer, bearer, builder, start_polar};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::CorsLayer;
 use tower_http::decompression::RequestDecompressionLayer;
@@ -162,9 +164,9 @@ async fn compression_of_answers_may_stand_on_either_side() {
     let polar = start_polar().await;
     let logout = builder(&polar).answers(JsonAnswers).build().await.expect("a layer");
     let refused = dead(&polar, &logout.handle()).await;
-    for (app, encoding_of_401) in [
-        (app().layer(logout.clone()).layer(CompressionLayer::new()), "gzip"),
-        (app().layer(CompressionLayer::new()).layer(logout.clone()), ""),
+    for app in [
+        app().layer(logout.clone()).layer(CompressionLayer::new()),
+        app().layer(CompressionLayer::new()).layer(logout.clone()),
     ] {
         let site = Site::start(app).await;
         let page = site.get("/me", &[("accept-encoding", "gzip")]).await;
@@ -172,7 +174,7 @@ async fn compression_of_answers_may_stand_on_either_side() {
         let headers = [("accept-encoding", "gzip"), ("authorization", &*refused)];
         let answer = site.get("/me", &headers).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(answer.header("content-encoding"), encoding_of_401);
+        assert_eq!(answer.header("content-encoding"), "", "there is no body");
         let (token, authorization) = token(&polar);
         let answer = post_with(&site, "/logout", &authorization).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
@@ -408,6 +410,43 @@ async fn what_is_added_to_a_router_after_the_layer_stands_outside_of_it() {
     let site = Site::start(without_fallback).await;
     let answer = post_with(&site, "/logout", &authorization).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "a path that nothing was added for");
+}
+
+/// Whether a logout is answered while another request holds the only permit of a limit.
+async fn is_answered_at_the_limit<S>(stack: S) -> bool
+where
+    S: Service<Request<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Response: Send,
+{
+    let request = |method, path| Request::builder().method(method).uri(path).body(Body::empty());
+    let slow = request(Method::GET, "/slow").expect("a request");
+    let slow = tokio::spawn(stack.clone().oneshot(slow));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let logout = request(Method::POST, "/logout").expect("a request");
+    let answer = tokio::time::timeout(Duration::from_secs(60), stack.oneshot(logout)).await;
+    slow.abort();
+    answer.is_ok()
+}
+
+/// The layer is ready when the service inside of it is, whether or not that is needed.
+#[tokio::test(start_paused = true)]
+async fn limit_in_the_same_stack_delays_a_logout_and_around_the_routes_it_does_not() {
+    let polar = start_polar().await;
+    let logout = built(builder(&polar)).await;
+    let slow = || Router::new().route("/slow", get(std::future::pending::<()>));
+    let limit = || GlobalConcurrencyLimitLayer::new(1);
+    let one_stack = ServiceBuilder::new().layer(logout.clone());
+    let shed = |_: tower::BoxError| async { StatusCode::SERVICE_UNAVAILABLE };
+    let shed = ServiceBuilder::new().layer(HandleErrorLayer::new(shed)).load_shed().layer(limit());
+    for (app, is_answered) in [
+        (slow().layer(one_stack.clone().layer(limit())), false),
+        (slow().layer(one_stack.layer(shed)), true),
+        (slow().layer(limit()).layer(logout.clone()), true),
+        (slow().layer(ServiceBuilder::new().layer(limit()).layer(logout)), false),
+    ] {
+        assert_eq!(is_answered_at_the_limit(app).await, is_answered);
+    }
 }
 
 #[test]

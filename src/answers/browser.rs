@@ -6,8 +6,8 @@ use super::{Answer, Reply, ReplyKind};
 use crate::client_kind::wants_html;
 use crate::error::Error;
 
-/// Sends a browser that navigates with a revoked token to a page, with 303; everybody else gets the 401
-/// of [`EmptyAnswers`](super::EmptyAnswers), and so does the page itself.
+/// Sends a browser that navigates with a revoked token to a page, with 303. Other clients get the
+/// 401 of [`EmptyAnswers`](super::EmptyAnswers), and so do requests for the page itself.
 ///
 /// A browser navigates with a GET whose `Accept` names HTML. The page should be one that works for a
 /// browser with a dead cookie: see [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous).

@@ -177,9 +177,9 @@ impl Reply {
     }
 
     /// The headers that the layer would answer with: `WWW-Authenticate`, `Retry-After`, `Allow`,
-    /// `Location`, `Cache-Control`, and for a refusal `Polar-Logout-Error` with the
-    /// [`description`](ReplyKind::description). Cookie removals and `Clear-Site-Data` are added to every answer, whoever has
-    /// written it.
+    /// `Location`, `HX-Redirect`, `Cache-Control`, and for a refusal `Polar-Logout-Error` with the
+    /// [`description`](ReplyKind::description). The layer adds cookie removals and
+    /// `Clear-Site-Data` after an [`Answer`] has written the response.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers

@@ -22,10 +22,10 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// What was appended sealed, and is not delivered yet.
 ///
 /// A process that lives *claims* what it has in its queue, again and again, and so is not overtaken
-/// while it can append to the log and read it. Once the claim of a process has run out, and no call that it made can be under way at
-/// Polar any more, the others claim the token; and the one that reads its own claim first delivers
-/// it. Each does so at a moment of its own, the same for all its tokens: those of one logout, which
-/// were appended together, are claimed together, and by one.
+/// while it can append to the log and read it. Once the claim of a process has run out, and no call
+/// that it made can be under way at Polar any more, the others claim the token; and the one that
+/// reads its own claim first delivers it. Each does so at a moment of its own, the same for all its
+/// tokens: those of one logout, which were appended together, are claimed together, and by one.
 pub(super) struct Orphans {
     me: Claimant,
     adopt_after: Duration,

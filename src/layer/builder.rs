@@ -17,7 +17,8 @@ use crate::polar::{PolarClientBuilder, PolarServer};
 use crate::token::CredentialKind;
 use crate::when_revoked::WhenRevoked;
 
-/// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by [`build`](Builder::build).
+/// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by
+/// [`build`](Builder::build).
 ///
 /// At least one logout route and one token location are needed; all the rest has a default.
 #[must_use = "a builder does nothing until `build` is called"]
@@ -97,9 +98,9 @@ impl Builder {
 
 impl<A> Builder<A> {
     /// How the layer's own answers are written: [`JsonAnswers`](crate::JsonAnswers),
-    /// [`BrowserAnswers`](crate::BrowserAnswers), [`GrpcAnswers`](crate::GrpcAnswers), or a type of the
-    /// application's own that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]: status and
-    /// headers say everything, and there is no body.
+    /// [`BrowserAnswers`](crate::BrowserAnswers), [`GrpcAnswers`](crate::GrpcAnswers), or a type of
+    /// the application's own that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]:
+    /// status and headers say everything, and there is no body.
     pub fn answers<N>(self, answers: N) -> Builder<N> {
         Builder { options: self.options, answers }
     }
@@ -141,8 +142,8 @@ impl<A> Builder<A> {
     /// Adds a route on which the layer logs out: a method, and a path that is matched exactly. POST
     /// is the customary method. Needed at least once.
     ///
-    /// On a GET route a prefetch, a prerender or a preview is answered 403, and a HEAD 405: nobody has
-    /// asked to be logged out, and nothing is revoked.
+    /// On a GET route a prefetch, a prerender or a preview is answered 403, and a HEAD 405: the
+    /// user has not asked to be logged out, and nothing is revoked.
     pub fn logout_route(mut self, method: Method, path: impl Into<String>) -> Self {
         self.options.logout_routes.push((method, path.into()));
         self
@@ -154,19 +155,19 @@ impl<A> Builder<A> {
         self
     }
 
-    /// Adds a place where requests carry an access token of Polar's.
+    /// Adds a place from which the application takes an access token of Polar's.
     pub fn access_token(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::AccessToken)
     }
 
-    /// Adds a place where requests carry a refresh token of Polar's.
+    /// Adds a place from which the application takes a refresh token of Polar's.
     pub fn refresh_token(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::RefreshToken)
     }
 
-    /// Adds a place where requests carry a session id of the application's own: at least 16 bytes,
-    /// random, and kept by the server. A logout ends it here, and it is never sent to Polar: from then
-    /// on it is taken out of requests, and the application sees somebody without a session.
+    /// Adds a place of session ids of the application's own: at least 16 bytes, random, and kept by
+    /// the server. A logout ends it here, and it is never sent to Polar. From then on it is taken
+    /// out of requests, and the application sees a visitor without a session.
     ///
     /// A cookie that is the whole session (signed or encrypted state without a record on the server)
     /// is another one with every change, and cannot be ended by a list of ids: keep a random id in it,
@@ -188,8 +189,7 @@ impl<A> Builder<A> {
         self
     }
 
-    /// What becomes of a request that carries a revoked credential. Default
-    /// [`WhenRevoked::Reject`].
+    /// How a request with a revoked credential is treated. Default [`WhenRevoked::Reject`].
     pub fn when_revoked(mut self, when: WhenRevoked) -> Self {
         self.options.when_revoked = when;
         self
@@ -212,9 +212,10 @@ impl<A> Builder<A> {
         self
     }
 
-    /// Where a browser goes after logout, with 303 (htmx with `HX-Redirect`): a path, or an absolute URL whose origin is
-    /// allowed by [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204. Not
-    /// together with [`then_call_app`](Self::then_call_app).
+    /// Where a browser goes after logout, with 303 (htmx with `HX-Redirect`): a path, or an
+    /// absolute URL whose origin is allowed by
+    /// [`allow_redirect_origin`](Self::allow_redirect_origin). Default: nowhere, 204. Not together
+    /// with [`then_call_app`](Self::then_call_app).
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
         self.options.redirect_to = Some(target.into());
         self
@@ -227,16 +228,17 @@ impl<A> Builder<A> {
         self
     }
 
-    /// Answers 503 with `Retry-After` where Polar has not confirmed, in place of 202 or 303
-    /// (RFC 7009, section 2.2.1), also where Polar refuses for good. The token is rejected here all
-    /// the same, and the browser keeps its cookie, to try again. Default off.
+    /// Answers 503 with `Retry-After` if Polar has not confirmed, in place of 202 or 303 (RFC 7009,
+    /// section 2.2.1): also if Polar refuses for good, or if a place of its token held something
+    /// else. The token is rejected here nevertheless, and the browser keeps its cookie, to try
+    /// again. Default off.
     pub fn strict(mut self) -> Self {
         self.options.strict = true;
         self
     }
 
     /// Tells the browser on logout to forget more than the configured cookies, with
-    /// `Clear-Site-Data`. Default nothing.
+    /// `Clear-Site-Data`. Pages in its back-forward cache are not reached. Default nothing.
     pub fn clear_site_data(mut self, what: impl IntoIterator<Item = ClearSiteData>) -> Self {
         self.options.clear_site_data.extend(what);
         self
@@ -244,9 +246,11 @@ impl<A> Builder<A> {
 
     /// After the tokens are revoked, calls the application's own handler of the logout route in
     /// place of answering. It finds a [`LogoutOutcome`](crate::LogoutOutcome) in the request's
-    /// extensions, and the body untouched. Its response gets the cookie removals added, but for a server
-    /// error (5xx), after which the browser needs its cookies to try again; what it sets in a cookie of
-    /// the session is taken out and revoked. It is not called if the logout failed (403, 503).
+    /// extensions, and the body untouched. Not together with a location in the body.
+    ///
+    /// Its response gets the cookie removals added, but for a server error (5xx), after which the
+    /// browser needs its cookies to try again. A cookie that it sets with a credential is taken
+    /// out, and the credential is revoked. It is not called if the logout failed (403, 503).
     /// Default off.
     pub fn then_call_app(mut self) -> Self {
         self.options.then_call_app = true;
@@ -356,8 +360,8 @@ impl<A> Builder<A> {
         self
     }
 
-    /// How long a revoked credential of the application's own is rejected. Default 30 days. Must be
-    /// as long as the application would accept it.
+    /// How long a revoked session id is taken out of requests. Default 30 days. Must be as long as
+    /// the application would accept it. Holds too for other values in a place of Polar's token.
     pub fn opaque_retention(mut self, retention: Duration) -> Self {
         self.options.retention.opaque = retention;
         self
