@@ -144,7 +144,7 @@ impl Follower {
     }
 
     /// Takes note of a step, and says what it revokes; `None` where the layer is gone.
-    fn take(&mut self, followed: Followed) -> Option<Vec<(TokenHash, SystemTime)>> {
+    fn take(&mut self, mut followed: Followed) -> Option<Vec<(TokenHash, SystemTime)>> {
         let logout = self.logout.upgrade()?;
         if self.failures > 0 {
             info!("the revocation log can be followed again");
@@ -155,6 +155,9 @@ impl Follower {
         if !followed.is_current {
             logout.freshness.fell_behind(self.current_at);
         }
+        // A log may tell of a claim before it tells of what is claimed. The tokens of one logout would be
+        // due at different times then, and two processes would each adopt one of them.
+        followed.events.sort_by_key(|event| !matches!(event, Event::Revoked { .. }));
         let now = Instant::now();
         let mut revoked = Vec::with_capacity(followed.events.len());
         for event in followed.events {

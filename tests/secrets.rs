@@ -268,7 +268,7 @@ async fn checked_bodies(polar: &FakePolar, watch: &mut Watch) {
     for (length, status) in [(1, StatusCode::UNAUTHORIZED), (1_000, StatusCode::PAYLOAD_TOO_LARGE)]
     {
         let body = Full::<Bytes>::from(format!("token={token}&rest={}", "x".repeat(length)));
-        let mut service = handle.check_body().layer(app.clone());
+        let mut service = handle.check_body().layer(app);
         let called = service.call(Request::post("/refresh").body(body).expect("a request"));
         watch.keep(&called);
         let answer = called.await.expect("an answer");

@@ -71,9 +71,13 @@ async fn append_all(
     sealed: HashMap<TokenHash, SealedToken>,
     seen: Seen,
 ) {
-    // Walks through a million entries: not on a thread that serves requests.
-    let Ok(events) = tokio::task::spawn_blocking(move || events(&denylist, sealed)).await else {
-        return;
+    let events = if denylist.len() <= TOGETHER {
+        events(&denylist, sealed)
+    } else {
+        // Walks through a million entries: not on a thread that serves requests.
+        let walk = tokio::task::spawn_blocking(move || events(&denylist, sealed));
+        let Ok(events) = walk.await else { return };
+        events
     };
     let mut appended = 0;
     for together in events.chunks(TOGETHER) {
