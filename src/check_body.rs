@@ -100,11 +100,11 @@ impl Policy {
         request: &request::Parts,
         body: B,
     ) -> Result<Bytes, ReplyKind> {
+        let carried = self.carried(request.into());
         let never = std::future::pending();
         let body = read_body(&request.headers, body, self.body_limit, never).await;
         let body = body.inspect_err(|_| self.requests.unreadable.add(1))?;
-        // The head too: a logout may have come while the body arrived.
-        self.check(request.into(), &body)?;
+        self.check(&carried, &body)?;
         Ok(body)
     }
 }

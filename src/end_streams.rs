@@ -22,6 +22,9 @@ use crate::signal::RevocationSignal;
 /// It puts a [`RevocationSignal`] into the request's extensions, by which a handler ends what outlives
 /// the response, a WebSocket for example. Requests without a credential pass untouched.
 ///
+/// A credential that is revoked before the request comes here ends nothing: the logout itself may be what
+/// comes here, with [`then_call_app`](crate::Builder::then_call_app).
+///
 /// A body ends without an error, as if it were whole; if its length was told in advance, the connection
 /// ends with it. A response that is ready with its first frame is handed over, also if its own handler
 /// has just revoked the credential. But a request whose body was still arriving when its credential was
@@ -208,7 +211,14 @@ impl End {
                 return first;
             }
         }
-        if self.is_revoked(cx) { Poll::Ready(None) } else { body.poll_frame(cx) }
+        if !self.is_revoked(cx) {
+            return body.poll_frame(cx);
+        }
+        // Whoever has the data may have its trailers too: without them it would be no answer in gRPC.
+        match body.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(Some(Ok(frame))),
+            _ => Poll::Ready(None),
+        }
     }
 
     fn is_revoked(&mut self, cx: &mut Context<'_>) -> bool {

@@ -137,6 +137,11 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Whether it stands where an application looks for it, and not by chance or by somebody's design.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.place.is_some() || matches!(self.carrier, FoundIn::Authorization | FoundIn::Body)
+    }
+
     /// The order to revoke it.
     pub(crate) fn revocation(&self) -> Revocation {
         let token = if self.kind.is_token() { Token::parse(self.text) } else { None };

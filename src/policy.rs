@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::after_logout::AfterLogout;
 use crate::answers::ReplyKind;
 use crate::csrf::Csrf;
-use crate::location::{Finder, Found, Head};
+use crate::location::{Finder, Head};
 use crate::logout::Logout;
 use crate::metrics;
 use crate::route::Route;
@@ -71,27 +71,29 @@ impl Policy {
         self.reject_when_behind.is_some_and(too_long)
     }
 
-    /// What a request carries.
+    /// What a request carries where the application looks for it, and is not revoked yet.
     pub(crate) fn carried(&self, head: Head<'_>) -> Carried {
         let mut carried = Carried::new();
         let _ = self.finder.find_in_head(head, |found| {
-            carried.push(found.hash);
+            if found.is_expected() && !self.logout.denylist.contains(&found.hash) {
+                carried.push(found.hash);
+            }
             ControlFlow::Continue(())
         });
         carried
     }
 
-    /// Whether a request whose body has been read goes on, or why not.
-    pub(crate) fn check(&self, head: Head<'_>, body: &[u8]) -> Result<(), ReplyKind> {
-        let (mut revoked, mut any) = (None, false);
-        let mut look = |found: Found<'_>| {
+    /// Whether a request goes on that carried this when it came, and whose body has been read; or why not.
+    pub(crate) fn check(&self, carried: &Carried, body: &[u8]) -> Result<(), ReplyKind> {
+        let is_denied = |hash: &TokenHash| self.logout.denylist.contains(hash);
+        // A logout may have come while the body arrived.
+        let mut revoked = carried.iter().find(|hash| is_denied(hash)).copied();
+        let mut any = !carried.is_empty();
+        let _ = self.finder.find_in_body(body, |found| {
             any = true;
-            revoked = Some(found.hash).filter(|hash| self.logout.denylist.contains(hash));
+            revoked = revoked.or(Some(found.hash).filter(is_denied));
             if revoked.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        if self.finder.find_in_head(head, &mut look).is_continue() {
-            let _ = self.finder.find_in_body(body, look);
-        }
+        });
         if let Some(hash) = revoked {
             self.note_rejected(hash);
             return Err(ReplyKind::Rejected);

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::ALLOW;
 use http::{HeaderMap, Method, Request, Response, request};
 use http_body::Body;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::answers::{Prepared, Reply, ReplyKind, forbid_storing};
 use crate::location::{Finder, Found};
@@ -16,7 +19,7 @@ use crate::policy::Policy;
 use crate::prefetch::is_prefetch;
 use crate::read_body::read_body;
 use crate::route::allow;
-use crate::token::{CredentialKind, FoundIn, Revocation, TokenHash};
+use crate::token::{CredentialKind, Revocation, TokenHash};
 
 /// How many tokens of one request are sent to Polar. A browser has two; who sends more has planted them,
 /// or had them planted.
@@ -24,6 +27,13 @@ const MOST_SENT: usize = 16;
 
 /// How many credentials a body may hold: a front end sends two.
 const MOST_IN_BODY: usize = 64;
+
+/// How many are denied, at 2 us each, until other tasks of the same thread have their turn.
+const AT_ONCE: usize = 128;
+
+/// A body that stalls holds up no longer what its head carried, which is denied, but not yet in the log,
+/// nor on its way to Polar.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the response future does when the task is through.
 pub(crate) enum Next<B> {
@@ -98,8 +108,11 @@ where
     policy.requests.logout.add(1);
     let cross_site = cross_site.is_some();
     // Before the body, which may take its time.
-    for Credential { revocation, .. } in &credentials.found {
-        policy.logout.deny_at_once(revocation);
+    for together in credentials.found.chunks(AT_ONCE) {
+        for Credential { revocation, .. } in together {
+            policy.logout.deny_at_once(revocation);
+        }
+        yield_now().await;
     }
     if policy.then_call_app {
         // Its body is the application's, unread.
@@ -176,7 +189,8 @@ impl Credentials {
         body: B,
         gone: impl Future<Output = ()>,
     ) -> Result<(), ReplyKind> {
-        let body = read_body(headers, body, policy.body_limit, gone).await?;
+        let read = read_body(headers, body, policy.body_limit, gone);
+        let body = timeout(ARRIVES_WITHIN, read).await.unwrap_or(Err(ReplyKind::BodyBroken))?;
         let mut in_body = Self::default();
         let look = policy.finder.find_in_body(&body, |found| {
             in_body.add(&policy.finder, &found);
@@ -198,7 +212,7 @@ impl Credentials {
         if let (CredentialKind::Unrecognized, Some(place)) = (found.kind, found.place) {
             finder.warn_of_something_else(place);
         }
-        let is_expected = found.place.is_some() || found.carrier == FoundIn::Authorization;
+        let is_expected = found.is_expected();
         self.add_once(Credential { revocation: found.revocation(), is_expected });
     }
 

@@ -262,7 +262,8 @@ impl Revocation {
         Self::parse(value.as_ref(), CredentialKind::RefreshToken)
     }
 
-    /// Revokes a session id of the application's own, here only.
+    /// Revokes a session id of the application's own, here only. A token of Polar's is not sent either, so
+    /// its outcome is [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
     ///
     /// # Errors
     ///
@@ -285,8 +286,7 @@ impl Revocation {
         if let Some(token) = PolarToken::at_start(value)
             && token.as_bytes().len() == value.len()
         {
-            let kind = if kind.is_token() { token.kind() } else { kind };
-            return Ok(Self::new(TokenHash::of(value), kind, sent(value), FoundIn::Handle));
+            return Ok(Self::new(token.hash(), token.kind(), sent(value), FoundIn::Handle));
         }
         if PolarToken::is_in(value) {
             return Err(Error::configuration(

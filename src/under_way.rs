@@ -28,10 +28,12 @@ impl UnderWay {
     pub(crate) fn finish<R>(&self, response: &mut Response<R>) {
         if response.headers().contains_key(SET_COOKIE) && self.is_revoked() {
             let count = self.policy.take_back_cookies(response.headers_mut());
-            info!(
-                count,
-                "cookies were taken out of a response whose request's credential was revoked meanwhile"
-            );
+            if count > 0 {
+                info!(
+                    count,
+                    "cookies were taken out of a response whose request's credential was revoked meanwhile"
+                );
+            }
         }
     }
 

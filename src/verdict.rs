@@ -42,7 +42,7 @@ impl Policy {
             if self.logout.denylist.contains(&found.hash) || self.is_unsure() {
                 return ControlFlow::Break(());
             }
-            if keeps {
+            if keeps && found.is_expected() {
                 carried.push(found.hash);
             }
             ControlFlow::Continue(())
@@ -75,15 +75,17 @@ impl Policy {
             // In the path, or where else it cannot be taken out.
             return Err(self.reject(hash, cookie_removals.collect()));
         }
-        if is_unsure && !left.carried.is_empty() {
+        if is_unsure && left.any {
             self.logout.counters.unsure.increment();
             return Err(Box::new(ReplyKind::Unsure.into()));
         }
         if !is_anonymous && let Some(hash) = dead.rejected_unless(left.lives) {
             return Err(self.reject(hash, cookie_removals.collect()));
         }
-        self.logout.counters.stripped.increment();
-        debug!(step = "stripped", "a request goes on without its revoked credentials");
+        if dead.any {
+            self.logout.counters.stripped.increment();
+            debug!(step = "stripped", "a request goes on without its revoked credentials");
+        }
         let cookie_removals = if is_anonymous { cookie_removals.collect() } else { Vec::new() };
         Ok(Stripped { carried: left.carried, cookie_removals })
     }
@@ -97,6 +99,7 @@ impl Policy {
 /// What was taken out of a request.
 #[derive(Default)]
 struct Dead {
+    any: bool,
     /// A token in a header that its sender must have put there.
     in_header: Option<TokenHash>,
     /// A token in a configured place, where it may have been planted or left over.
@@ -107,6 +110,7 @@ struct Dead {
 
 impl Dead {
     fn add(&mut self, found: &Found<'_>) {
+        self.any = true;
         self.places.extend(found.place.filter(|place| !self.places.contains(place)));
         if !found.kind.is_token() {
             return;
@@ -126,6 +130,7 @@ impl Dead {
 /// What is left in a request.
 #[derive(Default)]
 struct Left {
+    any: bool,
     dead: Option<TokenHash>,
     carried: Carried,
     /// Whether a living access token stands in a configured place: it signs its user in. A made-up one
@@ -140,7 +145,10 @@ impl Left {
             self.dead = Some(found.hash);
             return;
         }
-        self.carried.push(found.hash);
+        self.any = true;
+        if found.is_expected() {
+            self.carried.push(found.hash);
+        }
         self.lives |= found.place.is_some() && found.kind == CredentialKind::AccessToken;
         self.living_places.extend(found.place.filter(|it| !self.living_places.contains(it)));
     }

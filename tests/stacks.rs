@@ -304,7 +304,15 @@ async fn browser_answers_send_browsers_to_a_page() {
             "{path} {accept}"
         );
     }
-    for wrong in ["login", "", "//evil.example", "/\\evil.example", "https://evil.example", "/\n"] {
+    for wrong in [
+        "login",
+        "",
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "https://evil.example",
+        "/\n",
+    ] {
         assert!(BrowserAnswers::to(wrong).is_err(), "{wrong}");
     }
 }

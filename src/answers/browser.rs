@@ -25,7 +25,10 @@ impl BrowserAnswers {
     /// into a header.
     pub fn to(page: impl AsRef<str>) -> Result<Self, Error> {
         let page = page.as_ref();
-        let is_path = page.starts_with('/') && !page.starts_with("//") && !page.contains('\\');
+        // A browser drops a tab, and takes a backslash for a slash.
+        let is_path = page.starts_with('/')
+            && !page.starts_with("//")
+            && page.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         match HeaderValue::from_str(page) {
             Ok(page) if is_path => Ok(Self { page }),
             _ => Err(Error::configuration(format!(

@@ -17,10 +17,15 @@ pub struct GrpcAnswers;
 impl<R: Default> Answer<R> for GrpcAnswers {
     fn answer(&self, request: &request::Parts, reply: Reply) -> Response<R> {
         let content_type = request.headers.get(CONTENT_TYPE);
-        let is_grpc = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
-        let (true, Some(description)) = (is_grpc, reply.kind().description()) else {
-            return reply.with_body(R::default());
+        // `application/grpc+proto` too, but not gRPC-Web, whose trailers are in the body.
+        let is_grpc = |it: &HeaderValue| {
+            let behind = it.as_bytes().strip_prefix(b"application/grpc");
+            behind.is_some_and(|behind| matches!(behind.first(), None | Some(b'+' | b';')))
         };
+        if !content_type.is_some_and(is_grpc) {
+            return reply.with_body(R::default());
+        }
+        let description = reply.kind().description().unwrap_or_default();
         let status = grpc_status(reply.status());
         let mut response = reply.with_body(R::default());
         // A response of trailers only, which are its headers: the gRPC status replaces HTTP's.
@@ -36,6 +41,7 @@ impl<R: Default> Answer<R> for GrpcAnswers {
 /// `google.rpc.Code`.
 fn grpc_status(status: StatusCode) -> u16 {
     match status {
+        status if status.is_success() || status.is_redirection() => 0,
         StatusCode::UNAUTHORIZED => 16,
         StatusCode::FORBIDDEN => 7,
         StatusCode::SERVICE_UNAVAILABLE => 14,

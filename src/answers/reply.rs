@@ -53,7 +53,7 @@ pub enum ReplyKind {
     /// The body of a logout, or of a request behind a
     /// [`CheckBodyLayer`](crate::CheckBodyLayer), is too large: 413.
     BodyTooLarge,
-    /// It broke off: 400.
+    /// It broke off, or the body of a logout took longer than 10 s: 400.
     BodyBroken,
     /// It is compressed: 415.
     BodyEncoded,

@@ -71,10 +71,9 @@ impl Options {
                  requests carry tokens",
             ));
         }
-        if finder.reads_bodies() && self.body_limit == 0 {
+        if self.body_limit == 0 {
             return Err(Error::configuration(
-                "with a body limit of zero no token is found in a body; leave the 64 KiB, or the \
-                 form and JSON locations out",
+                "with a body limit of zero no token is found in a body; leave the 64 KiB",
             ));
         }
         if finder.reads_bodies() && self.then_call_app {

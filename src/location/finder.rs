@@ -126,9 +126,8 @@ impl Finder {
         } else if *name == SEC_WEBSOCKET_PROTOCOL {
             self.find_in_subprotocols(value, found)
         } else if let Some(place) = self.header(name) {
-            let part = Part { place: Some(place), ..Part::of(value, FoundIn::Header) };
-            let value = (!is_scheme(value, b"basic")).then_some(value);
-            self.find_in_part(&Part { value, ..part }, found)
+            let part = Part::of(value, FoundIn::Header).named(Some((place, value)));
+            self.find_in_part(&part, found)
         } else {
             ControlFlow::Continue(())
         }
@@ -257,8 +256,11 @@ impl Finder {
         let mut holds_polar = false;
         search(text, encodings, &mut |token: PolarToken<'_>| {
             holds_polar = true;
-            let (hash, kind, text) = (token.hash(), token.kind(), token.as_bytes());
-            found(Found { hash, kind, carrier, place, came_by_itself, text })
+            let (hash, text) = (token.hash(), token.as_bytes());
+            let it = Found { hash, kind: token.kind(), carrier, place, came_by_itself, text };
+            // Another server is not told of Polar's tokens that lie about.
+            let is_sent = self.issuer == Issuer::Polar || it.is_expected();
+            found(if is_sent { it } else { Found { kind: CredentialKind::Opaque, ..it } })
         })?;
         let (Some(place), Some(value), false) = (place, value, holds_polar) else {
             return ControlFlow::Continue(());
@@ -278,7 +280,8 @@ impl Finder {
 
 /// Whether a value of `Authorization` begins with this scheme (RFC 9110, section 11.1).
 fn is_scheme(value: &[u8], scheme: &[u8]) -> bool {
-    value.split_at_checked(scheme.len()).is_some_and(|(word, rest)| {
+    // HTTP/2 delivers white space at both ends.
+    value.trim_ascii_start().split_at_checked(scheme.len()).is_some_and(|(word, rest)| {
         word.eq_ignore_ascii_case(scheme) && rest.first().is_some_and(u8::is_ascii_whitespace)
     })
 }

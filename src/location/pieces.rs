@@ -33,15 +33,16 @@ impl List {
     pub(super) fn without(self, text: &[u8], mut goes: impl FnMut(&[u8]) -> bool) -> Option<Bytes> {
         // Never longer than this, so that it is never moved, and nothing is left where it was.
         let mut kept = Zeroizing::new(Vec::with_capacity(text.len()));
-        let mut some_go = false;
+        let (mut some_go, mut some_stay) = (false, false);
         for piece in self.pieces(text) {
             if goes(piece) {
                 some_go = true;
-            } else if kept.is_empty() {
-                kept.extend_from_slice(piece.trim_ascii_start());
-            } else {
+            } else if some_stay {
                 kept.push(self.0);
                 kept.extend_from_slice(piece);
+            } else {
+                some_stay = true;
+                kept.extend_from_slice(piece.trim_ascii_start());
             }
         }
         some_go.then(|| Bytes::from_owner(kept))
@@ -81,6 +82,7 @@ mod tests {
         assert_eq!(header("t=dead"), None);
         assert_eq!(header("a=1;b=2").as_deref(), Some("a=1;b=2"));
         assert_eq!(List::FIELDS.without(b"a=1;2&b=dead&c=2", dead).expect("less"), "a=1;2&c=2");
+        assert_eq!(List::FIELDS.without(b"&a=1&b=dead&&", dead).expect("less"), "&a=1&&");
         assert_eq!(List::FIELDS.without(b"a=1&b=2", dead), None);
     }
 

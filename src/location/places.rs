@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 
@@ -68,6 +68,12 @@ impl Places {
             }
             Place::Header(name) => {
                 let parsed = header_name(&name)?;
+                if parsed == SEC_WEBSOCKET_PROTOCOL && kind == CredentialKind::Opaque {
+                    return Err(Error::configuration(
+                        "no session id is found in `sec-websocket-protocol`, whose other items all users \
+                         share: give the id in a cookie",
+                    ));
+                }
                 let id = self.configure("header", parsed.as_str(), kind)?;
                 self.headers.push((parsed, id));
             }

@@ -53,20 +53,19 @@ pub(super) fn search(
     for candidate in candidates(text) {
         if let Some(token) = PolarToken::at_start(candidate) {
             found(token)?;
-            left -= PolarToken::LEN;
+            left -= OWN;
         } else {
             is_cut = is_cut || is_cut_by_an_escape(candidate);
         }
     }
-    // A bearer is over with this.
-    if left < PolarToken::LEN {
-        return ControlFlow::Continue(());
-    }
     // Any letter of base64 may be escaped.
     let mut may_be_encoded = is_cut;
-    if encodings == Encodings::TextAndBase64 && left >= base64::SHORTEST {
+    if encodings == Encodings::TextAndBase64 && text.len() >= base64::SHORTEST {
         base64::search(text, found)?;
         may_be_encoded = true;
+    } else if left < PolarToken::LEN {
+        // A bearer is over with this.
+        return ControlFlow::Continue(());
     }
     match memchr2(b'%', b'\\', text) {
         Some(first) if may_be_encoded || escape::may_spell(&text[first..]) => {
@@ -86,6 +85,9 @@ pub(super) fn may_hold(text: &[u8]) -> bool {
     text.len() >= PolarToken::LEN && (candidates(text).next().is_some() || has_an_escape())
 }
 
+/// The bytes of a token that no other token shares: one may end in the `polar` of the next.
+const OWN: usize = PolarToken::LEN - (PolarToken::PREFIX.len() - 1);
+
 #[cold]
 fn search_decoded(
     text: &[u8],
@@ -103,8 +105,11 @@ fn search_decoded(
     if memchr(b'\\', unpercented).is_none() {
         return ControlFlow::Continue(());
     }
-    if backslash::is_ambiguous(unpercented) {
+    if backslash::has_before(unpercented, |byte| matches!(byte, b'u' | b'x')) {
         report(backslash::decode_quoted(&mut copy_of(unpercented)), found)?;
+    }
+    if backslash::has_before(unpercented, |byte| matches!(byte, b'0'..=b'3')) {
+        report(backslash::drop_all(&mut copy_of(unpercented)), found)?;
     }
     report(backslash::decode_literals(unpercented), found)
 }

@@ -1,7 +1,8 @@
-//! Backslash escapes, in two grammars that exclude each other.
+//! Backslash escapes, in three grammars that exclude each other.
 //!
-//! `\uABCD` is one character in JSON, and the letters `uABCD` in a quoted cookie. Either may be what
-//! the app reads.
+//! `\uABCD` is one character in JSON, and the letters `uABCD` in a quoted cookie. `\160` is one character
+//! there, and the digits in a quoted string of HTTP (RFC 9110, section 5.6.4). Any may be what the app
+//! reads.
 
 use memchr::{memchr, memchr2};
 
@@ -57,7 +58,7 @@ pub(super) fn decode_literals(text: &mut [u8]) -> &[u8] {
         }
         at.push(text, byte);
     }
-    without_backslashes(&mut text[..at.end])
+    drop_all(&mut text[..at.end])
 }
 
 /// The byte of the escape at the start of `text`, and the length of the escape.
@@ -126,13 +127,13 @@ pub(super) fn decode_quoted(text: &mut [u8]) -> &[u8] {
     &text[..at.end]
 }
 
-/// Whether the two grammars could read `text` differently.
-pub(super) fn is_ambiguous(text: &[u8]) -> bool {
-    text.windows(2).any(|pair| pair[0] == b'\\' && matches!(pair[1], b'u' | b'x'))
+/// Whether a backslash stands before such a byte, so that the grammars could read `text` differently.
+pub(super) fn has_before(text: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
+    text.windows(2).any(|pair| pair[0] == b'\\' && is_such(pair[1]))
 }
 
-/// Drops every backslash.
-fn without_backslashes(text: &mut [u8]) -> &[u8] {
+/// Decodes `text` in place as a quoted string of HTTP: every backslash goes.
+pub(super) fn drop_all(text: &mut [u8]) -> &[u8] {
     let first = memchr(b'\\', text).unwrap_or(text.len());
     let mut end = first;
     for next in first..text.len() {

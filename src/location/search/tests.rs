@@ -123,6 +123,36 @@ fn token_is_found_in_base64_at_any_alignment() {
     }
 }
 
+/// Made-up tokens leave no room for the real one, if each is taken for 54 bytes of its own.
+#[test]
+fn token_is_found_beside_and_within_made_up_ones() {
+    let chain = |links: usize| {
+        let link = format!("_at_u_{}polar", "A".repeat(38));
+        format!("polar{}", link.repeat(links))
+    };
+    let escaped = TOKEN.replacen("polar", "%70olar", 1);
+    for links in 0..8 {
+        for between in ["/", ", ", ";access_token=", "\\", "A"] {
+            let text = format!("{}{between}{escaped}", chain(links));
+            assert!(is_found(text.as_bytes()), "{text}");
+        }
+    }
+    for front in ["x:", "xy:", "xyz:"] {
+        let encoded = BASE64_STANDARD.encode(format!("{front}{TOKEN}"));
+        for front in ["polar_at_u_", "polar_at_u_A", "polar_at_u_polar_at_u_AAAA"] {
+            assert!(is_found(format!("Basic {front}{encoded}").as_bytes()), "{front}");
+        }
+    }
+}
+
+/// `\1` is `1` in a quoted string of HTTP.
+#[test]
+fn token_is_found_with_backslashes_before_digits() {
+    let token = TOKEN.replacen("7016", "7160", 1);
+    let text = token.replacen("7160", "7\\160", 1);
+    assert!(found(text.as_bytes(), Encodings::Text).contains(&token.into_bytes()));
+}
+
 #[test]
 fn search_stops_when_told_to() {
     let text = format!("{TOKEN};{TOKEN}");
