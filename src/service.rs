@@ -93,7 +93,7 @@ impl<S, A> PolarLogout<S, A> {
                 let under_way = UnderWay::new(Arc::clone(&self.shared.policy), carried);
                 ResponseFuture::called_stripped(future, under_way, cookie_removals)
             }
-            Err(prepared) => ResponseFuture::answered(parts, *prepared, Arc::clone(&self.shared)),
+            Err(prepared) => ResponseFuture::answered(parts, prepared, Arc::clone(&self.shared)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use http::{HeaderValue, request};
+use smallvec::SmallVec;
 use tracing::debug;
 
 use crate::answers::{Prepared, ReplyKind};
@@ -50,67 +51,87 @@ impl Policy {
         if look.is_break() { Verdict::Strip } else { Verdict::Pass }
     }
 
-    /// Takes what is revoked out of a request, and says how it goes on, or what it is answered.
+    /// Says what a request with something revoked is answered, or takes that out, and says how it goes on.
     #[cold]
-    pub(crate) fn strip(&self, parts: &mut request::Parts) -> Result<Stripped, Box<Prepared>> {
+    #[allow(
+        clippy::result_large_err,
+        reason = "of nearly all of these requests it is what comes of it"
+    )]
+    pub(crate) fn strip(&self, parts: &mut request::Parts) -> Result<Stripped, Prepared> {
         let is_anonymous = self.when_revoked.at(parts.uri.path()) == WhenRevoked::Anonymous;
         let is_unsure = self.is_unsure();
-        let mut dead = Dead::default();
-        self.finder.take_out(parts, |found| {
-            let is_dead = self.logout.denylist.contains(&found.hash);
-            if is_dead {
-                dead.add(found);
-            }
-            is_dead || is_unsure && is_anonymous
-        });
-        let mut left = Left::default();
-        let _ = self.finder.find_in_head((&*parts).into(), |found| {
-            left.add(&found, self.logout.denylist.contains(&found.hash));
-            ControlFlow::Continue(())
-        });
+        let Seen { dead, left } = self.see((&*parts).into());
         // What one cookie of a name holds, another cookie of the name may not take along.
         let cookies = dead.places.iter().filter(|place| !left.living_places.contains(place));
-        let cookie_removals = cookies.flat_map(|place| self.finder.removals_of(*place)).cloned();
-        if let Some(hash) = left.dead {
-            // In the path, or where else it cannot be taken out.
-            return Err(self.reject(hash, cookie_removals.collect()));
-        }
-        if is_unsure && left.any {
-            self.logout.counters.unsure.increment();
-            return Err(Box::new(ReplyKind::Unsure.into()));
-        }
+        let removals = cookies.flat_map(|place| self.finder.removals_of(*place)).cloned().collect();
         if !is_anonymous && let Some(hash) = dead.rejected_unless(left.lives) {
-            return Err(self.reject(hash, cookie_removals.collect()));
+            return Err(self.reject(hash, removals));
         }
-        if dead.any {
+        self.finder.take_out(parts, |found| {
+            is_unsure && is_anonymous || self.logout.denylist.contains(&found.hash)
+        });
+        // Once more: a living credential may have gone with a dead one that it could not be separated
+        // from, and what stands in the path, for example, cannot go at all.
+        let still = self.see((&*parts).into());
+        let rejected = dead.rejected_unless(still.left.lives).filter(|_| !is_anonymous);
+        if let Some(hash) = rejected.or(still.dead.any) {
+            return Err(self.reject(hash, removals));
+        }
+        if is_unsure && still.left.any {
+            self.logout.counters.unsure.increment();
+            return Err(ReplyKind::Unsure.into());
+        }
+        if let Some(hash) = dead.any {
             self.logout.counters.stripped.increment();
-            debug!(step = "stripped", "a request goes on without its revoked credentials");
+            debug!(step = "stripped", ?hash, "a request goes on without its revoked credentials");
         }
-        let cookie_removals = if is_anonymous { cookie_removals.collect() } else { Vec::new() };
-        Ok(Stripped { carried: left.carried, cookie_removals })
+        let cookie_removals = if is_anonymous { removals } else { Vec::new() };
+        Ok(Stripped { carried: still.left.carried, cookie_removals })
     }
 
-    fn reject(&self, hash: TokenHash, cookie_removals: Vec<HeaderValue>) -> Box<Prepared> {
+    fn see(&self, head: Head<'_>) -> Seen {
+        let mut seen = Seen::default();
+        let _ = self.finder.find_in_head(head, |found| {
+            if self.logout.denylist.contains(&found.hash) {
+                seen.dead.add(&found);
+            } else {
+                seen.left.add(&found);
+            }
+            ControlFlow::Continue(())
+        });
+        seen
+    }
+
+    fn reject(&self, hash: TokenHash, cookie_removals: Vec<HeaderValue>) -> Prepared {
         self.note_rejected(hash);
-        Box::new(Prepared { cookie_removals, ..ReplyKind::Rejected.into() })
+        Prepared { cookie_removals, ..ReplyKind::Rejected.into() }
     }
 }
 
-/// What was taken out of a request.
+/// What a request carries.
+#[derive(Default)]
+struct Seen {
+    dead: Dead,
+    left: Left,
+}
+
+/// Of few places, seldom of more than one.
+type Places = SmallVec<[PlaceId; 4]>;
+
+/// What is revoked.
 #[derive(Default)]
 struct Dead {
-    any: bool,
-    /// A token in a header that its sender must have put there.
+    any: Option<TokenHash>,
+    /// A token in `Authorization` or another header that its sender must have put there.
     in_header: Option<TokenHash>,
     /// A token in a configured place, where it may have been planted or left over.
     in_place: Option<TokenHash>,
-    /// The configured places of all that was taken out.
-    places: Vec<PlaceId>,
+    places: Places,
 }
 
 impl Dead {
     fn add(&mut self, found: &Found<'_>) {
-        self.any = true;
+        self.any = Some(found.hash);
         self.places.extend(found.place.filter(|place| !self.places.contains(place)));
         if !found.kind.is_token() {
             return;
@@ -127,24 +148,19 @@ impl Dead {
     }
 }
 
-/// What is left in a request.
+/// What is not.
 #[derive(Default)]
 struct Left {
     any: bool,
-    dead: Option<TokenHash>,
     carried: Carried,
     /// Whether a living access token stands in a configured place: it signs its user in. A made-up one
     /// gains nothing, since it is all that the application sees.
     lives: bool,
-    living_places: Vec<PlaceId>,
+    living_places: Places,
 }
 
 impl Left {
-    fn add(&mut self, found: &Found<'_>, is_dead: bool) {
-        if is_dead {
-            self.dead = Some(found.hash);
-            return;
-        }
+    fn add(&mut self, found: &Found<'_>) {
         self.any = true;
         if found.is_expected() {
             self.carried.push(found.hash);

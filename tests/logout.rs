@@ -7,9 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::post;
 use common::site::Site;
-use common::{
-    App, SERVERS, Server, TreatedWell, access_token, bearer, builder, refresh_token, start_polar,
-};
+use common::{App, SERVERS, Server, TreatedWell, bearer, builder, refresh_token, start_polar};
 use http::{Method, StatusCode};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{

@@ -405,6 +405,12 @@ async fn dead_token_of_another_server_is_rejected_as_polars() {
     let both = format!("token={dead}; token={alive}");
     let answer = app.get("/me", &[("cookie", &both)]).await;
     assert!(answer.seen()["headers"].to_string().contains(&format!("token={alive}")));
+    // A token of Polar's that lies about is not told to another server.
+    let polars = polar.mint().access;
+    let planted = format!("other={polars}");
+    assert_eq!(app.post("/logout", &[("cookie", &planted)]).await.status, StatusCode::NO_CONTENT);
+    assert!(app.handle.is_revoked(&polars));
+    assert_eq!(polar.seen().revoke_calls, 1);
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ async fn tonic_client_with_a_dead_token_is_unauthenticated() {
     for handle in [empty.handle(), grpc.handle()] {
         handle.revoke([Revocation::access_token(&dead).expect("a token")]).await;
     }
-    assert_eq!(call_grpc(empty, &dead).await, ("".to_owned(), Code::Unauthenticated));
+    assert_eq!(call_grpc(empty, &dead).await, (String::new(), Code::Unauthenticated));
     let said = "The token was revoked.".to_owned();
     assert_eq!(call_grpc(grpc, &dead).await, (said, Code::Unauthenticated));
 }

@@ -188,6 +188,43 @@ async fn session_that_the_logout_handler_renews_is_ended() {
     common::until("Polar has heard of it too", || !polar.is_alive(&new.access)).await;
 }
 
+/// The token is dead before the logout handler is called. Its answer must be whole nevertheless.
+#[tokio::test]
+async fn logout_handler_answers_whole_behind_both_small_layers() {
+    let polar = start_polar().await;
+    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let goodbye = post(async |body: Bytes| [Bytes::from("goodbye "), body].concat())
+        .layer(layer.handle().check_body())
+        .layer(layer.handle().end_streams());
+    let site = Site::start(Router::new().route("/logout", goodbye).layer(layer.clone())).await;
+    let token = polar.mint().access;
+    let headers = [("authorization", &*bearer(&token))];
+    let answer = site.send(Method::POST, "/logout", &headers, "all").await;
+    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "goodbye all"));
+    assert!(layer.handle().is_revoked(&token));
+}
+
+/// Anybody can log out a token that they made up, and put it into a link or a cookie of somebody else.
+#[tokio::test]
+async fn made_up_token_takes_no_cookie_back() {
+    let polar = start_polar().await;
+    let (old, new, made_up) = (polar.mint(), polar.mint(), common::access_token("made"));
+    let renewal = Renewal::new(&[cookie(&new.access)]);
+    let layer = builder(&polar).build().await.expect("a layer");
+    let app = Site::start(renewal.app(layer.clone())).await;
+    let cookies = format!("{}; planted={made_up}", cookie(&old.access));
+    let renewed =
+        async { app.post(&format!("/renew?next={made_up}"), &[("cookie", &cookies)]).await };
+    let meanwhile = async {
+        renewal.asked.notified().await;
+        app.post("/logout", &[("authorization", &bearer(&made_up))]).await;
+        renewal.let_go.notify_one();
+    };
+    let (renewed, ()) = tokio::join!(renewed, meanwhile);
+    assert_eq!(set_cookies(&renewed), [cookie(&new.access)]);
+    assert!(!layer.handle().is_revoked(&new.access));
+}
+
 /// Sends a request to a handler that reads its body, and revokes the request's token before the body
 /// has arrived.
 async fn revoked_while_its_body_arrives(
