@@ -24,7 +24,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
-use tower::ServiceExt;
+use tower::{ServiceBuilder, ServiceExt};
 use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{PolarLogoutLayer, Revocation, RevocationSignal, WhenRevoked};
 
@@ -193,9 +193,9 @@ async fn session_that_the_logout_handler_renews_is_ended() {
 async fn logout_handler_answers_whole_behind_both_small_layers() {
     let polar = start_polar().await;
     let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let (end, check) = (layer.handle().end_streams(), layer.handle().check_body());
     let goodbye = post(async |body: Bytes| [Bytes::from("goodbye "), body].concat())
-        .layer(layer.handle().check_body())
-        .layer(layer.handle().end_streams());
+        .layer(ServiceBuilder::new().layer(end).layer(check));
     let site = Site::start(Router::new().route("/logout", goodbye).layer(layer.clone())).await;
     let token = polar.mint().access;
     let headers = [("authorization", &*bearer(&token))];

@@ -134,7 +134,9 @@ impl ReplyKind {
 
 impl Reply {
     pub(crate) fn new(kind: ReplyKind) -> Self {
-        let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, NO_STORE)]);
+        // Room for all of them at once.
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(CACHE_CONTROL, NO_STORE);
         match kind {
             ReplyKind::Rejected => {
                 headers.insert(WWW_AUTHENTICATE, INVALID_TOKEN);
