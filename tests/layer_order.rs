@@ -29,7 +29,7 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_polar_logout::testing::{FakePolar, Fault};
 use tower_polar_logout::{
-    Builder, JsonAnswers, LogoutHandle, PolarLogoutLayer, Revocation, TokenLocation, WhenRevoked,
+    Builder, LogoutHandle, PolarLogoutLayer, Revocation, TokenLocation, WhenRevoked,
 };
 
 async fn built(builder: Builder) -> PolarLogoutLayer {
@@ -162,7 +162,7 @@ async fn a_router_has_its_last_layer_outside_and_a_service_builder_its_first() {
 #[tokio::test]
 async fn compression_of_answers_may_stand_on_either_side() {
     let polar = start_polar().await;
-    let logout = builder(&polar).answers(JsonAnswers).build().await.expect("a layer");
+    let logout = built(builder(&polar)).await;
     let refused = dead(&polar, &logout.handle()).await;
     for app in [
         app().layer(logout.clone()).layer(CompressionLayer::new()),

@@ -440,6 +440,40 @@ async fn the_layer_answers_for_dead_tokens_and_logouts_and_the_app_never_sees_th
     assert!(head.starts_with("get /living "), "{head}");
 }
 
+/// PHP reads `a.b`, `a[b` and `a b` as `a_b`, so that a dead token could come under another name.
+#[tokio::test]
+async fn dead_token_reaches_no_app_under_another_name() {
+    let polar = start_polar().await;
+    let cookies = async |request: Request| {
+        let cookies = request.headers().get_all("cookie").iter();
+        cookies.map(|it| it.to_str().expect("text").to_owned()).collect::<Vec<_>>().join("|")
+    };
+    let app = Site::start(Router::new().fallback(cookies)).await;
+    let proxy = Proxy::start_with(&polar, &app.url, &[]).await;
+    let (dead, alive) = (polar.mint().access, polar.mint().access);
+    let own = format!("access_token={dead}");
+    let answer = proxy.send(Method::POST, "/logout", &[("cookie", &own)]).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    for name in ["access.token", "access[token", "access token", " access.token", "access%2Etoken"]
+    {
+        let both = |token: &str| {
+            [format!("theme=dark; {name}={token}; a.b[c=d"), format!("{name}={token}")]
+        };
+        let [first, second] = both(&dead);
+        let headers = [("cookie", &*first), ("cookie", &*second)];
+        let answer = proxy.send(Method::GET, "/me", &headers).await;
+        assert_eq!(
+            (answer.status, &*answer.body),
+            (StatusCode::OK, "theme=dark; a.b[c=d"),
+            "{name}"
+        );
+        let [first, second] = both(&alive);
+        let headers = [("cookie", &*first), ("cookie", &*second)];
+        let answer = proxy.send(Method::GET, "/me", &headers).await;
+        assert_eq!(answer.body, format!("{first}|{}", second.trim()), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn without_credentials_a_stand_in_for_polar_gives_a_token_to_try() {
     let app = echo().await;
