@@ -59,7 +59,7 @@ struct Scenario {
     at_most: Option<u32>,
 }
 
-const KIB_512: usize = 512 * 1024;
+const KIB_512: u32 = 512 * 1024;
 const MOST_A_BYTE: f64 = 80.0;
 
 const fn usual(
@@ -158,8 +158,9 @@ fn cookies_of_a_browser() -> String {
     cookies
 }
 
-fn repeated(text: &str, length: usize) -> String {
-    text.repeat(length / text.len())
+/// How often it is repeated in 512 KiB.
+fn repetitions(piece: &str) -> u32 {
+    KIB_512 / u32::try_from(piece.len()).expect("a short piece")
 }
 
 fn scenario(name: &str) -> &'static Scenario {
@@ -220,11 +221,11 @@ fn compare() -> ExitCode {
     let hash = count("hash", REQUESTS);
     println!("\n| instructions a byte of 512 KiB | Cookie | Authorization |\n|---|---|---|");
     for (name, piece) in REPEATED {
-        let hashes = if name.contains("-value") { KIB_512 / piece.len() } else { 0 };
+        let hashes = if name.contains("-value") { repetitions(piece) } else { 0 };
         let figures = ["cookie", "authorization"].map(|header| {
             let all = f64::from(count(&format!("repeated {header} {name}"), 1));
-            let hashes = if header == "cookie" { hashes as f64 * f64::from(hash) } else { 0.0 };
-            (all - hashes) / KIB_512 as f64
+            let hashes = if header == "cookie" { f64::from(hashes) * f64::from(hash) } else { 0.0 };
+            (all - hashes) / f64::from(KIB_512)
         });
         let is_too_much = figures.iter().any(|figure| *figure > MOST_A_BYTE);
         let verdict = if is_too_much { " **too much**" } else { "" };
@@ -275,14 +276,15 @@ fn count(what: &str, requests: u32) -> u32 {
 fn run(what: &str) -> ExitCode {
     match what.split(' ').collect::<Vec<_>>()[..] {
         ["with", name] => {
-            call(&mut layer().layer(service_fn(app)), (scenario(name).headers)(), REQUESTS)
+            call(&mut layer().layer(service_fn(app)), &(scenario(name).headers)(), REQUESTS);
         }
-        ["without", name] => call(&mut service_fn(app), (scenario(name).headers)(), REQUESTS),
+        ["without", name] => call(&mut service_fn(app), &(scenario(name).headers)(), REQUESTS),
         ["repeated", header, name] => {
             let header = ["cookie", "authorization"].into_iter().find(|it| *it == header);
             let (_, piece) = REPEATED.iter().find(|(known, _)| *known == name).expect("a piece");
-            let headers = vec![(header.expect("a header"), repeated(piece, KIB_512))];
-            call(&mut layer().layer(service_fn(app)), headers, 1);
+            let headers =
+                vec![(header.expect("a header"), piece.repeat(repetitions(piece) as usize))];
+            call(&mut layer().layer(service_fn(app)), &headers, 1);
         }
         ["hash"] => {
             for _ in 0..REQUESTS {
@@ -298,13 +300,13 @@ fn run(what: &str) -> ExitCode {
 
 type Body = Empty<bytes::Bytes>;
 
-fn call<S>(service: &mut S, headers: Vec<(&'static str, String)>, requests: u32)
+fn call<S>(service: &mut S, headers: &[(&'static str, String)], requests: u32)
 where
     S: Service<Request<Body>>,
 {
     for _ in 0..requests {
         let mut request = Request::builder().uri("/me");
-        for (name, value) in &headers {
+        for (name, value) in headers {
             request = request.header(*name, value);
         }
         let mut request = Some(request.body(Body::new()).expect("a request"));

@@ -113,7 +113,8 @@ fn fill(text: &str, letter: char, token: &str) -> String {
 fn request_of(case: &Value, token: &str) -> Request<Full<Bytes>> {
     let target = match case["target"].as_str() {
         Some(target) if case["name"] == "query-percent-encoded" => {
-            let encoded: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let encoded: Vec<_> = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let encoded = encoded.concat();
             format!("{}={encoded}", target.split_once('=').expect("a field").0)
         }
         Some(target) => fill(target, 'T', token),
