@@ -2,13 +2,13 @@
 //!
 //! `cargo bench --bench instructions`, and with `-- record` the figures become the recorded ones.
 //!
-//! Unlike a time, a count is the same on a busy machine. It runs itself under valgrind, which has no
-//! SHA instructions, so there the hash is ten times what it is on a processor that has them: a hash
-//! by itself is counted in the same way and subtracted. A thousand tokens are revoked, not a
+//! Unlike a time, a count is the same on a busy machine. It runs itself under valgrind, which has
+//! no SHA instructions, so there the hash is ten times what it is on a processor that has them: a
+//! hash by itself is counted in the same way and subtracted. A thousand tokens are revoked, not a
 //! million: the filter takes as many instructions for either.
 //!
-//! Then headers of 512 KiB that aim at what is slow: a cost that is not linear shows there. No header,
-//! however it is made up, may take more than 80 instructions a byte.
+//! Then headers of 512 KiB that aim at what is slow: a cost that is not linear shows there. No
+//! header, however it is made up, may take more than 80 instructions a byte.
 
 #[path = "common/revoked.rs"]
 mod revoked;
@@ -86,7 +86,8 @@ const SCENARIOS: &[Scenario] = &[
         || vec![("cookie", format!("a=1; theme=dark; access_token={TOKEN}; lang=en"))],
         1,
     ),
-    // The goals are 1,000 and 3,000: a search for the name of each of two configured cookies takes 230.
+    // The goals are 1,000 and 3,000: a search for the name of each of two configured cookies takes
+    // 230.
     promised("browser", || of_a_browser(&cookies_of_a_browser()), 1_300),
     promised(
         "browser-with-50-escapes",

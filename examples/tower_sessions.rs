@@ -1,7 +1,7 @@
 //! Polar's tokens in a server-side session: the browser holds nothing but a session id.
 //!
-//! `cargo run --example tower_sessions` runs it with a stand-in for Polar beside it. `LISTEN_ADDR` is
-//! where to listen, default 127.0.0.1:3000.
+//! `cargo run --example tower_sessions` runs it with a stand-in for Polar beside it. `LISTEN_ADDR`
+//! is where to listen, default 127.0.0.1:3000.
 //!
 //! The layer stands outside of the sessions, so that a dead session id is gone from the request
 //! before a session is made of it. It denies the id as a credential of the app's own; the tokens,
@@ -132,7 +132,8 @@ async fn log_in(
     Ok(Redirect::to("/"))
 }
 
-/// Called by the layer, once the session id is dead. An error keeps session and cookie, to try again.
+/// Called by the layer, once the session id is dead. An error keeps session and cookie, to try
+/// again.
 async fn log_out(
     State(handle): State<LogoutHandle>,
     session: Session,

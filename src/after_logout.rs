@@ -37,8 +37,8 @@ impl AfterLogout {
         outcome.is_failure() || self.strict && outcome.is_accepted_only()
     }
 
-    /// The reply to a logout. The browser is told to forget nothing if the request came from another
-    /// site: that would be a logout forced by a stranger.
+    /// The reply to a logout. The browser is told to forget nothing if the request came from
+    /// another site: that would be a logout forced by a stranger.
     pub(crate) fn reply(
         &self,
         outcome: LogoutOutcome,

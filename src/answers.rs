@@ -32,7 +32,8 @@ pub use self::reply::{Reply, ReplyKind};
 /// }
 /// ```
 ///
-/// After it has answered, the layer sets `Cache-Control: no-store`, and adds the removals of cookies.
+/// After it has answered, the layer sets `Cache-Control: no-store`, and adds the removals of
+/// cookies.
 #[diagnostic::on_unimplemented(
     message = "`PolarLogoutLayer` cannot answer with the body type `{R}` by `{Self}`",
     label = "the layer answers some requests itself, with a body of the type `{R}`",
@@ -41,8 +42,8 @@ pub use self::reply::{Reply, ReplyKind};
             `.map_response(|response| response.map(BodyExt::boxed))` of tower and http-body-util"
 )]
 pub trait Answer<R> {
-    /// The answer to a request, of which the head is given. [`Reply::with_body`] writes what the layer
-    /// would.
+    /// The answer to a request, of which the head is given. [`Reply::with_body`] writes what the
+    /// layer would.
     fn answer(&self, request: &request::Parts, reply: Reply) -> Response<R>;
 }
 

@@ -16,14 +16,15 @@ use crate::handle::LogoutHandle;
 use crate::policy::Policy;
 use crate::read_body::read_body;
 
-/// Rejects requests whose body carries a revoked token: for a route that takes a refresh token in its
-/// body, for example. Made by [`LogoutHandle::check_body`].
+/// Rejects requests whose body carries a revoked token: for a route that takes a refresh token in
+/// its body, for example. Made by [`LogoutHandle::check_body`].
 ///
 /// The body is read to its end, at most [`body_limit`](crate::Builder::body_limit) bytes of it, and
-/// handed on as [`Full<Bytes>`]; its trailers are dropped. It is searched for Polar's tokens, whatever
-/// its syntax, and for other credentials in [`form`](crate::TokenLocation::form) and
+/// handed on as [`Full<Bytes>`]; its trailers are dropped. It is searched for Polar's tokens,
+/// whatever its syntax, and for other credentials in [`form`](crate::TokenLocation::form) and
 /// [`json`](crate::TokenLocation::json) locations. The answers have no body: 401 for a revoked token;
-/// 413 for a body that is too large, 415 for a compressed one, 400 for one that broke off; 503 while
+/// 413 for a body that is too large, 415 for a compressed one, 400 for one that broke off; 503
+/// while
 /// [`reject_when_behind`](crate::Builder::reject_when_behind) says so.
 ///
 /// ```

@@ -9,8 +9,8 @@ const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 pub(crate) enum ClientKind {
     /// Sent on by 303.
     Browser,
-    /// Sent on by `HX-Redirect`: its script would follow a 303 itself, and put the page into the one that
-    /// is open.
+    /// Sent on by `HX-Redirect`: its script would follow a 303 itself, and put the page into the
+    /// one that is open.
     Htmx,
     /// Not sent on.
     Other,

@@ -23,8 +23,9 @@ pub struct Counts {
     pub logouts: u64,
     /// Revocations that there was no room for.
     pub full: u64,
-    /// Credentials in a place of Polar's token that no server could have issued as one: rejected here,
-    /// and Polar was not told. See [`LogoutOutcome::Unrecognized`](crate::LogoutOutcome::Unrecognized).
+    /// Credentials in a place of Polar's token that no server could have issued as one: rejected
+    /// here, and Polar was not told. See
+    /// [`LogoutOutcome::Unrecognized`](crate::LogoutOutcome::Unrecognized).
     pub unrecognized: u64,
     /// Tokens on their way to Polar now.
     pub pending: usize,

@@ -93,7 +93,8 @@ impl CrossSite {
         }
     }
 
-    /// Tells operators that a logout was refused. Of the request they see the other site's host alone.
+    /// Tells operators that a logout was refused. Of the request they see the other site's host
+    /// alone.
     pub(crate) fn report(self, headers: &HeaderMap) {
         let origin = headers.get(ORIGIN).and_then(parse);
         let from = origin.as_ref().and_then(Uri::host);
@@ -101,13 +102,14 @@ impl CrossSite {
     }
 }
 
-/// The origin of a request from this site, written as `CsrfLayer` expects it: with the host exactly as
-/// in `Host`. `None` if the request came from elsewhere, or if its browser sends `Sec-Fetch-Site`.
+/// The origin of a request from this site, written as `CsrfLayer` expects it: with the host exactly
+/// as in `Host`. `None` if the request came from elsewhere, or if its browser sends
+/// `Sec-Fetch-Site`.
 ///
 /// Browsers leave a default port out of `Origin`; clients and proxies may write it into `Host`. For
-/// `Origin: null` the `Referer` decides: no other site can make a browser send one of this site, and
-/// by the standard a sandboxed frame sends none. A page with `Referrer-Policy: no-referrer` sends none
-/// either: its form cannot be told from an attack, and is refused.
+/// `Origin: null` the `Referer` decides: no other site can make a browser send one of this site,
+/// and by the standard a sandboxed frame sends none. A page with `Referrer-Policy: no-referrer`
+/// sends none either: its form cannot be told from an attack, and is refused.
 fn own_origin(head: Head<'_>) -> Option<HeaderValue> {
     if says_its_site(head.headers) {
         return None;

@@ -15,20 +15,20 @@ use crate::handle::LogoutHandle;
 use crate::policy::Policy;
 use crate::signal::RevocationSignal;
 
-/// Ends responses that are still being sent when a credential of their request is revoked, server-sent
-/// events for example. Made by [`LogoutHandle::end_streams`], and put inside of the
+/// Ends responses that are still being sent when a credential of their request is revoked,
+/// server-sent events for example. Made by [`LogoutHandle::end_streams`], and put inside of the
 /// [`PolarLogoutLayer`](crate::PolarLogoutLayer), around the routes that stream.
 ///
-/// It puts a [`RevocationSignal`] into the request's extensions, by which a handler ends what outlives
-/// the response, a WebSocket for example. Requests without a credential pass untouched.
+/// It puts a [`RevocationSignal`] into the request's extensions, by which a handler ends what
+/// outlives the response, a WebSocket for example. Requests without a credential pass untouched.
 ///
-/// A credential that is revoked before the request comes here ends nothing: the logout itself may be what
-/// comes here, with [`then_call_app`](crate::Builder::then_call_app).
+/// A credential that is revoked before the request comes here ends nothing: the logout itself may
+/// be what comes here, with [`then_call_app`](crate::Builder::then_call_app).
 ///
-/// A body ends without an error, as if it were whole; if its length was told in advance, the connection
-/// ends with it. A response that is ready with its first frame is handed over, also if its own handler
-/// has just revoked the credential. But a request whose body was still arriving when its credential was
-/// revoked gets no body at all.
+/// A body ends without an error, as if it were whole; if its length was told in advance, the
+/// connection ends with it. A response that is ready with its first frame is handed over, also if
+/// its own handler has just revoked the credential. But a request whose body was still arriving
+/// when its credential was revoked gets no body at all.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -172,7 +172,8 @@ impl<B> fmt::Debug for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response through an [`EndStreamsLayer`]: the inner service's, until it is ended.
+    /// The body of a response through an [`EndStreamsLayer`]: the inner service's, until it is
+    /// ended.
     pub struct ResponseBody<B> {
         #[pin]
         body: B,
@@ -214,7 +215,8 @@ impl End {
         if !self.is_revoked(cx) {
             return body.poll_frame(cx);
         }
-        // Whoever has the data may have its trailers too: without them it would be no answer in gRPC.
+        // Whoever has the data may have its trailers too: without them it would be no answer in
+        // gRPC.
         match body.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(Some(Ok(frame))),
             _ => Poll::Ready(None),
@@ -257,8 +259,8 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-/// The empty body, which `CorsLayer` or `TimeoutLayer` may have to answer with if they stand directly
-/// outside.
+/// The empty body, which `CorsLayer` or `TimeoutLayer` may have to answer with if they stand
+/// directly outside.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         Self { body: B::default(), end: None }

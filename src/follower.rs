@@ -155,8 +155,8 @@ impl Follower {
         if !followed.is_current {
             logout.freshness.fell_behind(self.current_at);
         }
-        // A log may tell of a claim before it tells of what is claimed. The tokens of one logout would be
-        // due at different times then, and two processes would each adopt one of them.
+        // A log may tell of a claim before it tells of what is claimed. The tokens of one logout
+        // would be due at different times then, and two processes would each adopt one of them.
         followed.events.sort_by_key(|event| !matches!(event, Event::Revoked { .. }));
         let now = Instant::now();
         let mut revoked = Vec::with_capacity(followed.events.len());
@@ -204,8 +204,8 @@ impl Follower {
         Some(tokio::task::spawn_blocking(take_in))
     }
 
-    /// The log has lost what it held. Only once the step that says so is taken in: what that tells of
-    /// may be lost too.
+    /// The log has lost what it held. Only once the step that says so is taken in: what that tells
+    /// of may be lost too.
     fn append_again(&mut self) {
         let Some(logout) = self.logout.upgrade() else { return };
         warn!("the revocation log has lost what it held; appending again what this process knows");

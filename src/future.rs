@@ -161,8 +161,8 @@ where
                             request_and_reply: Some((request, prepared)),
                             shared: Arc::clone(shared),
                         },
-                        // The task is gone: the runtime shuts down, or a body panicked. Or it wants a
-                        // service called that it was not given.
+                        // The task is gone: the runtime shuts down, or a body panicked. Or it wants
+                        // a service called that it was not given.
                         _ => {
                             let (request, ()) = Request::new(()).into_parts();
                             let lost = Prepared::from(ReplyKind::Lost);

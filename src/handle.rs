@@ -42,9 +42,9 @@ impl LogoutHandle {
     /// Revokes, as a logout does: first here, then at Polar, waiting for Polar at most the
     /// deadline. What was begun runs to its end, also when the returned future is dropped.
     ///
-    /// Polar is told of the tokens of one call one after the other, refresh tokens first, because two
-    /// of them may be one pair, and two calls about one pair at the same time freeze Polar. So give
-    /// the tokens of one user together, and those of several users in several calls.
+    /// Polar is told of the tokens of one call one after the other, refresh tokens first, because
+    /// two of them may be one pair, and two calls about one pair at the same time freeze Polar. So
+    /// give the tokens of one user together, and those of several users in several calls.
     ///
     /// ```
     /// # use tower_polar_logout::{Error, LogoutHandle};
@@ -115,9 +115,9 @@ impl LogoutHandle {
         self.policy.logout.delivery.client().check_credentials().await
     }
 
-    /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure once
-    /// more, waits until Polar has confirmed all, at most `limit`, and returns how many tokens are
-    /// left.
+    /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure
+    /// once more, waits until Polar has confirmed all, at most `limit`, and returns how many tokens
+    /// are left.
     ///
     /// To be called after the server has stopped: a logout that comes later is denied here and
     /// answered 503. What is left is lost with this process, unless a log holds it.

@@ -1,8 +1,8 @@
 //! Which credentials a request carries.
 //!
-//! A token of Polar's is recognised by its shape, in every place an application could read, whatever
-//! stands around it and however it is encoded: no list of places or spellings could be complete. All
-//! other credentials are recognised by their configured place, in one reading.
+//! A token of Polar's is recognised by its shape, in every place an application could read,
+//! whatever stands around it and however it is encoded: no list of places or spellings could be
+//! complete. All other credentials are recognised by their configured place, in one reading.
 
 mod cookie;
 mod cookie_header;
@@ -24,8 +24,8 @@ use crate::token::{CredentialKind, FoundIn, Revocation, Token, TokenHash};
 ///
 /// Polar's tokens are found wherever they stand in `Authorization`, `Cookie`,
 /// `Sec-WebSocket-Protocol`, the path and the query. A configured place says more: that the
-/// application takes a living token there for a signed-in user, that a cookie is to be removed from the
-/// browser, that a further header or a logout's body is searched, and where session ids are.
+/// application takes a living token there for a signed-in user, that a cookie is to be removed from
+/// the browser, that a further header or a logout's body is searched, and where session ids are.
 ///
 /// Invalid names are reported when the layer is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ impl TokenLocation {
         CookieLocation::new(name.into())
     }
 
-    /// This header, for example `x-api-key`; each one if it comes more than once. Not `Authorization`
-    /// or `Cookie`: they have locations of their own.
+    /// This header, for example `x-api-key`; each one if it comes more than once. Not
+    /// `Authorization` or `Cookie`: they have locations of their own.
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {
         Self(Place::Header(name.into()))
@@ -137,7 +137,8 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Whether it stands where an application looks for it, and not by chance or by somebody's design.
+    /// Whether it stands where an application looks for it, and not by chance or by somebody's
+    /// design.
     pub(crate) fn is_expected(&self) -> bool {
         self.place.is_some() || matches!(self.carrier, FoundIn::Authorization | FoundIn::Body)
     }

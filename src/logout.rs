@@ -36,16 +36,18 @@ pub enum LogoutOutcome {
     /// Every credential is rejected here; Polar refuses for good to revoke one of them, another
     /// client's for example.
     Refused,
-    /// Every credential is rejected here; a place of Polar's token held something else, an encrypted
-    /// cookie for example, and Polar is not told of a token. See
+    /// Every credential is rejected here; a place of Polar's token held something else, an
+    /// encrypted cookie for example, and Polar is not told of a token. See
     /// [`LogoutHandle::revoke`](crate::LogoutHandle::revoke).
     Unrecognized,
-    /// Every credential is rejected here; one of them is still on its way to Polar, or into the log.
+    /// Every credential is rejected here; one of them is still on its way to Polar, or into the
+    /// log.
     Pending,
-    /// Every credential is rejected here; there is no room for one of them in the queue to Polar, or it
-    /// was the 17th token of its logout.
+    /// Every credential is rejected here; there is no room for one of them in the queue to Polar,
+    /// or it was the 17th token of its logout.
     Busy,
-    /// Every credential is rejected here; the log could not keep that beyond the life of this process.
+    /// Every credential is rejected here; the log could not keep that beyond the life of this
+    /// process.
     Unrecorded,
     /// There is no room for one more revocation: a credential is not rejected here. Polar is told.
     Full,
@@ -179,8 +181,8 @@ struct Order {
 
 impl Logout {
     /// Revokes: first here, at once and for all requests; then in the log, so that it survives this
-    /// process; then at Polar, one token after the other, waiting at most the deadline. To be run in a
-    /// task of its own, so that a caller who hangs up cannot stop it half way.
+    /// process; then at Polar, one token after the other, waiting at most the deadline. To be run
+    /// in a task of its own, so that a caller who hangs up cannot stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
         let correlation = Correlation::new(Instant::now());
@@ -203,8 +205,8 @@ impl Logout {
         }
         // Sent in this order, one after the other: a refresh token outlives an access token.
         orders.sort_by_key(|order| order.revocation.kind != CredentialKind::RefreshToken);
-        // Before the log: what is sealed there must have a place in the queue, and what has one must
-        // be sealed.
+        // Before the log: what is sealed there must have a place in the queue, and what has one
+        // must be sealed.
         let mut held = self.delivery.hold(correlation);
         for order in &mut orders {
             self.hold(&mut held, order);
@@ -237,7 +239,8 @@ impl Logout {
         }
     }
 
-    /// Calls Polar and seals tokens with these credentials from now on, what is on its way included.
+    /// Calls Polar and seals tokens with these credentials from now on, what is on its way
+    /// included.
     pub(crate) async fn set_credentials(
         &self,
         credentials: ClientCredentials,
@@ -293,8 +296,8 @@ impl Logout {
         order
     }
 
-    /// Decides what is sent: nothing that the server could not have issued, and not more of one request
-    /// than a browser could have.
+    /// Decides what is sent: nothing that the server could not have issued, and not more of one
+    /// request than a browser could have.
     fn choose(&self, order: &mut Order) {
         let Revocation { kind, token, is_one_too_many, .. } = &order.revocation;
         if *kind == CredentialKind::Opaque {

@@ -1,4 +1,5 @@
-//! What monitoring counts and measures (feature `metrics`): every name, with its help, in one place.
+//! What monitoring counts and measures (feature `metrics`): every name, with its help, in one
+//! place.
 //!
 //! Where the feature is off all of this is nothing. Where it is on, each metric is found in the
 //! recorder once, when the layer is built, and then costs an atomic addition.

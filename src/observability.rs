@@ -12,10 +12,10 @@
 //! | `logout` | INFO, `tower_polar_logout::logout` | `id` | one logout, by a request or through [`LogoutHandle::revoke`](crate::LogoutHandle::revoke); within the span of the request, if there is one |
 //! | `delivery` | INFO, `tower_polar_logout::delivery` | `id`, `hash`, `attempt` | one attempt to have Polar revoke a token |
 //!
-//! The `id`, eight hex digits by chance, ties a logout to every attempt to deliver one of its tokens,
-//! days later too. If several logouts revoke one token at the same time, it is delivered once,
-//! under the `id` of the first. A token that this process took over from another has an `id` of its
-//! own. A request that is no logout has no span, which would cost something.
+//! The `id`, eight hex digits by chance, ties a logout to every attempt to deliver one of its
+//! tokens, days later too. If several logouts revoke one token at the same time, it is delivered
+//! once, under the `id` of the first. A token that this process took over from another has an `id`
+//! of its own. A request that is no logout has no span, which would cost something.
 //!
 //! # Steps
 //!
@@ -36,8 +36,8 @@
 //!
 //! # Audit
 //!
-//! One INFO event for each logout, with the target `tower_polar_logout::audit`, so that a filter can
-//! send it elsewhere:
+//! One INFO event for each logout, with the target `tower_polar_logout::audit`, so that a filter
+//! can send it elsewhere:
 //!
 //! | field | |
 //! |---|---|
@@ -48,8 +48,8 @@
 //!
 //! # Refused logouts
 //!
-//! A logout that another site made the browser send is answered 403, and is an INFO event with the target
-//! `tower_polar_logout::csrf`:
+//! A logout that another site made the browser send is answered 403, and is an INFO event with the
+//! target `tower_polar_logout::csrf`:
 //!
 //! | field | |
 //! |---|---|
@@ -95,11 +95,11 @@
 //! | `polar_logout_log_held` | gauge | appends | | accepted while the log was away, and on their way into it |
 //!
 //! Gauges are set every second at least. The layers of one process share these series, and add up,
-//! gauges too: of two layers that are paused `polar_logout_paused` says 2, and ages are summed. What a
-//! layer holds is subtracted when it is dropped.
+//! gauges too: of two layers that are paused `polar_logout_paused` says 2, and ages are summed.
+//! What a layer holds is subtracted when it is dropped.
 //!
-//! The exporter for Prometheus writes a histogram as a summary unless it is given buckets; a call to
-//! Polar takes from 10 ms to 35 s, the default time-out.
+//! The exporter for Prometheus writes a histogram as a summary unless it is given buckets; a call
+//! to Polar takes from 10 ms to 35 s, the default time-out.
 //!
 //! Worth an alarm: `polar_logout_oldest_pending_age_seconds` above some minutes,
 //! `polar_logout_dead_letters_total` that grows, `polar_logout_denylist_size` above 80 % of

@@ -48,7 +48,8 @@ pub(crate) struct Shared<A> {
 #[derive(Debug)]
 pub(crate) struct Requests {
     pub(crate) passed: metrics::Counter,
-    /// A body that is looked into is too large, compressed, or broken off, or holds too many tokens.
+    /// A body that is looked into is too large, compressed, or broken off, or holds too many
+    /// tokens.
     pub(crate) unreadable: metrics::Counter,
     pub(crate) logout: metrics::Counter,
 }
@@ -64,8 +65,8 @@ impl Requests {
 }
 
 impl Policy {
-    /// Whether requests with credentials are not served, because the log has not been followed for too
-    /// long.
+    /// Whether requests with credentials are not served, because the log has not been followed for
+    /// too long.
     pub(crate) fn is_unsure(&self) -> bool {
         let too_long = |limit| self.logout.freshness.behind_for().is_some_and(|for_| for_ > limit);
         self.reject_when_behind.is_some_and(too_long)
@@ -83,7 +84,8 @@ impl Policy {
         carried
     }
 
-    /// Whether a request goes on that carried this when it came, and whose body has been read; or why not.
+    /// Whether a request goes on that carried this when it came, and whose body has been read; or
+    /// why not.
     pub(crate) fn check(&self, carried: &Carried, body: &[u8]) -> Result<(), ReplyKind> {
         let is_denied = |hash: &TokenHash| self.logout.denylist.contains(hash);
         // A logout may have come while the body arrived.
@@ -110,8 +112,8 @@ impl Policy {
         debug!(step = "rejected", ?hash, "a request with a revoked token was rejected");
     }
 
-    /// Takes what sets a credential in a cookie out of a response, and revokes it: here at once, the
-    /// rest in a task. Returns how many there were.
+    /// Takes what sets a credential in a cookie out of a response, and revokes it: here at once,
+    /// the rest in a task. Returns how many there were.
     pub(crate) fn take_back_cookies(&self, headers: &mut HeaderMap) -> usize {
         let mut taken = Vec::new();
         self.finder.take_set_cookies(headers, |found| taken.push(found.revocation()));

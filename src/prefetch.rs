@@ -17,16 +17,16 @@ const PURPOSES: [HeaderName; 5] = [
     HeaderName::from_static("x-sec-purpose"),
 ];
 
-/// Headers that say it by being there: those of Next.js's app router, of Next.js's pages router with a
-/// middleware, and of htmx's extension `preload`.
+/// Headers that say it by being there: those of Next.js's app router, of Next.js's pages router
+/// with a middleware, and of htmx's extension `preload`.
 const MARKS: [HeaderName; 3] = [
     HeaderName::from_static("next-router-prefetch"),
     HeaderName::from_static("x-middleware-prefetch"),
     HeaderName::from_static("hx-preloaded"),
 ];
 
-/// Whether the request is a prefetch, a prerender or a preview. Routers that mark theirs by nothing, or
-/// fetch another path (`SvelteKit`'s `__data.json`), are not seen.
+/// Whether the request is a prefetch, a prerender or a preview. Routers that mark theirs by
+/// nothing, or fetch another path (`SvelteKit`'s `__data.json`), are not seen.
 pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     MARKS.iter().any(|mark| headers.contains_key(mark))
         || PURPOSES

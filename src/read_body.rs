@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::answers::ReplyKind;
 
-/// Reads a body to its end, at most so many bytes, unless the caller is gone before. What was read is
-/// wiped when the last clone of it is gone. Trailers are dropped.
+/// Reads a body to its end, at most so many bytes, unless the caller is gone before. What was read
+/// is wiped when the last clone of it is gone. Trailers are dropped.
 pub(crate) async fn read_body<B: Body>(
     headers: &HeaderMap,
     body: B,

@@ -20,8 +20,8 @@ use crate::verdict::{Stripped, Verdict};
 /// Catches logout and rejects revoked credentials in front of the service `S`.
 ///
 /// Made by [`PolarLogoutLayer`](crate::PolarLogoutLayer). The inner service gets the requests with
-/// their own body type, and its responses go out with theirs. The layer's own answers are written by
-/// `A`: see [`Answer`].
+/// their own body type, and its responses go out with theirs. The layer's own answers are written
+/// by `A`: see [`Answer`].
 pub struct PolarLogout<S, A = EmptyAnswers> {
     inner: S,
     shared: Arc<Shared<A>>,

@@ -11,11 +11,11 @@ use crate::token::TokenHash;
 /// The credentials of one request. Most carry one or two.
 pub(crate) type Carried = SmallVec<[TokenHash; 2]>;
 
-/// Tells a handler that a credential of its request was revoked: by a logout, through the handle, or
-/// by another replica that shares the log.
+/// Tells a handler that a credential of its request was revoked: by a logout, through the handle,
+/// or by another replica that shares the log.
 ///
-/// Behind an [`EndStreamsLayer`](crate::EndStreamsLayer) it is in the extensions of each request that
-/// carries a credential. For what outlives the request, a WebSocket for example:
+/// Behind an [`EndStreamsLayer`](crate::EndStreamsLayer) it is in the extensions of each request
+/// that carries a credential. For what outlives the request, a WebSocket for example:
 ///
 /// ```
 /// use axum::Extension;
@@ -48,8 +48,8 @@ impl RevocationSignal {
         self.carried.iter().any(|hash| self.denylist.contains(hash))
     }
 
-    /// Waits until a credential of the request is revoked; for ever where none is. May be dropped at
-    /// any time.
+    /// Waits until a credential of the request is revoked; for ever where none is. May be dropped
+    /// at any time.
     pub async fn revoked(&self) {
         let watching = self.denylist.watch(&self.carried);
         // After: what is revoked meanwhile tells those who watch.

@@ -21,8 +21,8 @@ use crate::read_body::read_body;
 use crate::route::allow;
 use crate::token::{CredentialKind, Revocation, TokenHash};
 
-/// How many tokens of one request are sent to Polar. A browser has two; who sends more has planted them,
-/// or had them planted.
+/// How many tokens of one request are sent to Polar. A browser has two; who sends more has planted
+/// them, or had them planted.
 const MOST_SENT: usize = 16;
 
 /// How many credentials a body may hold: a front end sends two.
@@ -31,8 +31,8 @@ const MOST_IN_BODY: usize = 64;
 /// How many are denied, at 2 us each, until other tasks of the same thread have their turn.
 const AT_ONCE: usize = 128;
 
-/// A body that stalls holds up no longer what its head carried, which is denied, but not yet in the log,
-/// nor on its way to Polar.
+/// A body that stalls holds up no longer what its head carried, which is denied, but not yet in the
+/// log, nor on its way to Polar.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the response future does when the task is through.
@@ -146,7 +146,8 @@ where
 /// The reply to a request of a GET route with which nobody asked to be logged out.
 fn unasked(policy: &Policy, request: &request::Parts) -> Option<Reply> {
     match request.method {
-        // Link checkers and previews send it. It is safe (RFC 9110, section 9.2.1), a logout is not.
+        // Link checkers and previews send it. It is safe (RFC 9110, section 9.2.1), a logout is
+        // not.
         Method::HEAD => {
             let allow = allow(&policy.logout_routes, &request.uri);
             Some(Reply::new(ReplyKind::Head).with(ALLOW, allow))

@@ -82,8 +82,8 @@ impl TokenHash {
         Self(digest.finalize().into())
     }
 
-    /// The hash that requests with this credential are recognised by; `None` for what no request could
-    /// be recognised by.
+    /// The hash that requests with this credential are recognised by; `None` for what no request
+    /// could be recognised by.
     pub(crate) fn of_credential(value: &[u8]) -> Option<Self> {
         let value = value.trim_ascii();
         match PolarToken::at_start(value) {
@@ -145,13 +145,14 @@ pub(crate) enum CredentialKind {
     RefreshToken,
     /// The application's own, a session id for example: nothing that Polar knows.
     Opaque,
-    /// In a place of Polar's token, and nothing that Polar could have issued: an encrypted cookie, a
-    /// password, another system's key. Never sent.
+    /// In a place of Polar's token, and nothing that Polar could have issued: an encrypted cookie,
+    /// a password, another system's key. Never sent.
     Unrecognized,
 }
 
 impl CredentialKind {
-    /// Whether an authorization server has issued it: a request that carries a dead one is rejected.
+    /// Whether an authorization server has issued it: a request that carries a dead one is
+    /// rejected.
     pub(crate) fn is_token(self) -> bool {
         matches!(self, Self::AccessToken | Self::RefreshToken)
     }
@@ -169,8 +170,8 @@ impl Issuer {
     /// Polar's tokens of today have 54 bytes; this leaves room for a format to come.
     const LONGEST_OF_POLAR: usize = 128;
 
-    /// Whether the server could have issued this. What it could not is never sent: it may be a password
-    /// or another system's key.
+    /// Whether the server could have issued this. What it could not is never sent: it may be a
+    /// password or another system's key.
     pub(crate) fn could_have_issued(self, value: &[u8]) -> bool {
         match self {
             Self::Polar => {
@@ -247,8 +248,8 @@ impl Revocation {
     /// # Errors
     ///
     /// No request could be recognised by this value: it has fewer than 16 bytes, what is no letter,
-    /// digit or one of `-._~+/=` at its ends not counted; or it holds a token of Polar's and more than
-    /// that.
+    /// digit or one of `-._~+/=` at its ends not counted; or it holds a token of Polar's and more
+    /// than that.
     pub fn access_token(value: impl AsRef<[u8]>) -> Result<Self, Error> {
         Self::parse(value.as_ref(), CredentialKind::AccessToken)
     }
@@ -262,8 +263,8 @@ impl Revocation {
         Self::parse(value.as_ref(), CredentialKind::RefreshToken)
     }
 
-    /// Revokes a session id of the application's own, here only. A token of Polar's is not sent either, so
-    /// its outcome is [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
+    /// Revokes a session id of the application's own, here only. A token of Polar's is not sent
+    /// either, so its outcome is [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
     ///
     /// # Errors
     ///

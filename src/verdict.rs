@@ -51,7 +51,8 @@ impl Policy {
         if look.is_break() { Verdict::Strip } else { Verdict::Pass }
     }
 
-    /// Says what a request with something revoked is answered, or takes that out, and says how it goes on.
+    /// Says what a request with something revoked is answered, or takes that out, and says how it
+    /// goes on.
     #[cold]
     #[allow(
         clippy::result_large_err,
@@ -70,8 +71,8 @@ impl Policy {
         self.finder.take_out(parts, |found| {
             is_unsure && is_anonymous || self.logout.denylist.contains(&found.hash)
         });
-        // Once more: a living credential may have gone with a dead one that it could not be separated
-        // from, and what stands in the path, for example, cannot go at all.
+        // Once more: a living credential may have gone with a dead one that it could not be
+        // separated from, and what stands in the path, for example, cannot go at all.
         let still = self.see((&*parts).into());
         let rejected = dead.rejected_unless(still.left.lives).filter(|_| !is_anonymous);
         if let Some(hash) = rejected.or(still.dead.any) {
@@ -153,8 +154,8 @@ impl Dead {
 struct Left {
     any: bool,
     carried: Carried,
-    /// Whether a living access token stands in a configured place: it signs its user in. A made-up one
-    /// gains nothing, since it is all that the application sees.
+    /// Whether a living access token stands in a configured place: it signs its user in. A made-up
+    /// one gains nothing, since it is all that the application sees.
     lives: bool,
     living_places: Places,
 }

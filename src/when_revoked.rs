@@ -14,10 +14,10 @@ pub enum WhenRevoked {
     /// session id is always taken out, and the request goes on.
     #[default]
     Reject,
-    /// Every revoked credential is taken out of the request, and the request goes on: for a login page
-    /// or a public page, which must work for a browser that carries a dead cookie. The answer removes
-    /// the cookie from the browser. A token that cannot be taken out, in the path for example, is
-    /// answered 401 here too.
+    /// Every revoked credential is taken out of the request, and the request goes on: for a login
+    /// page or a public page, which must work for a browser that carries a dead cookie. The answer
+    /// removes the cookie from the browser. A token that cannot be taken out, in the path for
+    /// example, is answered 401 here too.
     ///
     /// Copies that a layer further out has made are not touched: axum's `OriginalUri`, or parsed
     /// cookies in the request's extensions.

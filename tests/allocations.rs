@@ -44,8 +44,8 @@ async fn a_401_costs_at_most_three_allocations() {
     assert_turned_away("authorization", &format!("Bearer {REVOKED}"), 3).await;
 }
 
-/// It takes the cookie out of the request, to see whether a living credential is left, and removes it
-/// from the browser.
+/// It takes the cookie out of the request, to see whether a living credential is left, and removes
+/// it from the browser.
 #[tokio::test]
 async fn a_401_to_a_cookie_costs_at_most_four_allocations() {
     let cookies = format!("a=1; theme=dark; access_token={REVOKED}; lang=en");

@@ -1,6 +1,6 @@
-//! A caller may hang up at any moment. So the future of each answer is dropped after every number of
-//! polls that it takes, and each time the promise holds: a token of the head is denied, is in the log,
-//! and reaches Polar; and so is a token of the body, if that had arrived in full.
+//! A caller may hang up at any moment. So the future of each answer is dropped after every number
+//! of polls that it takes, and each time the promise holds: a token of the head is denied, is in
+//! the log, and reaches Polar; and so is a token of the body, if that had arrived in full.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};

@@ -1,7 +1,7 @@
 //! What a request carries: each case of `cases/credentials.json`, told through the layer.
 //!
-//! A credential is recognised, not parsed, so that no spelling gets around a logout, and no logout ends
-//! what other users share.
+//! A credential is recognised, not parsed, so that no spelling gets around a logout, and no logout
+//! ends what other users share.
 
 mod common;
 
@@ -190,7 +190,8 @@ async fn logout_finds_a_token_in_a_body_of_any_syntax() {
     }
 }
 
-/// One user's logout denied the word `Bearer`, and so locked out every user of the app for ten days.
+/// One user's logout denied the word `Bearer`, and so locked out every user of the app for ten
+/// days.
 #[tokio::test]
 async fn logout_of_one_user_leaves_others_alone_in_every_carrier() {
     let site = Site::start(|it| it.opaque(TokenLocation::cookie("session"))).await;
@@ -334,7 +335,8 @@ async fn shared_value_locks_nobody_out() {
     assert_eq!(seen.expect("the app").headers.len(), 1, "Basic is never denied by its place");
 }
 
-/// A signed cookie, another system's key, a token too long: none was ever sent, and 204 was answered.
+/// A signed cookie, another system's key, a token too long: none was ever sent, and 204 was
+/// answered.
 #[tokio::test]
 async fn something_else_in_a_tokens_place_is_denied_and_never_sent() {
     let site = Site::start(|it| it.access_token(TokenLocation::header("x-api-key"))).await;

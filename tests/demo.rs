@@ -129,7 +129,8 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     let metrics = demo.send(Method::GET, "/metrics", &signed_in).await;
     assert_eq!(metrics.status, StatusCode::OK);
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
-    // With buckets, where the exporter would write a summary by default: both tokens were confirmed.
+    // With buckets, where the exporter would write a summary by default: both tokens were
+    // confirmed.
     let confirmed = "polar_logout_polar_call_duration_seconds_bucket{result=\"confirmed\",le=";
     for bucket in [format!("\n{confirmed}\"0.01\"}} "), format!("\n{confirmed}\"+Inf\"}} 2\n")] {
         assert!(metrics.body.contains(&bucket), "{bucket} in {}", metrics.body);
@@ -166,7 +167,8 @@ async fn with_credentials_it_talks_to_the_server_that_is_named() {
     browser.sign_in(&demo).await;
     let access = browser.has("access_token").expect("signed in").to_owned();
     assert!(polar.is_alive(&access), "the real one signs in too");
-    // The token endpoint answers before it commits, and a pair that is not there yet cannot be revoked.
+    // The token endpoint answers before it commits, and a pair that is not there yet cannot be
+    // revoked.
     polar.until(|seen| seen.uncommitted == 0).await;
     browser.send(&demo, Method::POST, "/logout").await;
     assert!(!polar.is_alive(&access));

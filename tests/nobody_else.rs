@@ -1,5 +1,6 @@
-//! A logout ends what its request carried whole, and nothing that another user's request could share
-//! with it: two users whose requests differ in their credentials alone, written in every way there is.
+//! A logout ends what its request carried whole, and nothing that another user's request could
+//! share with it: two users whose requests differ in their credentials alone, written in every way
+//! there is.
 //!
 //! The seed of a case that fails is printed; `SEED=N cargo test --test nobody_else` replays it.
 
@@ -18,7 +19,8 @@ use self::readers::{Seed, assert_same, builder, call, is_replay, seeds};
 
 const CASES: u64 = 4_000;
 
-/// What users share: in front of a credential, behind it, beside it. Some is as long as a credential.
+/// What users share: in front of a credential, behind it, beside it. Some is as long as a
+/// credential.
 const SHARED: [&str; 18] = [
     "",
     "0",

@@ -1,5 +1,5 @@
-//! What others bring along may panic: the layer says so, and works afterwards. (Polar's transport and
-//! the app's own callbacks: `delivery.rs`. A log that is followed: `following.rs`.)
+//! What others bring along may panic: the layer says so, and works afterwards. (Polar's transport
+//! and the app's own callbacks: `delivery.rs`. A log that is followed: `following.rs`.)
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;

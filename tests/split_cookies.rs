@@ -1,5 +1,5 @@
-//! Over HTTP/2 a client may send each cookie in a field of its own (RFC 9113, section 8.2.3): an app
-//! does not read a dead token out of these, on a real connection.
+//! Over HTTP/2 a client may send each cookie in a field of its own (RFC 9113, section 8.2.3): an
+//! app does not read a dead token out of these, on a real connection.
 
 #[path = "common/readers.rs"]
 mod readers;

@@ -279,8 +279,8 @@ async fn json_answers_say_what_is_wrong() {
     assert_eq!(answer.body, said);
 }
 
-/// The page itself is answered 401, or a cookie that cannot be removed would send its browser round and
-/// round.
+/// The page itself is answered 401, or a cookie that cannot be removed would send its browser round
+/// and round.
 #[tokio::test]
 async fn browser_answers_send_browsers_to_a_page() {
     let polar = start_polar().await;

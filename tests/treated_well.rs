@@ -1,5 +1,5 @@
-//! Promise 6, Polar is treated well: one call about a pair at a time, pauses kept, and nobody waits for
-//! a Polar that is known not to answer.
+//! Promise 6, Polar is treated well: one call about a pair at a time, pauses kept, and nobody waits
+//! for a Polar that is known not to answer.
 
 mod common;
 
@@ -86,8 +86,8 @@ async fn refresh_token_is_sent_first() {
     assert_eq!(sent, [Some(pair.refresh), Some(pair.access)]);
 }
 
-/// The layer cannot know that they are one pair. Polar freezes until its statement timeout, and that is
-/// all: nothing is retried early, so it freezes once.
+/// The layer cannot know that they are one pair. Polar freezes until its statement timeout, and
+/// that is all: nothing is retried early, so it freezes once.
 #[tokio::test]
 async fn separate_logouts_of_one_pair_recover_by_themselves() {
     let polar = FakePolar::start().await.expect("a stand-in");
@@ -154,7 +154,8 @@ async fn token_of(request: Request<Full<Bytes>>) -> String {
     form.into_iter().find(|(name, _)| name == "token").expect("a token").1
 }
 
-/// A call that was given up is still being worked on at Polar, for as long as its statement timeout.
+/// A call that was given up is still being worked on at Polar, for as long as its statement
+/// timeout.
 #[tokio::test(start_paused = true)]
 async fn unanswered_call_holds_its_logout_back_for_35_s() {
     use std::io::ErrorKind::ConnectionReset;
@@ -248,7 +249,8 @@ async fn logout_is_answered_at_once_while_every_call_hangs() {
     assert!(reason.starts_with("no answer: "), "{reason}");
 }
 
-/// Calls of its predecessor may still be under way at Polar, and which tokens are pairs is not known.
+/// Calls of its predecessor may still be under way at Polar, and which tokens are pairs is not
+/// known.
 #[tokio::test(start_paused = true)]
 async fn restarted_process_sends_nothing_for_35_s_and_then_one_at_a_time() {
     let log = MemoryLog::new().adopt_after(Duration::ZERO);
@@ -312,7 +314,8 @@ async fn verified_logouts_by_pair_never_freeze_polar() {
     assert!(pairs.iter().all(|pair| !polar.is_alive(&pair.refresh)));
 }
 
-/// The bearer of one logout is the other's cookie: they may be one pair, and go one after the other.
+/// The bearer of one logout is the other's cookie: they may be one pair, and go one after the
+/// other.
 #[tokio::test]
 async fn logouts_that_share_a_token_never_freeze_polar() {
     let polar = start_polar().await;

@@ -204,7 +204,8 @@ async fn logout_handler_answers_whole_behind_both_small_layers() {
     assert!(layer.handle().is_revoked(&token));
 }
 
-/// Anybody can log out a token that they made up, and put it into a link or a cookie of somebody else.
+/// Anybody can log out a token that they made up, and put it into a link or a cookie of somebody
+/// else.
 #[tokio::test]
 async fn made_up_token_takes_no_cookie_back() {
     let polar = start_polar().await;
@@ -225,8 +226,8 @@ async fn made_up_token_takes_no_cookie_back() {
     assert!(!layer.handle().is_revoked(&new.access));
 }
 
-/// Sends a request to a handler that reads its body, and revokes the request's token before the body
-/// has arrived.
+/// Sends a request to a handler that reads its body, and revokes the request's token before the
+/// body has arrived.
 async fn revoked_while_its_body_arrives(
     layer: &PolarLogoutLayer,
     token: &str,

@@ -1,4 +1,5 @@
-//! An app with "Sign in with Polar", a page that shows what the layer does, and a logout that works.
+//! An app with "Sign in with Polar", a page that shows what the layer does, and a logout that
+//! works.
 //!
 //! `cargo run --example demo`
 //!
@@ -122,7 +123,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Better known at the start than at the first logout. Where Polar cannot be asked, the demo goes on.
+/// Better known at the start than at the first logout. Where Polar cannot be asked, the demo goes
+/// on.
 async fn check_credentials(handle: &LogoutHandle) -> Result<(), Error> {
     match handle.check_credentials().await {
         // It exchanges codes by form.

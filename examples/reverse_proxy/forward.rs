@@ -23,8 +23,8 @@ use tracing::{debug, warn};
 
 use crate::headers::{self, Caller};
 
-/// One that came, or one of the proxy's own. Boxed, because `Incoming` alone has no empty body for the
-/// layer to answer with.
+/// One that came, or one of the proxy's own. Boxed, because `Incoming` alone has no empty body for
+/// the layer to answer with.
 pub(crate) type AnyBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// The app behind the proxy.
@@ -112,8 +112,8 @@ impl Upstream {
         let request = request.map(|body| {
             body.map_frame(move |frame| {
                 let _ = &guard;
-                // Trailers become nothing: an app may merge them into the headers, and would read what
-                // the layer has not looked at.
+                // Trailers become nothing: an app may merge them into the headers, and would read
+                // what the layer has not looked at.
                 frame.into_data().map_or_else(|_| Frame::data(Bytes::new()), Frame::data)
             })
             .boxed_unsync()

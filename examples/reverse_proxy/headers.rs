@@ -44,8 +44,8 @@ pub(crate) fn host<B>(request: &Request<B>) -> Option<HeaderValue> {
     }
 }
 
-/// A name or an address, and a port or none. Of the characters that RFC 3986 allows in a name, those
-/// that stand in host names.
+/// A name or an address, and a port or none. Of the characters that RFC 3986 allows in a name,
+/// those that stand in host names.
 fn is_host(host: &[u8]) -> bool {
     let Ok(host) = str::from_utf8(host) else { return false };
     let (name, port) = match host.rsplit_once(':') {

@@ -2,8 +2,8 @@
 //!
 //! `UPSTREAM=http://127.0.0.1:8000 cargo run --example reverse_proxy`
 //!
-//! Without Polar's credentials a stand-in for Polar runs beside it. Settings, all of them environment
-//! variables:
+//! Without Polar's credentials a stand-in for Polar runs beside it. Settings, all of them
+//! environment variables:
 //!
 //! - `UPSTREAM`: the app, like `http://127.0.0.1:8000`; needed
 //! - `UPSTREAM_TIMEOUT`: how many seconds the app may take from the end of a request to the head of
@@ -14,16 +14,16 @@
 //! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar
 //! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
 //!
-//! Bodies stream both ways, and an upgrade to `websocket` passes; one that is open when its token is
-//! revoked stays open. The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and `-Proto`.
-//! Headers with an underscore in their names are dropped: CGI and its heirs take it for a hyphen, so
-//! that the app would read what the layer has not looked at. So are the trailers of requests, and a
-//! `Host` that is invalid is 400.
+//! Bodies stream both ways, and an upgrade to `websocket` passes; one that is open when its token
+//! is revoked stays open. The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and
+//! `-Proto`. Headers with an underscore in their names are dropped: CGI and its heirs take it for a
+//! hyphen, so that the app would read what the layer has not looked at. So are the trailers of
+//! requests, and a `Host` that is invalid is 400.
 //!
-//! Polar's tokens are found by what they look like, under any name. A session id of the app's own is
-//! found in the cookie of the exact name only, and PHP reads `.`, a space and `[` in a name as `_`:
-//! `session.id` is `session_id` to it. So whoever holds a dead session id can still use it under such a
-//! name, unless the app ends its sessions itself.
+//! Polar's tokens are found by what they look like, under any name. A session id of the app's own
+//! is found in the cookie of the exact name only, and PHP reads `.`, a space and `[` in a name as
+//! `_`: `session.id` is `session_id` to it. So whoever holds a dead session id can still use it
+//! under such a name, unless the app ends its sessions itself.
 
 mod forward;
 mod headers;

@@ -9,8 +9,8 @@ use crate::error::Error;
 /// Sends a browser that navigates with a revoked token to a page, with 303. Other clients get the
 /// 401 of [`EmptyAnswers`](super::EmptyAnswers), and so do requests for the page itself.
 ///
-/// A browser navigates with a GET whose `Accept` names HTML. The page should be one that works for a
-/// browser with a dead cookie: see [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous).
+/// A browser navigates with a GET whose `Accept` names HTML. The page should be one that works for
+/// a browser with a dead cookie: see [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous).
 #[derive(Clone, Debug)]
 pub struct BrowserAnswers {
     page: HeaderValue,
@@ -21,8 +21,8 @@ impl BrowserAnswers {
     ///
     /// # Errors
     ///
-    /// It is no path of this site: it does not begin with one `/`, or has a character that does not fit
-    /// into a header.
+    /// It is no path of this site: it does not begin with one `/`, or has a character that does not
+    /// fit into a header.
     pub fn to(page: impl AsRef<str>) -> Result<Self, Error> {
         let page = page.as_ref();
         // A browser drops a tab, and takes a backslash for a slash.

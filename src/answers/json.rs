@@ -7,8 +7,8 @@ use http::{HeaderValue, Response, request};
 use super::{Answer, Reply};
 
 /// Writes refusals as RFC 6749, section 5.2, does:
-/// `{"error":"invalid_token","error_description":"The token was revoked."}`. A successful logout has no
-/// body.
+/// `{"error":"invalid_token","error_description":"The token was revoked."}`. A successful logout
+/// has no body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonAnswers;
 

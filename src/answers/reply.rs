@@ -45,8 +45,8 @@ pub enum ReplyKind {
     LogoutFailed(LogoutOutcome),
     /// The logout came from another site: 403. Nothing was revoked.
     CrossSite,
-    /// A browser prefetches the page behind a logout link: 403. It asks again when the link is clicked.
-    /// Nothing was revoked.
+    /// A browser prefetches the page behind a logout link: 403. It asks again when the link is
+    /// clicked. Nothing was revoked.
     Prefetch,
     /// A HEAD request to a logout route: 405, with `Allow`. Nothing was revoked.
     Head,

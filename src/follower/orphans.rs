@@ -33,8 +33,8 @@ pub(super) struct Orphans {
     /// By how much later than others this process takes a claim for run out.
     jitter: Duration,
     known: HashMap<TokenHash, Orphan, foldhash::fast::RandomState>,
-    /// The earliest first. Those that are not known any more, or due at another time, stay behind until
-    /// they are more than are known: to take each out of the middle would cost more.
+    /// The earliest first. Those that are not known any more, or due at another time, stay behind
+    /// until they are more than are known: to take each out of the middle would cost more.
     due: BinaryHeap<Reverse<(Instant, [u8; 32])>>,
 }
 
@@ -208,9 +208,9 @@ impl Orphans {
         None
     }
 
-    /// Those whose time has come, and with them those whose time without the jitter has: the tokens of
-    /// one logout may have been read at different moments. They are due once more only when they are
-    /// claimed, or kept.
+    /// Those whose time has come, and with them those whose time without the jitter has: the tokens
+    /// of one logout may have been read at different moments. They are due once more only when they
+    /// are claimed, or kept.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(TokenHash, SealedToken)> {
         let mut taken = Vec::new();
         if self.next_due().is_none_or(|at| at > now) {

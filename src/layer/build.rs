@@ -45,12 +45,13 @@ impl<A: Send + Sync + 'static> Builder<A> {
     ///
     /// Everything that could not work, with what to do about it: what
     /// [`PolarClientBuilder::build`](crate::PolarClientBuilder::build) refuses; no logout route, or
-    /// a path that never arrives; a route given twice; two rules for one path; no token location, one
-    /// given twice, or one with a name that cannot be; a redirect to somewhere that is not allowed;
+    /// a path that never arrives; a route given twice; two rules for one path; no token location,
+    /// one given twice, or one with a name that cannot be; a redirect to somewhere that is not
+    /// allowed;
     /// [`then_call_app`](Self::then_call_app) together with a redirect, or with a location in the body;
-    /// an origin that is none, or has a path; a limit, a deadline or a retention of zero; to confirm at a
-    /// server whose introspection endpoint is not known; a log that cannot be read, or not in time,
-    /// or that holds more than the limit; no tokio runtime.
+    /// an origin that is none, or has a path; a limit, a deadline or a retention of zero; to
+    /// confirm at a server whose introspection endpoint is not known; a log that cannot be read, or
+    /// not in time, or that holds more than the limit; no tokio runtime.
     ///
     /// # Panics
     ///

@@ -169,9 +169,10 @@ impl<A> Builder<A> {
     /// the server. A logout ends it here, and it is never sent to Polar. From then on it is taken
     /// out of requests, and the application sees a visitor without a session.
     ///
-    /// A cookie that is the whole session (signed or encrypted state without a record on the server)
-    /// is another one with every change, and cannot be ended by a list of ids: keep a random id in it,
-    /// and revoke that id with [`LogoutHandle::revoke`](crate::LogoutHandle::revoke) and check it with
+    /// A cookie that is the whole session (signed or encrypted state without a record on the
+    /// server) is another one with every change, and cannot be ended by a list of ids: keep a
+    /// random id in it, and revoke that id with
+    /// [`LogoutHandle::revoke`](crate::LogoutHandle::revoke) and check it with
     /// [`LogoutHandle::is_revoked`](crate::LogoutHandle::is_revoked).
     pub fn opaque(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::Opaque)
@@ -202,9 +203,9 @@ impl<A> Builder<A> {
         self
     }
 
-    /// The same for a path and every path below it: `/assets` holds for `/assets` and `/assets/x.css`,
-    /// not for `/assets.css`. A page with [`WhenRevoked::Anonymous`] needs it for its style sheets and
-    /// scripts too.
+    /// The same for a path and every path below it: `/assets` holds for `/assets` and
+    /// `/assets/x.css`, not for `/assets.css`. A page with [`WhenRevoked::Anonymous`] needs it for
+    /// its style sheets and scripts too.
     ///
     /// [`when_revoked_at`](Self::when_revoked_at) goes before it, and a longer prefix before a shorter.
     pub fn when_revoked_under(mut self, prefix: impl Into<String>, when: WhenRevoked) -> Self {
@@ -221,8 +222,8 @@ impl<A> Builder<A> {
         self
     }
 
-    /// Allows an origin, like `https://www.example.com`, as the target of the redirect: scheme, host
-    /// and port, without a path.
+    /// Allows an origin, like `https://www.example.com`, as the target of the redirect: scheme,
+    /// host and port, without a path.
     pub fn allow_redirect_origin(mut self, origin: impl Into<String>) -> Self {
         self.options.allowed_redirect_origins.push(origin.into());
         self
@@ -257,8 +258,8 @@ impl<A> Builder<A> {
         self
     }
 
-    /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. It does
-    /// not wait while Polar is known not to answer soon: see [`Health`](crate::Health).
+    /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. It
+    /// does not wait while Polar is known not to answer soon: see [`Health`](crate::Health).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = deadline;
         self
@@ -274,12 +275,12 @@ impl<A> Builder<A> {
     /// Verifies each revocation before it counts as confirmed: Polar answers before it commits, and
     /// can lose the commit. Default off. Costs two further calls and 250 ms for each token.
     ///
-    /// Polar is asked before and 250 ms after whether the token is active. Where it was before and is
-    /// not after, it is revoked. Where it still is, the revocation is sent again. Where the token read
-    /// inactive before (its access token has expired, or the pair was dead), introspection proves
-    /// nothing, because Polar's introspection tells about the access token of the pair; so the
-    /// revocation is sent a second time, after those 250 ms. Two commits lost in a row for such a
-    /// pair are not found out.
+    /// Polar is asked before and 250 ms after whether the token is active. Where it was before and
+    /// is not after, it is revoked. Where it still is, the revocation is sent again. Where the
+    /// token read inactive before (its access token has expired, or the pair was dead),
+    /// introspection proves nothing, because Polar's introspection tells about the access token of
+    /// the pair; so the revocation is sent a second time, after those 250 ms. Two commits lost in a
+    /// row for such a pair are not found out.
     pub fn confirm(mut self, confirm: bool) -> Self {
         self.options.confirm = confirm;
         self

@@ -9,8 +9,8 @@ use crate::error::Error;
 /// A browser removes a cookie only when told with the attributes it was set with. The defaults are
 /// `Path=/`, no `Domain`, no `SameSite`, not `Secure`, not `Partitioned`.
 ///
-/// Names that begin with `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-` are always `Secure`, and
-/// with the last two `HttpOnly`: browsers ignore a removal without these attributes.
+/// Names that begin with `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-` are always `Secure`,
+/// and with the last two `HttpOnly`: browsers ignore a removal without these attributes.
 ///
 /// ```
 /// use tower_polar_logout::{SameSite, TokenLocation};
@@ -164,8 +164,8 @@ impl CookieLocation {
     }
 }
 
-/// What a browser demands of a cookie because of how its name begins (RFC 6265bis, section 4.1.3). It
-/// compares without regard to case.
+/// What a browser demands of a cookie because of how its name begins (RFC 6265bis, section 4.1.3).
+/// It compares without regard to case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     None,

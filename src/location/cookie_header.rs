@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-/// The value of a cookie, if it has exactly this name. White space around the name is no part of it.
+/// The value of a cookie, if it has exactly this name. White space around the name is no part of
+/// it.
 #[inline]
 pub(super) fn value_of<'a>(cookie: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let behind = cookie.trim_ascii_start().strip_prefix(name)?;

@@ -216,8 +216,8 @@ impl Finder {
         })
     }
 
-    /// Hands on what a body carries: Polar's tokens whatever its syntax, other credentials if it is what
-    /// their place says.
+    /// Hands on what a body carries: Polar's tokens whatever its syntax, other credentials if it is
+    /// what their place says.
     pub(crate) fn find_in_body(
         &self,
         body: &[u8],
@@ -249,7 +249,8 @@ impl Finder {
         }
     }
 
-    /// A part that holds Polar's tokens stands for these; one that holds none, for what its place says.
+    /// A part that holds Polar's tokens stands for these; one that holds none, for what its place
+    /// says.
     #[inline]
     fn find_in_part(&self, part: &Part<'_>, found: &mut Visit<'_>) -> ControlFlow<()> {
         let Part { text, encodings, carrier, came_by_itself, place, value } = *part;

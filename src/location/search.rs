@@ -3,10 +3,10 @@
 //! A token is found whatever stands around it: as it is, percent-encoded ([`percent`]), with
 //! backslash escapes ([`backslash`]) and, if asked for, in base64 ([`base64`]).
 //!
-//! Each text is decoded as far as it goes, whatever number of times an app decodes it. That loses no
-//! token that becomes readable on the way: a token contains no character that begins an escape, and
-//! an escape in front of it cannot reach into it, since `p` is neither a hexadecimal nor an octal
-//! digit.
+//! Each text is decoded as far as it goes, whatever number of times an app decodes it. That loses
+//! no token that becomes readable on the way: a token contains no character that begins an escape,
+//! and an escape in front of it cannot reach into it, since `p` is neither a hexadecimal nor an
+//! octal digit.
 
 mod backslash;
 mod base64;
@@ -75,8 +75,8 @@ pub(super) fn search(
     }
 }
 
-/// Whether `text` may hold a token, base64 apart: `false` is certain. For a text that is worth taking
-/// apart only then.
+/// Whether `text` may hold a token, base64 apart: `false` is certain. For a text that is worth
+/// taking apart only then.
 #[inline]
 pub(super) fn may_hold(text: &[u8]) -> bool {
     let has_an_escape =
@@ -119,8 +119,8 @@ fn copy_of(text: &[u8]) -> Zeroizing<Box<[u8]>> {
     Zeroizing::new(Box::from(text))
 }
 
-/// Reports the tokens in a decoded text, those included that were readable before: whoever takes the
-/// trouble to write escapes may pay for a second look.
+/// Reports the tokens in a decoded text, those included that were readable before: whoever takes
+/// the trouble to write escapes may pay for a second look.
 ///
 /// Slower than a search for the prefix on a usual text, and much faster on one full of prefixes.
 fn report(

@@ -14,9 +14,9 @@ use super::pieces::{List, header_without};
 use crate::token::FoundIn;
 
 impl Finder {
-    /// Takes out of a request all that `goes` says is to go, each with the cookie, the field, the item
-    /// or the header it stands in. It is asked of each credential in them. What stands elsewhere, in the
-    /// path for example, stays: look again.
+    /// Takes out of a request all that `goes` says is to go, each with the cookie, the field, the
+    /// item or the header it stands in. It is asked of each credential in them. What stands
+    /// elsewhere, in the path for example, stays: look again.
     pub(crate) fn take_out(
         &self,
         parts: &mut request::Parts,
@@ -52,8 +52,8 @@ impl Finder {
         });
     }
 
-    /// Takes out of a response all that sets a credential in a cookie, and hands it on. What removes a
-    /// cookie stays.
+    /// Takes out of a response all that sets a credential in a cookie, and hands it on. What
+    /// removes a cookie stays.
     pub(crate) fn take_set_cookies(
         &self,
         headers: &mut HeaderMap,

@@ -138,8 +138,8 @@ impl PolarClient {
         self.requests.auth_method()
     }
 
-    /// How long a call may take. Longer than Polar's statement timeout, so that Polar has ended it too,
-    /// unless it waited behind a frozen worker.
+    /// How long a call may take. Longer than Polar's statement timeout, so that Polar has ended it
+    /// too, unless it waited behind a frozen worker.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -166,9 +166,9 @@ impl fmt::Debug for PolarClient {
 
 /// Configures a [`PolarClient`].
 ///
-/// Defaults: [`PolarServer::Production`], `client_secret_post`, a time-out of 35 s (5 s to connect),
-/// 4 calls in flight, and with the feature `tls` an HTTPS client of its own that trusts the system's root
-/// certificates.
+/// Defaults: [`PolarServer::Production`], `client_secret_post`, a time-out of 35 s (5 s to
+/// connect), 4 calls in flight, and with the feature `tls` an HTTPS client of its own that trusts
+/// the system's root certificates.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PolarClientBuilder {
     credentials: ClientCredentials,
@@ -233,13 +233,14 @@ impl PolarClientBuilder {
     }
 
     /// How long one call may take, connecting and reading the answer included. Default 35 s: longer
-    /// than Polar's statement timeout of 30 s. A call that is given up earlier is still being worked
-    /// on at Polar, and a second call about the same pair then freezes the server for everybody. A
-    /// logout does not wait that long: it has a [`deadline`](crate::Builder::deadline) of its own.
+    /// than Polar's statement timeout of 30 s. A call that is given up earlier is still being
+    /// worked on at Polar, and a second call about the same pair then freezes the server for
+    /// everybody. A logout does not wait that long: it has a [`deadline`](crate::Builder::deadline)
+    /// of its own.
     ///
-    /// After a call that was sent and not answered, no token of the same logout is sent again before
-    /// this time has passed since the call began. Nothing that a log holds from before is sent in
-    /// this time after the start either.
+    /// After a call that was sent and not answered, no token of the same logout is sent again
+    /// before this time has passed since the call began. Nothing that a log holds from before is
+    /// sent in this time after the start either.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

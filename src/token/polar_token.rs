@@ -2,7 +2,8 @@
 
 use super::{CredentialKind, TokenHash};
 
-/// A token of Polar's shape: `polar_at_` or `polar_rt_`, then `u_` or `o_`, then 43 letters and digits.
+/// A token of Polar's shape: `polar_at_` or `polar_rt_`, then `u_` or `o_`, then 43 letters and
+/// digits.
 ///
 /// Measured on Polar's own server, which has issued every token like that so far.
 #[derive(Clone, Copy)]

@@ -1,21 +1,21 @@
 //! A credential that is no token of Polar's shape: recognised by its place, in one reading.
 //!
-//! One reading, because the same reading decides what a logout denies and what is looked up. A reading
-//! that is good enough to look up may be too coarse to deny: a scheme, a placeholder or a counter is
-//! shared by many users.
+//! One reading, because the same reading decides what a logout denies and what is looked up. A
+//! reading that is good enough to look up may be too coarse to deny: a scheme, a placeholder or a
+//! counter is shared by many users.
 
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
 use super::TokenHash;
 
-/// Shorter values are placeholders, flags and counters, which users share. A session id of 128 bits is
-/// longer, however it is written.
+/// Shorter values are placeholders, flags and counters, which users share. A session id of 128 bits
+/// is longer, however it is written.
 const SHORTEST: usize = 16;
 
-/// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=`, and the scheme Bearer, cut off
-/// at both ends. Hands the reading and its hash on; returns `None` for what is too short to be one user's
-/// credential.
+/// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=`, and the scheme Bearer,
+/// cut off at both ends. Hands the reading and its hash on; returns `None` for what is too short to
+/// be one user's credential.
 pub(crate) fn read<T>(value: &[u8], with: impl FnOnce(&[u8], TokenHash) -> T) -> Option<T> {
     let mut decoded = Zeroizing::new(Vec::new());
     let text = if memchr::memchr(b'%', value).is_some() {
@@ -69,8 +69,8 @@ fn signed_and_signature(text: &[u8]) -> Option<(&[u8], Zeroizing<Vec<u8>>)> {
     let (signed, signature) = (&text[..second], &text[second + 1..]);
     let mut decoded = Zeroizing::new(Vec::with_capacity(signature.len()));
     let (mut bits, mut in_use) = (0_u32, 0);
-    // As the laxest decoder does it: in both alphabets, past characters of neither, and without the bits
-    // that are left over.
+    // As the laxest decoder does it: in both alphabets, past characters of neither, and without the
+    // bits that are left over.
     for value in signature.iter().filter_map(|&letter| value(letter)) {
         bits = bits << 6 | value;
         in_use += 6;

@@ -1,5 +1,5 @@
-//! Whether an app reads a dead token out of a request: by the extractors that people use, and as the
-//! frameworks of other languages search.
+//! Whether an app reads a dead token out of a request: by the extractors that people use, and as
+//! the frameworks of other languages search.
 #![allow(dead_code, unreachable_pub, reason = "shared by the tests, and none needs all of it")]
 
 #[path = "beside.rs"]
@@ -41,7 +41,8 @@ pub const DEAD: &str = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 /// Where what is dead is taken out of `Authorization` too.
 pub const ANONYMOUS: &str = "/anonymous";
 
-/// The seeds of random cases, the same in every run; or of one case, to replay it: `SEED=N cargo test`.
+/// The seeds of random cases, the same in every run; or of one case, to replay it: `SEED=N cargo
+/// test`.
 pub fn seeds(cases: u64) -> Range<u64> {
     match env::var("SEED") {
         Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
@@ -71,8 +72,8 @@ pub async fn is_read(request: &Request<Bytes>) -> bool {
     is_found(request) || read_by_extractors(request.clone()).await.contains(DEAD)
 }
 
-/// Whether the token stands anywhere, in any of the readings: then some pattern finds it, behind any
-/// scheme, in any list, quotes or parameter, whatever counts as white space.
+/// Whether the token stands anywhere, in any of the readings: then some pattern finds it, behind
+/// any scheme, in any list, quotes or parameter, whatever counts as white space.
 fn is_found(request: &Request<Bytes>) -> bool {
     let (head, body) = (request.headers(), request.body());
     let values = |name: HeaderName| head.get_all(name).iter().map(HeaderValue::as_bytes);
@@ -89,7 +90,8 @@ pub fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// The text as it is, percent-decoded once and twice, each with backslash escapes undone in two ways.
+/// The text as it is, percent-decoded once and twice, each with backslash escapes undone in two
+/// ways.
 fn readings(text: &[u8]) -> Vec<Vec<u8>> {
     let once: Vec<_> = percent_decode(text).collect();
     let twice = percent_decode(&once).collect();

@@ -1,5 +1,5 @@
-//! A Polar that delays, fails, limits, resets, and loses commits; and that freezes where two calls are
-//! about one pair at once, as the real one does.
+//! A Polar that delays, fails, limits, resets, and loses commits; and that freezes where two calls
+//! are about one pair at once, as the real one does.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -125,13 +125,14 @@ impl World {
         let text = self.tokens[pair].text.clone();
         let logouts = self.polar.logouts.get(&pair).map_or(0, BTreeSet::len);
         self.tell(format_args!("Polar freezes: two calls about the pair of {text}"));
-        // This log may tell of a token again after it told of its delivery, and of one token of a pair
-        // alone; then two replicas may each take one of them for undelivered.
+        // This log may tell of a token again after it told of its delivery, and of one token of a
+        // pair alone; then two replicas may each take one of them for undelivered.
         let was_delivered = [pair, pair + 1]
             .into_iter()
             .any(|number| self.log.has_delivered(&self.tokens[number].hash));
-        // A call that waits for a frozen server takes longer than any time-out knows of; and replicas
-        // that may not rely on the log, on its memory or on its times may not rely on claims.
+        // A call that waits for a frozen server takes longer than any time-out knows of; and
+        // replicas that may not rely on the log, on its memory or on its times may not rely on
+        // claims.
         let can_be_relied_on =
             !self.plan.has_weather && !self.log.told_a_loss && self.log.expiries.translated;
         let by_several = self.plan.replicas > 1 && (!can_be_relied_on || was_delivered);

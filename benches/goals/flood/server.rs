@@ -33,9 +33,9 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// Bytes, beyond what the process takes anyway: a denial takes 400 in memory that is in one piece,
-    /// and an eighth more where requests come and go in between; a logout 8 KiB while it waits and
-    /// its token is on its way, its caller's connection included.
+    /// Bytes, beyond what the process takes anyway: a denial takes 400 in memory that is in one
+    /// piece, and an eighth more where requests come and go in between; a logout 8 KiB while it
+    /// waits and its token is on its way, its caller's connection included.
     pub(super) fn bound(&self, connections: u32) -> f64 {
         const KIB: f64 = 1024.0;
         450.0 * f64::from(self.limit)

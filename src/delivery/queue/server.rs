@@ -36,7 +36,7 @@ impl Server {
                 return was_down;
             }
             Answer::TryAgain { retry_after, everyone: true, .. } => {
-                self.failures_in_a_row += 1;
+                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
                 // "Now", or a moment that has passed by our clock, is no time to go on.
                 let pause = pause.max(backoff::FIRST).max(retry_after.unwrap_or_default());
                 self.asked = self.asked.max(Some(now + pause));

@@ -1,8 +1,8 @@
 //! Backslash escapes, in three grammars that exclude each other.
 //!
-//! `\uABCD` is one character in JSON, and the letters `uABCD` in a quoted cookie. `\160` is one character
-//! there, and the digits in a quoted string of HTTP (RFC 9110, section 5.6.4). Any may be what the app
-//! reads.
+//! `\uABCD` is one character in JSON, and the letters `uABCD` in a quoted cookie. `\160` is one
+//! character there, and the digits in a quoted string of HTTP (RFC 9110, section 5.6.4). Any may be
+//! what the app reads.
 
 use memchr::{memchr, memchr2};
 
@@ -127,7 +127,8 @@ pub(super) fn decode_quoted(text: &mut [u8]) -> &[u8] {
     &text[..at.end]
 }
 
-/// Whether a backslash stands before such a byte, so that the grammars could read `text` differently.
+/// Whether a backslash stands before such a byte, so that the grammars could read `text`
+/// differently.
 pub(super) fn has_before(text: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
     text.windows(2).any(|pair| pair[0] == b'\\' && is_such(pair[1]))
 }

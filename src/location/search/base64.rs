@@ -1,8 +1,8 @@
 //! Base64, in the standard and the URL-safe alphabet, padded or not.
 //!
 //! Three bytes are four characters, so the characters of `polar_` depend on the number of bytes in
-//! front of it, and there are three ways to write it. All of a token's own characters are letters and
-//! digits, which both alphabets share.
+//! front of it, and there are three ways to write it. All of a token's own characters are letters
+//! and digits, which both alphabets share.
 
 use std::iter;
 use std::ops::ControlFlow;

@@ -26,8 +26,8 @@ const BLOCK: usize = 32;
 
 /// Whether a text is worth a closer look at its first 32 positions.
 ///
-/// Dense escapes would cost ten times as much one by one. Without a branch, the compiler looks at 16
-/// positions at once.
+/// Dense escapes would cost ten times as much one by one. Without a branch, the compiler looks at
+/// 16 positions at once.
 #[allow(clippy::needless_bitwise_bool)] // A branch for each byte is what this avoids.
 fn is_suspicious(text: &[u8; BLOCK + 2]) -> bool {
     let mut suspicious = false;

@@ -10,8 +10,8 @@ const DIGITS: u32 = 2;
 
 /// Decodes `text` in place, in one pass, until no escape is left.
 ///
-/// A byte may complete an escape (`%70`), and what this stands for the next one (`%2570`). Each makes
-/// the decoded bytes two shorter, so the whole text takes linear time.
+/// A byte may complete an escape (`%70`), and what this stands for the next one (`%2570`). Each
+/// makes the decoded bytes two shorter, so the whole text takes linear time.
 pub(super) fn decode(text: &mut [u8]) -> &mut [u8] {
     let mut at = Progress::default();
     // How many of the next bytes may complete an escape.

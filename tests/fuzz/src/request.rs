@@ -8,7 +8,8 @@ use crate::readers::{DEAD, X_TOKEN};
 
 /// A head, line by line, in any order: `?` and a query, `G` or `H` for GET or HEAD, and headers by
 /// their first letter, up to a colon: `authorization:`, `cookie:`, `sec-websocket-protocol:`,
-/// `x-token:`. Anything else is a header that is none of the layer's business. `T` is the dead token.
+/// `x-token:`. Anything else is a header that is none of the layer's business. `T` is the dead
+/// token.
 pub fn head(bytes: &[u8]) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     *request.method_mut() = Method::POST;
