@@ -332,6 +332,10 @@ pub fn assert_same(one: &Request<Bytes>, other: &Request<Bytes>) {
 }
 
 /// What the app sees, or how the layer answers in its place. Its route looks into bodies.
+///
+/// # Errors
+///
+/// How the layer answers in the app's place.
 pub async fn call(
     layer: &PolarLogoutLayer,
     request: &Request<Bytes>,
