@@ -101,7 +101,7 @@ const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-/// What a header of this many bytes is made of, in `Cookie` and in `Authorization`.
+/// The pieces that a header of 512 KiB repeats, in `Cookie` and in `Authorization`.
 const REPEATED: &[(&str, &str)] = &[
     ("cookies", "preference=0123456789abcdef; "),
     ("semicolons", ";"),
@@ -248,7 +248,7 @@ fn toolchain() -> String {
     format!("{} on {}", String::from_utf8_lossy(&version).trim(), env::consts::ARCH)
 }
 
-/// What a request costs with the layer, minus what it costs without, and the hashes.
+/// The cost of a request with the layer, minus the cost without it and the hashes.
 fn added(Scenario { name, hashes, .. }: &Scenario) -> u32 {
     let added =
         count(&format!("with {name}"), REQUESTS) - count(&format!("without {name}"), REQUESTS);

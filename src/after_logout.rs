@@ -8,7 +8,7 @@ use crate::logout::LogoutOutcome;
 
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 
-/// What the browser is told to forget, with `Clear-Site-Data`.
+/// A kind of data that the browser is told to forget, with `Clear-Site-Data`.
 ///
 /// There is no `"cache"`: clearing it can take a browser minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

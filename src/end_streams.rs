@@ -215,7 +215,7 @@ impl End {
         if !self.is_revoked(cx) {
             return body.poll_frame(cx);
         }
-        // Whoever has the data may have its trailers too: without them it would be no answer in
+        // The trailers follow the data that was handed over: without them it would be no answer in
         // gRPC.
         match body.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(Some(Ok(frame))),

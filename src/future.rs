@@ -190,7 +190,7 @@ where
     }
 }
 
-/// Removes dead cookies, but none that the response sets anew.
+/// Removes dead cookies, except those that the response sets again.
 fn remove_cookies(headers: &mut HeaderMap, removals: &[HeaderValue]) {
     let name = |value: &HeaderValue| {
         let value = value.as_bytes();

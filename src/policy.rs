@@ -21,7 +21,7 @@ use crate::when_revoked::Rules;
 
 #[derive(Debug)]
 pub(crate) struct Policy {
-    pub(crate) finder: Arc<Finder>,
+    pub(crate) finder: Finder,
     pub(crate) logout_routes: Vec<Route>,
     pub(crate) body_limit: usize,
     pub(crate) when_revoked: Rules,
@@ -72,7 +72,8 @@ impl Policy {
         self.reject_when_behind.is_some_and(too_long)
     }
 
-    /// What a request carries where the application looks for it, and is not revoked yet.
+    /// The credentials in a request that stand where the application looks for them and are not
+    /// revoked yet.
     pub(crate) fn carried(&self, head: Head<'_>) -> Carried {
         let mut carried = Carried::new();
         let _ = self.finder.find_in_head(head, |found| {

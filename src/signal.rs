@@ -48,7 +48,7 @@ impl RevocationSignal {
         self.carried.iter().any(|hash| self.denylist.contains(hash))
     }
 
-    /// Waits until a credential of the request is revoked; for ever where none is. May be dropped
+    /// Waits until a credential of the request is revoked; indefinitely if none is. May be dropped
     /// at any time.
     pub async fn revoked(&self) {
         let watching = self.denylist.watch(&self.carried);

@@ -21,8 +21,7 @@ use crate::read_body::read_body;
 use crate::route::allow;
 use crate::token::{CredentialKind, Revocation, TokenHash};
 
-/// How many tokens of one request are sent to Polar. A browser has two; who sends more has planted
-/// them, or had them planted.
+/// How many tokens of one request are sent to Polar. A browser has two; more than these are planted.
 const MOST_SENT: usize = 16;
 
 /// How many credentials a body may hold: a front end sends two.
@@ -143,7 +142,7 @@ where
     caller.answer(parts, prepared);
 }
 
-/// The reply to a request of a GET route with which nobody asked to be logged out.
+/// The reply to a request of a GET route that is no click on a logout link.
 fn unasked(policy: &Policy, request: &request::Parts) -> Option<Reply> {
     match request.method {
         // Link checkers and previews send it. It is safe (RFC 9110, section 9.2.1), a logout is

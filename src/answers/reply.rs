@@ -197,7 +197,7 @@ impl Reply {
     }
 }
 
-/// A reply, and what the browser is told with it, whoever writes the answer.
+/// A reply, and what the layer adds to the answer that is made of it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) reply: Reply,

@@ -49,7 +49,7 @@ impl<A: Send + Sync + 'static> Builder<A> {
     /// one given twice, or one with a name that cannot be; a redirect to somewhere that is not
     /// allowed;
     /// [`then_call_app`](Self::then_call_app) together with a redirect, or with a location in the body;
-    /// an origin that is none, or has a path; a limit, a deadline or a retention of zero; to
+    /// an origin that is invalid or has a path; a limit, a deadline or a retention of zero; to
     /// confirm at a server whose introspection endpoint is not known; a log that cannot be read, or
     /// not in time, or that holds more than the limit; no tokio runtime.
     ///
@@ -95,7 +95,7 @@ impl Options {
             then_call_app: self.then_call_app,
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
             after_logout: self.after_logout(&finder)?,
-            finder: Arc::new(finder),
+            finder,
             reject_when_behind: self.reject_when_behind,
             requests: Requests::new(),
             // Last, since this starts something.
