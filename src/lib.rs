@@ -6,7 +6,6 @@
 //! made-up or expired token reaches the app as before: see [who is this?](guide::who_is_this)
 //!
 //! ```no_run
-//! # #[cfg(feature = "tls")]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::get};
 //! use http::Method;
