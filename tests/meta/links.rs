@@ -205,7 +205,7 @@ fn without_fences(text: &str) -> String {
     prose
 }
 
-/// The text, and the code spans that were in it (CommonMark, section 6.1).
+/// The text, and the code spans that were in it.
 fn without_spans(text: &str) -> (String, Vec<String>) {
     let (mut prose, mut spans) = (String::new(), Vec::new());
     let mut rest = text;
