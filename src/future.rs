@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tower::Service;
 
 use crate::answers::{Answer, EmptyAnswers, Prepared, ReplyKind};
+use crate::next::{LoggedOut, Next};
 use crate::policy::Shared;
-use crate::task::{LoggedOut, Next};
 use crate::under_way::UnderWay;
 
 pin_project! {

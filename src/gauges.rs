@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::logout::Logout;
+use crate::counts::Counts;
+use crate::health::Health;
 use crate::metrics::{self, Gauge};
 
 /// Looks at [`Counts`](crate::Counts) and [`Health`](crate::Health), and keeps no count of its own.
@@ -30,17 +31,12 @@ impl Gauges {
         }
     }
 
-    pub(crate) fn report(&mut self, logout: &Logout) {
-        // Health walks through the queue: not for nobody.
-        if !metrics::ENABLED {
-            return;
-        }
-        let health = logout.health();
+    pub(crate) fn report(&mut self, counts: &Counts, health: &Health) {
         self.pending.set(health.pending);
         self.oldest_pending_age.set_age(health.oldest_age.unwrap_or(Duration::ZERO));
         self.paused.set(usize::from(health.paused_until.is_some()));
-        self.denylist_size.set(logout.denylist.len());
-        self.denylist_limit.set(logout.denylist.limit());
+        self.denylist_size.set(counts.revoked);
+        self.denylist_limit.set(counts.limit);
         self.log_behind.set_age(health.log_behind.unwrap_or(Duration::ZERO));
         self.log_held.set(health.log_held);
     }

@@ -28,6 +28,7 @@ mod location;
 mod log;
 mod logout;
 mod metrics;
+mod next;
 pub mod observability;
 mod polar;
 mod policy;

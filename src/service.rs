@@ -11,9 +11,10 @@ use tracing::Instrument;
 
 use crate::answers::{Answer, EmptyAnswers};
 use crate::future::ResponseFuture;
+use crate::next::Caller;
 use crate::policy::Shared;
 use crate::signal::Carried;
-use crate::task::{Caller, log_out};
+use crate::task::log_out;
 use crate::under_way::UnderWay;
 use crate::verdict::{Stripped, Verdict};
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::ALLOW;
-use http::{HeaderMap, Method, Request, Response, request};
+use http::{HeaderMap, Method, Request, request};
 use http_body::Body;
-use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::answers::{Prepared, Reply, ReplyKind, forbid_storing};
+use crate::answers::{Reply, ReplyKind};
 use crate::location::{Finder, Found};
+use crate::next::{Caller, LoggedOut, Next};
 use crate::policy::Policy;
 use crate::prefetch::is_prefetch;
 use crate::read_body::read_body;
@@ -33,57 +33,6 @@ const AT_ONCE: usize = 128;
 /// A body that stalls holds up no longer what its head carried, which is denied, but not yet in the
 /// log, nor on its way to Polar.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
-
-/// What the response future does when the task is through.
-pub(crate) enum Next<B> {
-    Answer {
-        request: request::Parts,
-        prepared: Prepared,
-    },
-    /// Calls the application's own logout handler, and adds to its response what every logout
-    /// answers.
-    CallAfterLogout {
-        request: Request<B>,
-        logged_out: LoggedOut,
-    },
-}
-
-/// What the response of the application's own logout handler needs.
-pub(crate) struct LoggedOut {
-    policy: Arc<Policy>,
-    cross_site: bool,
-}
-
-impl LoggedOut {
-    pub(crate) fn add_to<R>(&self, response: &mut Response<R>) {
-        // A rolling session sets its cookie with every answer: it would bring the session back.
-        self.policy.take_back_cookies(response.headers_mut());
-        if response.status().is_server_error() {
-            // The handler has failed: the browser keeps what it needs to try again.
-            return forbid_storing(response.headers_mut());
-        }
-        self.policy.after_logout.add_to(response.headers_mut(), self.cross_site);
-    }
-}
-
-/// Who waits for the task, or does no longer.
-pub(crate) struct Caller<B>(oneshot::Sender<Next<B>>);
-
-impl<B> Caller<B> {
-    pub(crate) fn new() -> (Self, oneshot::Receiver<Next<B>>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
-    }
-
-    fn tell(self, next: Next<B>) {
-        // A caller that hung up changes nothing.
-        let _ = self.0.send(next);
-    }
-
-    fn answer(self, request: request::Parts, prepared: impl Into<Prepared>) {
-        self.tell(Next::Answer { request, prepared: prepared.into() });
-    }
-}
 
 /// Logs out: every credential of the request is revoked. Goes on when the caller hangs up.
 pub(crate) async fn log_out<B>(policy: Arc<Policy>, request: Request<B>, mut caller: Caller<B>)
@@ -121,12 +70,12 @@ where
             return caller.answer(parts, prepared);
         }
         parts.extensions.insert(outcome);
-        let logged_out = LoggedOut { policy, cross_site };
+        let logged_out = LoggedOut::new(policy, cross_site);
         let request = Request::from_parts(parts, body);
         return caller.tell(Next::CallAfterLogout { request, logged_out });
     }
     let unreadable = if policy.finder.reads_bodies() {
-        let gone = caller.0.closed();
+        let gone = caller.gone();
         credentials.add_body(&policy, &parts.headers, body, gone).await.err()
     } else {
         drop(body);

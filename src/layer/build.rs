@@ -23,6 +23,7 @@ use crate::freshness::Freshness;
 use crate::gauges::Gauges;
 use crate::location::Finder;
 use crate::logout::{Logout, Outcomes};
+use crate::metrics;
 use crate::policy::{Policy, Requests};
 use crate::recorder::Recorder;
 use crate::route::Route;
@@ -227,7 +228,7 @@ fn keep_house(logout: &Arc<Logout>) -> impl Future<Output = ()> + use<> {
     // Not in the task: a runtime without a timer is to be noticed at once.
     let mut pause = sleep(CLEAN_UP_EVERY);
     let mut gauges = Gauges::new();
-    gauges.report(logout);
+    report(logout, &mut gauges);
     let logout = Arc::downgrade(logout);
     async move {
         loop {
@@ -245,8 +246,15 @@ fn keep_house(logout: &Arc<Logout>) -> impl Future<Output = ()> + use<> {
 
 fn look_after(logout: &Weak<Logout>, gauges: &mut Gauges) -> Option<Arc<Denylist>> {
     let logout = logout.upgrade()?;
-    gauges.report(&logout);
+    report(&logout, gauges);
     Some(Arc::clone(&logout.denylist))
+}
+
+fn report(logout: &Logout, gauges: &mut Gauges) {
+    // Health walks through the queue: not for nobody.
+    if metrics::ENABLED {
+        gauges.report(&logout.counts(), &logout.health());
+    }
 }
 
 fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
