@@ -12,12 +12,11 @@ use http_body_util::Full;
 use tower::{Layer, Service};
 
 use crate::answers::{EmptyAnswers, Prepared, ReplyKind};
-use crate::handle::LogoutHandle;
 use crate::policy::Policy;
 use crate::read_body::read_body;
 
 /// Rejects requests whose body carries a revoked token: for a route that takes a refresh token in
-/// its body, for example. Made by [`LogoutHandle::check_body`].
+/// its body, for example. Made by [`LogoutHandle::check_body`](crate::LogoutHandle::check_body).
 ///
 /// The body is read to its end, at most [`body_limit`](crate::Builder::body_limit) bytes of it, and
 /// handed on as [`Full<Bytes>`]; its trailers are dropped. It is searched for Polar's tokens,
@@ -48,11 +47,9 @@ pub struct CheckBody<S> {
     policy: Arc<Policy>,
 }
 
-impl LogoutHandle {
-    /// A layer for the routes whose bodies carry tokens.
-    #[must_use]
-    pub fn check_body(&self) -> CheckBodyLayer {
-        CheckBodyLayer { policy: Arc::clone(self.policy()) }
+impl CheckBodyLayer {
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        Self { policy }
     }
 }
 

@@ -11,12 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::handle::LogoutHandle;
 use crate::policy::Policy;
 use crate::signal::RevocationSignal;
 
 /// Ends responses that are still being sent when a credential of their request is revoked,
-/// server-sent events for example. Made by [`LogoutHandle::end_streams`], and put inside of the
+/// server-sent events for example. Made by [`LogoutHandle::end_streams`](crate::LogoutHandle::end_streams), and put inside of the
 /// [`PolarLogoutLayer`](crate::PolarLogoutLayer), around the routes that stream.
 ///
 /// It puts a [`RevocationSignal`] into the request's extensions, by which a handler ends what
@@ -51,11 +50,9 @@ pub struct EndStreams<S> {
     policy: Arc<Policy>,
 }
 
-impl LogoutHandle {
-    /// A layer for the routes that stream.
-    #[must_use]
-    pub fn end_streams(&self) -> EndStreamsLayer {
-        EndStreamsLayer { policy: Arc::clone(self.policy()) }
+impl EndStreamsLayer {
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        Self { policy }
     }
 }
 

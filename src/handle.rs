@@ -8,9 +8,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::check_body::CheckBodyLayer;
 use crate::counts::Counts;
+use crate::end_streams::EndStreamsLayer;
 use crate::error::Error;
 use crate::health::Health;
+use crate::layer::PolarLogoutLayer;
 use crate::logout::LogoutOutcome;
 use crate::polar::{ClientCredentials, CredentialCheck};
 use crate::policy::Policy;
@@ -23,15 +26,15 @@ pub struct LogoutHandle {
     policy: Arc<Policy>,
 }
 
+impl<A> PolarLogoutLayer<A> {
+    /// The application's own hold on the layer: to revoke, to ask, to shut down.
+    #[must_use]
+    pub fn handle(&self) -> LogoutHandle {
+        LogoutHandle { policy: Arc::clone(self.policy()) }
+    }
+}
+
 impl LogoutHandle {
-    pub(crate) fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
-    }
-
-    pub(crate) fn policy(&self) -> &Arc<Policy> {
-        &self.policy
-    }
-
     /// Whether this credential is revoked here: a token, or a session id as it stands in its place.
     #[must_use]
     pub fn is_revoked(&self, credential: impl AsRef<[u8]>) -> bool {
@@ -74,6 +77,18 @@ impl LogoutHandle {
         self.policy.tasks.spawn(revoking.in_current_span());
         // Nothing is reported only if the runtime is shut down: then nothing is sure.
         outcome.await.unwrap_or(LogoutOutcome::Full)
+    }
+
+    /// A layer for the routes whose bodies carry tokens.
+    #[must_use]
+    pub fn check_body(&self) -> CheckBodyLayer {
+        CheckBodyLayer::new(Arc::clone(&self.policy))
+    }
+
+    /// A layer for the routes that stream.
+    #[must_use]
+    pub fn end_streams(&self) -> EndStreamsLayer {
+        EndStreamsLayer::new(Arc::clone(&self.policy))
     }
 
     /// What is held, and what has happened so far.

@@ -1,8 +1,4 @@
-//! The layer, and how it is configured.
-
-mod build;
-mod builder;
-mod redirect;
+//! The layer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,12 +6,8 @@ use std::sync::Arc;
 use tower::Layer;
 
 use crate::answers::EmptyAnswers;
-use crate::handle::LogoutHandle;
-use crate::polar::PolarClientBuilder;
 use crate::policy::{Policy, Shared};
 use crate::service::PolarLogout;
-
-pub use self::builder::Builder;
 
 /// Catches logout, tells Polar, and rejects revoked credentials from then on.
 ///
@@ -45,23 +37,13 @@ pub struct PolarLogoutLayer<A = EmptyAnswers> {
     shared: Arc<Shared<A>>,
 }
 
-impl PolarLogoutLayer {
-    /// Starts with the application's credentials at Polar, or with a whole
-    /// [`PolarClientBuilder`] if the client needs more than that.
-    pub fn builder(client: impl Into<PolarClientBuilder>) -> Builder {
-        Builder::new(client.into())
-    }
-}
-
 impl<A> PolarLogoutLayer<A> {
-    fn new(policy: Policy, answers: A) -> Self {
+    pub(crate) fn new(policy: Policy, answers: A) -> Self {
         Self { shared: Arc::new(Shared { policy: Arc::new(policy), answers }) }
     }
 
-    /// The application's own hold on the layer: to revoke, to ask, to shut down.
-    #[must_use]
-    pub fn handle(&self) -> LogoutHandle {
-        LogoutHandle::new(Arc::clone(&self.shared.policy))
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.shared.policy
     }
 }
 

@@ -6,6 +6,7 @@ mod answers;
 mod audit;
 #[cfg(feature = "axum")]
 mod axum;
+mod builder;
 mod check_body;
 mod client_kind;
 mod correlation;
@@ -39,6 +40,7 @@ mod route;
 mod seal;
 mod service;
 mod signal;
+mod start;
 mod task;
 mod tasks;
 #[cfg(feature = "testing")]
@@ -57,6 +59,7 @@ pub use self::answers::{
 };
 #[cfg(feature = "axum")]
 pub use self::axum::LogoutOutcomeRejection;
+pub use self::builder::Builder;
 pub use self::check_body::{CheckBody, CheckBodyFuture, CheckBodyLayer};
 pub use self::counts::Counts;
 pub use self::delivery::DeadLetter;
@@ -67,7 +70,7 @@ pub use self::error::{Error, ErrorKind};
 pub use self::future::ResponseFuture;
 pub use self::handle::LogoutHandle;
 pub use self::health::{ErrorClass, Health};
-pub use self::layer::{Builder, PolarLogoutLayer};
+pub use self::layer::PolarLogoutLayer;
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
 pub use self::log::Journal;

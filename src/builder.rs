@@ -1,4 +1,7 @@
-//! Every option, and its default.
+//! How the layer is configured: every option, and its default.
+
+mod build;
+mod redirect;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,11 +12,13 @@ use zeroize::Zeroizing;
 
 use crate::after_logout::ClearSiteData;
 use crate::answers::{EmptyAnswers, Reply};
-use crate::delivery::{DeadLetter, OnDeadLetter};
+use crate::delivery::DeadLetter;
+use crate::layer::PolarLogoutLayer;
 use crate::location::TokenLocation;
 use crate::log::RevocationLog;
 use crate::logout::Retention;
 use crate::polar::{PolarClientBuilder, PolarServer};
+use crate::start::Config;
 use crate::token::CredentialKind;
 use crate::when_revoked::WhenRevoked;
 
@@ -23,66 +28,50 @@ use crate::when_revoked::WhenRevoked;
 /// At least one logout route and one token location are needed; all the rest has a default.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<A = EmptyAnswers> {
-    pub(super) options: Options,
-    pub(super) answers: A,
+    options: Options,
+    answers: A,
 }
 
 /// All but how answers are written.
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-pub(super) struct Options {
-    pub(super) client: PolarClientBuilder,
-    pub(super) send_hint: bool,
-    pub(super) logout_routes: Vec<(Method, String)>,
-    pub(super) body_limit: usize,
-    pub(super) locations: Vec<(TokenLocation, CredentialKind)>,
-    pub(super) trusted_origins: Vec<String>,
-    pub(super) when_revoked: WhenRevoked,
-    pub(super) when_revoked_at: Vec<(String, WhenRevoked)>,
-    pub(super) when_revoked_under: Vec<(String, WhenRevoked)>,
-    pub(super) queue_limit: usize,
-    pub(super) confirm: bool,
-    pub(super) on_dead_letter: Option<OnDeadLetter>,
-    pub(super) log: Option<Arc<dyn RevocationLog>>,
-    pub(super) catch_up_within: Duration,
-    pub(super) start_behind: bool,
-    pub(super) reject_when_behind: Option<Duration>,
-    pub(super) previous_secrets: Vec<Zeroizing<String>>,
-    pub(super) redirect_to: Option<String>,
-    pub(super) allowed_redirect_origins: Vec<String>,
-    pub(super) strict: bool,
-    pub(super) clear_site_data: Vec<ClearSiteData>,
-    pub(super) then_call_app: bool,
-    pub(super) deadline: Duration,
-    pub(super) limit: usize,
-    pub(super) retention: Retention,
+struct Options {
+    revocation: Config,
+    logout_routes: Vec<(Method, String)>,
+    body_limit: usize,
+    locations: Vec<(TokenLocation, CredentialKind)>,
+    trusted_origins: Vec<String>,
+    when_revoked: WhenRevoked,
+    when_revoked_at: Vec<(String, WhenRevoked)>,
+    when_revoked_under: Vec<(String, WhenRevoked)>,
+    reject_when_behind: Option<Duration>,
+    redirect_to: Option<String>,
+    allowed_redirect_origins: Vec<String>,
+    strict: bool,
+    clear_site_data: Vec<ClearSiteData>,
+    then_call_app: bool,
+}
+
+impl PolarLogoutLayer {
+    /// Starts with the application's credentials at Polar, or with a whole
+    /// [`PolarClientBuilder`] if the client needs more than that.
+    pub fn builder(client: impl Into<PolarClientBuilder>) -> Builder {
+        Builder::new(client.into())
+    }
 }
 
 impl Builder {
-    pub(crate) fn new(client: PolarClientBuilder) -> Self {
+    fn new(client: PolarClientBuilder) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        let options = Options {
+        let revocation = Config {
             client,
             send_hint: false,
-            logout_routes: Vec::new(),
-            body_limit: 64 * 1024,
-            locations: Vec::new(),
-            trusted_origins: Vec::new(),
-            when_revoked: WhenRevoked::Reject,
-            when_revoked_at: Vec::new(),
-            when_revoked_under: Vec::new(),
             queue_limit: 10_000,
             confirm: false,
             on_dead_letter: None,
             log: None,
             catch_up_within: Duration::from_secs(30),
             start_behind: false,
-            reject_when_behind: None,
             previous_secrets: Vec::new(),
-            redirect_to: None,
-            allowed_redirect_origins: Vec::new(),
-            strict: false,
-            clear_site_data: Vec::new(),
-            then_call_app: false,
             deadline: Duration::from_secs(2),
             limit: 1_000_000,
             retention: Retention {
@@ -91,6 +80,22 @@ impl Builder {
                 refresh_token: DAY * 30,
                 opaque: DAY * 30,
             },
+        };
+        let options = Options {
+            revocation,
+            logout_routes: Vec::new(),
+            body_limit: 64 * 1024,
+            locations: Vec::new(),
+            trusted_origins: Vec::new(),
+            when_revoked: WhenRevoked::Reject,
+            when_revoked_at: Vec::new(),
+            when_revoked_under: Vec::new(),
+            reject_when_behind: None,
+            redirect_to: None,
+            allowed_redirect_origins: Vec::new(),
+            strict: false,
+            clear_site_data: Vec::new(),
+            then_call_app: false,
         };
         Self { options, answers: EmptyAnswers }
     }
@@ -128,14 +133,14 @@ impl<A> Builder<A> {
 
     /// Which server is told. Default [`PolarServer::Production`].
     pub fn server(mut self, server: PolarServer) -> Self {
-        self.options.client = self.options.client.server(server);
+        self.options.revocation.client = self.options.revocation.client.server(server);
         self
     }
 
     /// Sends `token_type_hint` by the kind that each location was given. Default off, and to be
     /// left off for Polar: there a wrong hint is answered with 200 and revokes nothing.
     pub fn send_token_type_hint(mut self) -> Self {
-        self.options.send_hint = true;
+        self.options.revocation.send_hint = true;
         self
     }
 
@@ -261,14 +266,14 @@ impl<A> Builder<A> {
     /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. It
     /// does not wait while Polar is known not to answer soon: see [`Health`](crate::Health).
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options.deadline = deadline;
+        self.options.revocation.deadline = deadline;
         self
     }
 
     /// How many tokens may be on their way to Polar at most; past it a logout is denied here and
     /// answered 503. Default 10,000.
     pub fn queue_limit(mut self, tokens: usize) -> Self {
-        self.options.queue_limit = tokens;
+        self.options.revocation.queue_limit = tokens;
         self
     }
 
@@ -282,7 +287,7 @@ impl<A> Builder<A> {
     /// the pair; so the revocation is sent a second time, after those 250 ms. Two commits lost in a
     /// row for such a pair are not found out.
     pub fn confirm(mut self, confirm: bool) -> Self {
-        self.options.confirm = confirm;
+        self.options.revocation.confirm = confirm;
         self
     }
 
@@ -292,7 +297,7 @@ impl<A> Builder<A> {
         mut self,
         callback: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.options.on_dead_letter = Some(Arc::new(callback));
+        self.options.revocation.on_dead_letter = Some(Arc::new(callback));
         self
     }
 
@@ -301,13 +306,13 @@ impl<A> Builder<A> {
     /// from it. Where several processes share the log, each follows what the others append. Default
     /// none.
     pub fn log(mut self, log: impl RevocationLog) -> Self {
-        self.options.log = Some(Arc::new(log));
+        self.options.revocation.log = Some(Arc::new(log));
         self
     }
 
     /// How long [`build`](Self::build) may take to read the log. Default 30 s.
     pub fn catch_up_within(mut self, limit: Duration) -> Self {
-        self.options.catch_up_within = limit;
+        self.options.revocation.catch_up_within = limit;
         self
     }
 
@@ -317,7 +322,7 @@ impl<A> Builder<A> {
     ///
     /// With [`reject_when_behind`](Self::reject_when_behind) no dead token is let in meanwhile.
     pub fn start_behind(mut self) -> Self {
-        self.options.start_behind = true;
+        self.options.revocation.start_behind = true;
         self
     }
 
@@ -336,35 +341,35 @@ impl<A> Builder<A> {
     /// A client secret of before: opens what the log holds sealed with it. May be given more than
     /// once.
     pub fn previous_client_secret(mut self, secret: impl Into<String>) -> Self {
-        self.options.previous_secrets.push(Zeroizing::new(secret.into()));
+        self.options.revocation.previous_secrets.push(Zeroizing::new(secret.into()));
         self
     }
 
     /// How many revocations are held at most; past it a logout is answered 503. Default 1,000,000,
     /// at some 400 bytes each.
     pub fn limit(mut self, revocations: usize) -> Self {
-        self.options.limit = revocations;
+        self.options.revocation.limit = revocations;
         self
     }
 
     /// How long a revoked access token is rejected. Default 864,060 s: what Polar gives it, and a
     /// minute.
     pub fn access_token_retention(mut self, retention: Duration) -> Self {
-        self.options.retention.access_token = retention;
+        self.options.revocation.retention.access_token = retention;
         self
     }
 
     /// How long a revoked refresh token is rejected. Default 30 days: Polar's do not expire, but
     /// Polar knows it is revoked.
     pub fn refresh_token_retention(mut self, retention: Duration) -> Self {
-        self.options.retention.refresh_token = retention;
+        self.options.revocation.retention.refresh_token = retention;
         self
     }
 
     /// How long a revoked session id is taken out of requests. Default 30 days. Must be as long as
     /// the application would accept it. Holds too for other values in a place of Polar's token.
     pub fn opaque_retention(mut self, retention: Duration) -> Self {
-        self.options.retention.opaque = retention;
+        self.options.revocation.retention.opaque = retention;
         self
     }
 }
@@ -372,7 +377,7 @@ impl<A> Builder<A> {
 impl<A> fmt::Debug for Builder<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("client", &self.options.client)
+            .field("client", &self.options.revocation.client)
             .field("logout_routes", &self.options.logout_routes)
             .field("locations", &self.options.locations)
             .finish_non_exhaustive()
