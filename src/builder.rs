@@ -10,17 +10,13 @@ use std::time::Duration;
 use http::{Method, Response, request};
 use zeroize::Zeroizing;
 
-use crate::after_logout::ClearSiteData;
-use crate::answers::{EmptyAnswers, Reply};
 use crate::delivery::DeadLetter;
-use crate::layer::PolarLogoutLayer;
 use crate::location::TokenLocation;
 use crate::log::RevocationLog;
-use crate::logout::Retention;
+use crate::middleware::{ClearSiteData, EmptyAnswers, PolarLogoutLayer, Reply, WhenRevoked};
 use crate::polar::{PolarClientBuilder, PolarServer};
-use crate::start::Config;
+use crate::revocation::{Config, Retention};
 use crate::token::CredentialKind;
-use crate::when_revoked::WhenRevoked;
 
 /// Configures a [`PolarLogoutLayer`](crate::PolarLogoutLayer). Every mistake is reported by
 /// [`build`](Builder::build).

@@ -3,7 +3,7 @@
 mod backoff;
 mod courier;
 mod queue;
-mod remembered;
+mod recently_confirmed;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,13 +20,11 @@ use tracing::{Instrument, debug, error, warn};
 use self::courier::Durations;
 pub(crate) use self::queue::{Delivered, NotTaken};
 use self::queue::{Queue, Sibling};
-use crate::correlation::Correlation;
-use crate::counts::Counters;
 use crate::error::Error;
-use crate::health::{ErrorClass, Health};
 use crate::log::{Event, Kept, RevocationLog};
 use crate::polar::{ClientCredentials, PolarClient, Reason};
-use crate::tasks::Tasks;
+use crate::spawner::Tasks;
+use crate::telemetry::{Correlation, Counters, ErrorClass, Health};
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// How often a note that the log did not take is tried again.

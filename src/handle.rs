@@ -1,5 +1,8 @@
 //! The application's own hold on the layer.
 
+#[cfg(feature = "axum")]
+mod extract;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +11,15 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::check_body::CheckBodyLayer;
-use crate::counts::Counts;
-use crate::end_streams::EndStreamsLayer;
 use crate::error::Error;
-use crate::health::Health;
-use crate::layer::PolarLogoutLayer;
-use crate::logout::LogoutOutcome;
+use crate::middleware::{CheckBodyLayer, EndStreamsLayer, PolarLogoutLayer, Policy};
 use crate::polar::{ClientCredentials, CredentialCheck};
-use crate::policy::Policy;
+use crate::revocation::LogoutOutcome;
+use crate::telemetry::{Counts, Health};
 use crate::token::{Revocation, TokenHash};
+
+#[cfg(feature = "axum")]
+pub use self::extract::LogoutOutcomeRejection;
 
 /// Revokes and asks from the application's own code: its own logout handler, an admin page, a
 /// webhook. Cheap to clone; shares everything with the layer it came from.

@@ -1,76 +1,31 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod after_logout;
-mod answers;
-mod audit;
-#[cfg(feature = "axum")]
-mod axum;
 mod builder;
-mod check_body;
-mod client_kind;
-mod correlation;
-mod counts;
-mod csrf;
 mod delivery;
-mod denylist;
-mod end_streams;
 mod error;
-mod filter;
-mod follower;
-mod freshness;
-mod future;
-mod gauges;
 pub mod guide;
 mod handle;
-mod health;
-mod layer;
 mod location;
 mod log;
-mod logout;
-mod metrics;
-mod next;
+mod middleware;
 pub mod observability;
 mod polar;
-mod policy;
-mod prefetch;
-mod read_body;
-mod recorder;
-mod route;
-mod seal;
-mod service;
-mod signal;
-mod start;
-mod task;
-mod tasks;
+mod revocation;
+mod spawner;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(any(feature = "tls", feature = "redis"))]
 mod tls;
 mod token;
-mod under_way;
-mod verdict;
-mod watchers;
-mod when_revoked;
 
-pub use self::after_logout::ClearSiteData;
-pub use self::answers::{
-    Answer, BrowserAnswers, EmptyAnswers, GrpcAnswers, JsonAnswers, Reply, ReplyKind,
-};
-#[cfg(feature = "axum")]
-pub use self::axum::LogoutOutcomeRejection;
 pub use self::builder::Builder;
-pub use self::check_body::{CheckBody, CheckBodyFuture, CheckBodyLayer};
-pub use self::counts::Counts;
 pub use self::delivery::DeadLetter;
-pub use self::end_streams::{
-    EndStreams, EndStreamsFuture, EndStreamsLayer, RequestBody, ResponseBody,
-};
 pub use self::error::{Error, ErrorKind};
-pub use self::future::ResponseFuture;
 pub use self::handle::LogoutHandle;
-pub use self::health::{ErrorClass, Health};
-pub use self::layer::PolarLogoutLayer;
+#[cfg(feature = "axum")]
+pub use self::handle::LogoutOutcomeRejection;
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
 pub use self::log::Journal;
@@ -79,12 +34,24 @@ pub use self::log::RedisLog;
 pub use self::log::{
     Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
 };
-pub use self::logout::LogoutOutcome;
+pub use self::middleware::ClearSiteData;
+pub use self::middleware::PolarLogout;
+pub use self::middleware::PolarLogoutLayer;
+pub use self::middleware::ResponseFuture;
+pub use self::middleware::WhenRevoked;
+pub use self::middleware::{
+    Answer, BrowserAnswers, EmptyAnswers, GrpcAnswers, JsonAnswers, Reply, ReplyKind,
+};
+pub use self::middleware::{CheckBody, CheckBodyFuture, CheckBodyLayer};
+pub use self::middleware::{
+    EndStreams, EndStreamsFuture, EndStreamsLayer, RequestBody, ResponseBody,
+};
 pub use self::polar::{
     ClientAuthMethod, ClientCredentials, CredentialCheck, Outcome, PolarClient, PolarClientBuilder,
     PolarServer, Reason,
 };
-pub use self::service::PolarLogout;
-pub use self::signal::RevocationSignal;
+pub use self::revocation::LogoutOutcome;
+pub use self::revocation::RevocationSignal;
+pub use self::telemetry::Counts;
+pub use self::telemetry::{ErrorClass, Health};
 pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};
-pub use self::when_revoked::WhenRevoked;

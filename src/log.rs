@@ -13,6 +13,7 @@ mod millis;
 mod redis;
 #[cfg(any(feature = "journal", feature = "redis"))]
 mod refusal;
+mod seal;
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use std::time::{Duration, SystemTime};
 pub use self::journal::Journal;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLog;
+pub(crate) use self::seal::Sealer;
 use crate::error::Error;
 use crate::token::TokenHash;
 

@@ -4,16 +4,13 @@ use http::{HeaderValue, Method};
 
 use super::redirect::redirect;
 use super::{Builder, Options};
-use crate::after_logout::{AfterLogout, ClearSiteData};
-use crate::csrf::Csrf;
 use crate::error::Error;
-use crate::layer::PolarLogoutLayer;
 use crate::location::Finder;
-use crate::policy::{Policy, Requests};
-use crate::route::Route;
-use crate::start::start;
-use crate::tasks::Tasks;
-use crate::when_revoked::Rules;
+use crate::middleware::{
+    AfterLogout, ClearSiteData, Csrf, PolarLogoutLayer, Policy, Requests, Route, Rules,
+};
+use crate::revocation::start;
+use crate::spawner::Tasks;
 
 impl<A: Send + Sync + 'static> Builder<A> {
     /// Checks everything, reads the log, and starts what the layer needs in the background, on the

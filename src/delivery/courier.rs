@@ -10,10 +10,9 @@ use tracing::{Instrument, debug, error, warn};
 
 use super::queue::{Answer, Call, Delivered, Next, Settled, Step};
 use super::{DeadLetter, Last, Shared, lock};
-use crate::correlation::Correlation;
-use crate::health::ErrorClass;
-use crate::metrics::{self, Histogram};
 use crate::polar::{Introspection, Outcome};
+use crate::telemetry::metrics::{self, Histogram};
+use crate::telemetry::{Correlation, ErrorClass};
 use crate::token::TokenHash;
 
 pub(super) async fn run(shared: Arc<Shared>) {

@@ -17,8 +17,8 @@ pub(super) use self::entry::Step;
 use self::entry::{Entry, State};
 use self::group::{Group, Place, Rank};
 use self::server::Server;
-use super::remembered::Remembered;
-use crate::correlation::Correlation;
+use super::recently_confirmed::Remembered;
+use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// Calls that take longer than this, in every slot, mean that Polar does not answer.

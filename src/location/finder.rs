@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tracing::warn;
 
-use super::cookie_header::{self, set_by};
+use super::cookie::{set_by, value_of};
 use super::pieces::List;
 use super::places::Places;
 use super::search::{Encodings, may_hold, search};
@@ -164,7 +164,7 @@ impl Finder {
         }
         for cookie in List::COOKIES.pieces(value) {
             let named = self.places.cookies.iter().find_map(|(name, place)| {
-                cookie_header::value_of(cookie, name.needle()).map(|value| (*place, value))
+                value_of(cookie, name.needle()).map(|value| (*place, value))
             });
             if named.is_some() || may_hold_polar && cookie.len() >= PolarToken::LEN {
                 self.find_in_part(&Part::of(cookie, carrier).named(named), found)?;

@@ -5,16 +5,16 @@
 //! more are trimmed away by their age.
 
 mod address;
+mod batch_size;
 mod clock;
 mod connection;
-mod horizon;
 mod id;
 mod outbox;
-mod pace;
 mod reader;
 mod refusal;
 mod reply;
 mod shared;
+mod trim;
 mod unseen;
 mod wire;
 mod writer;

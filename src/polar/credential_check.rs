@@ -61,7 +61,41 @@ impl fmt::Display for CredentialCheck {
     }
 }
 
-pub(super) async fn check(client: &PolarClient) -> Result<CredentialCheck, Error> {
+impl PolarClient {
+    /// Asks the server whether it takes the client id and secret, and which authentication method
+    /// the client is registered for, without touching any token. For the start of an application:
+    /// it makes up to three calls, which count against Polar's limit for this address (500 a minute
+    /// in production, 100 in the sandbox), so it is no readiness probe. Takes 15 s at most.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tower_polar_logout::PolarClient) -> Result<(), tower_polar_logout::Error> {
+    /// use tower_polar_logout::ErrorKind;
+    ///
+    /// match client.check_credentials().await {
+    ///     Ok(accepted) => println!("{accepted}"),
+    ///     // Polar cannot be asked: revocations are retried until it can be.
+    ///     Err(error) if error.kind() == ErrorKind::Unanswered => eprintln!("{error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The message says what to do.
+    /// - [`ErrorKind::Credentials`](crate::ErrorKind::Credentials): the server does not take them. A
+    ///   public client (PKCE, no secret) is one of these cases: it can neither revoke nor introspect.
+    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the server's URL is wrong, or
+    ///   a proxy answers in its place.
+    /// - [`ErrorKind::Unanswered`](crate::ErrorKind::Unanswered): the server did not answer, limits
+    ///   this address, or failed. Nothing is known about the credentials.
+    pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
+        check(self).await
+    }
+}
+
+async fn check(client: &PolarClient) -> Result<CredentialCheck, Error> {
     timeout(LIMIT, ask_about_made_up_token(client))
         .await
         .unwrap_or_else(|_| Err(unanswered(&"no answer within 5 s")))?;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::call::Call;
 use super::client::Client;
-use super::tokens::issue;
+use super::pair::issue;
 
 /// How long a code can be exchanged.
 const LIFETIME: Duration = Duration::from_secs(600);

@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::state::lock;
-use super::tokens::issue;
+use super::lock::lock;
+use super::pair::issue;
 use crate::polar::ClientAuthMethod;
 
 /// The application that this server knows.

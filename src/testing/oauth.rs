@@ -9,7 +9,8 @@ use super::authorization::{self, Codes};
 use super::call::{Call, MAX_BODY};
 use super::client::Client;
 use super::commit::{Commit, Grant};
-use super::tokens::{Found, Kind, Owner, PairId, TokenPair, Tokens};
+use super::pair::{PairId, TokenPair};
+use super::tokens::{Found, Kind, Owner, Tokens};
 
 /// The user that every token of this server is about.
 const SUBJECT: &str = "00000000-0000-4000-8000-000000000000";

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Step;
-use crate::correlation::Correlation;
 use crate::delivery::backoff;
+use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// How one token ended.

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Answer, Call, Delivered};
-use crate::correlation::Correlation;
 use crate::delivery::backoff;
+use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// After a confirming answer, how long Polar may take to commit what it said: 124 ms were measured.

@@ -7,14 +7,14 @@ use redis::{Pipeline, Value};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::batch_size::Pace;
 use super::clock::Clock;
 use super::connection::Connection;
-use super::horizon::Horizon;
 use super::id::Id;
-use super::pace::Pace;
 use super::refusal::{self, Refusal};
 use super::reply;
 use super::shared::Shared;
+use super::trim::Horizon;
 use super::unseen::{Reached, Read};
 use super::wire;
 use crate::log::millis::millis;
