@@ -23,7 +23,7 @@ use self::queue::{Queue, Sibling};
 use crate::error::Error;
 use crate::log::{Event, Kept, RevocationLog};
 use crate::polar::{ClientCredentials, PolarClient, Reason};
-use crate::spawner::Tasks;
+use crate::spawner::Spawner;
 use crate::telemetry::{Correlation, Counters, ErrorClass, Health};
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
@@ -71,16 +71,16 @@ pub(crate) struct Setup {
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) tasks: Tasks,
+    pub(crate) spawner: Spawner,
 }
 
 /// The way to Polar. Its tasks end when it is dropped.
 pub(crate) struct Delivery {
-    shared: Arc<Shared>,
+    shared: Arc<DeliveryState>,
     _closing: DropGuard,
 }
 
-struct Shared {
+struct DeliveryState {
     client: Mutex<PolarClient>,
     queue: Mutex<Queue>,
     /// Told whenever the queue may have something to do.
@@ -96,7 +96,7 @@ struct Shared {
     on_dead_letter: Option<OnDeadLetter>,
     counters: Arc<Counters>,
     durations: Durations,
-    tasks: Tasks,
+    spawner: Spawner,
     closing: CancellationToken,
 }
 
@@ -117,7 +117,7 @@ impl Delivery {
             setup.verify,
             setup.client.timeout(),
         );
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(DeliveryState {
             client: Mutex::new(setup.client),
             queue: Mutex::new(queue),
             changed: Notify::new(),
@@ -129,12 +129,12 @@ impl Delivery {
             on_dead_letter: setup.on_dead_letter,
             counters: setup.counters,
             durations: Durations::new(),
-            tasks: setup.tasks,
+            spawner: setup.spawner,
             closing: closing.clone(),
         });
         let run = courier::run(Arc::clone(&shared));
         let run = closing.clone().run_until_cancelled_owned(run);
-        shared.tasks.spawn_background(async {
+        shared.spawner.spawn_background(async {
             run.await;
         });
         Self { shared, _closing: closing.drop_guard() }
@@ -258,7 +258,7 @@ impl Delivery {
     }
 }
 
-impl Shared {
+impl DeliveryState {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
     }
@@ -302,16 +302,16 @@ impl Shared {
     /// Notes in the log that a token is delivered.
     fn note_delivered(&self, hash: TokenHash) {
         let Some(log) = self.log.clone() else { return };
-        let (tasks, closing) = (self.tasks.clone(), self.closing.clone());
+        let (spawner, closing) = (self.spawner.clone(), self.closing.clone());
         let noting = async move {
             let Err(error) = note(&*log, hash).await else { return };
             // At worst the token is delivered once more after a restart, which is harmless.
             warn!(?hash, %error, "the log could not note that a token is delivered; trying again");
-            tasks.spawn_background(async move {
+            spawner.spawn_background(async move {
                 closing.run_until_cancelled(note_in_the_end(&*log, hash)).await;
             });
         };
-        self.tasks.spawn(noting.in_current_span());
+        self.spawner.spawn(noting.in_current_span());
     }
 
     /// With how long it was on its way, where it was.
@@ -355,7 +355,7 @@ async fn note_in_the_end(log: &dyn RevocationLog, hash: TokenHash) {
 
 /// The tokens of a logout that were taken in, and are sent when this is released or dropped.
 pub(crate) struct Held<'a> {
-    shared: &'a Shared,
+    shared: &'a DeliveryState,
     correlation: Correlation,
     sibling: Sibling,
     hashes: Vec<TokenHash>,
@@ -428,7 +428,7 @@ mod tests {
             log: None,
             on_dead_letter: None,
             counters: Arc::new(Counters::new()),
-            tasks: Tasks::current().expect("a runtime"),
+            spawner: Spawner::current().expect("a runtime"),
         });
         let token = Token::parse("t").expect("a token");
         let hash = TokenHash::of("t");

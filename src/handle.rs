@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::error::Error;
-use crate::middleware::{CheckBodyLayer, EndStreamsLayer, PolarLogoutLayer, Policy};
+use crate::middleware::{CheckBodyLayer, EndStreamsLayer, Gate, PolarLogoutLayer};
 use crate::polar::{ClientCredentials, CredentialCheck};
 use crate::revocation::LogoutOutcome;
 use crate::telemetry::{Counts, Health};
@@ -25,14 +25,14 @@ pub use self::extract::LogoutOutcomeRejection;
 /// webhook. Cheap to clone; shares everything with the layer it came from.
 #[derive(Clone)]
 pub struct LogoutHandle {
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 impl<A> PolarLogoutLayer<A> {
     /// The application's own hold on the layer: to revoke, to ask, to shut down.
     #[must_use]
     pub fn handle(&self) -> LogoutHandle {
-        LogoutHandle { policy: Arc::clone(self.policy()) }
+        LogoutHandle { gate: Arc::clone(self.gate()) }
     }
 }
 
@@ -41,7 +41,7 @@ impl LogoutHandle {
     #[must_use]
     pub fn is_revoked(&self, credential: impl AsRef<[u8]>) -> bool {
         let hash = TokenHash::of_credential(credential.as_ref());
-        hash.is_some_and(|hash| self.policy.logout.denylist.contains(&hash))
+        hash.is_some_and(|hash| self.gate.revoker.denylist.contains(&hash))
     }
 
     /// Revokes, as a logout does: first here, then at Polar, waiting for Polar at most the
@@ -71,12 +71,12 @@ impl LogoutHandle {
     pub async fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) -> LogoutOutcome {
         let revocations = revocations.into_iter().collect();
         let (report, outcome) = oneshot::channel();
-        let logout = Arc::clone(&self.policy.logout);
+        let revoker = Arc::clone(&self.gate.revoker);
         let revoking = async move {
             // The caller may have gone.
-            let _ = report.send(logout.run(revocations).await);
+            let _ = report.send(revoker.run(revocations).await);
         };
-        self.policy.tasks.spawn(revoking.in_current_span());
+        self.gate.spawner.spawn(revoking.in_current_span());
         // Nothing is reported only if the runtime is shut down: then nothing is sure.
         outcome.await.unwrap_or(LogoutOutcome::Full)
     }
@@ -84,25 +84,25 @@ impl LogoutHandle {
     /// A layer for the routes whose bodies carry tokens.
     #[must_use]
     pub fn check_body(&self) -> CheckBodyLayer {
-        CheckBodyLayer::new(Arc::clone(&self.policy))
+        CheckBodyLayer::new(Arc::clone(&self.gate))
     }
 
     /// A layer for the routes that stream.
     #[must_use]
     pub fn end_streams(&self) -> EndStreamsLayer {
-        EndStreamsLayer::new(Arc::clone(&self.policy))
+        EndStreamsLayer::new(Arc::clone(&self.gate))
     }
 
     /// What is held, and what has happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.policy.logout.counts()
+        self.gate.revoker.counts()
     }
 
     /// How delivery to Polar, and the log, are doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.policy.logout.health()
+        self.gate.revoker.health()
     }
 
     /// Exchanges the client credentials, without losing what is on its way: Polar is called with
@@ -118,7 +118,7 @@ impl LogoutHandle {
     /// The credentials are empty or not visible ASCII: then nothing has changed. Or the log could
     /// not be written: then they are in use, and what is on its way is sealed with the old secret.
     pub async fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
-        self.policy.logout.set_credentials(credentials).await
+        self.gate.revoker.set_credentials(credentials).await
     }
 
     /// Asks Polar whether it takes the client id and secret, without touching any token: see
@@ -129,7 +129,7 @@ impl LogoutHandle {
     ///
     /// Polar does not take the credentials; the URL is not Polar's; or Polar cannot be asked.
     pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
-        self.policy.logout.delivery.client().check_credentials().await
+        self.gate.revoker.delivery.client().check_credentials().await
     }
 
     /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure
@@ -140,10 +140,10 @@ impl LogoutHandle {
     /// answered 503. What is left is lost with this process, unless a log holds it.
     pub async fn shutdown(&self, limit: Duration) -> usize {
         let started = Instant::now();
-        self.policy.logout.delivery.close();
-        let left = self.policy.logout.delivery.drain(limit).await;
+        self.gate.revoker.delivery.close();
+        let left = self.gate.revoker.delivery.drain(limit).await;
         // What is noted in the log about what was delivered, and answers to logouts.
-        self.policy.tasks.drain(limit.saturating_sub(started.elapsed())).await;
+        self.gate.spawner.drain(limit.saturating_sub(started.elapsed())).await;
         left
     }
 }

@@ -30,7 +30,7 @@ pub use self::end_streams::{
     EndStreams, EndStreamsFuture, EndStreamsLayer, RequestBody, ResponseBody,
 };
 pub use self::future::ResponseFuture;
-pub(crate) use self::gate::{Policy, Requests};
+pub(crate) use self::gate::{Gate, RequestCounters};
 pub use self::layer::PolarLogoutLayer;
 pub(crate) use self::route::Route;
 pub use self::service::PolarLogout;

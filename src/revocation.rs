@@ -10,7 +10,7 @@ mod signal;
 mod start;
 
 pub use self::outcome::LogoutOutcome;
-pub(crate) use self::revoker::{Logout, Retention};
+pub(crate) use self::revoker::{Retention, Revoker};
 pub(crate) use self::signal::Carried;
 pub use self::signal::RevocationSignal;
 pub(crate) use self::start::{Config, start};

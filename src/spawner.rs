@@ -10,12 +10,12 @@ use crate::error::{Error, ErrorKind};
 
 /// Runs on the runtime the layer was built in, whichever one a request is served by.
 #[derive(Clone, Debug)]
-pub(crate) struct Tasks {
+pub(crate) struct Spawner {
     runtime: Handle,
     tracker: TaskTracker,
 }
 
-impl Tasks {
+impl Spawner {
     pub(crate) fn current() -> Result<Self, Error> {
         let runtime = Handle::try_current().map_err(|error| {
             Error::new(

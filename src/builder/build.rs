@@ -7,10 +7,10 @@ use super::{Builder, Options};
 use crate::error::Error;
 use crate::location::Finder;
 use crate::middleware::{
-    AfterLogout, ClearSiteData, Csrf, PolarLogoutLayer, Policy, Requests, Route, Rules,
+    AfterLogout, ClearSiteData, Csrf, Gate, PolarLogoutLayer, RequestCounters, Route, Rules,
 };
 use crate::revocation::start;
-use crate::spawner::Tasks;
+use crate::spawner::Spawner;
 
 impl<A: Send + Sync + 'static> Builder<A> {
     /// Checks everything, reads the log, and starts what the layer needs in the background, on the
@@ -38,8 +38,8 @@ impl<A: Send + Sync + 'static> Builder<A> {
 }
 
 impl Options {
-    async fn build(mut self) -> Result<Policy, Error> {
-        let tasks = Tasks::current()?;
+    async fn build(mut self) -> Result<Gate, Error> {
+        let spawner = Spawner::current()?;
         self.check()?;
         let finder =
             Finder::new(std::mem::take(&mut self.locations), self.revocation.client.issuer())?;
@@ -61,7 +61,7 @@ impl Options {
                  body holds in the handler, with `LogoutHandle::revoke`",
             ));
         }
-        Ok(Policy {
+        Ok(Gate {
             logout_routes: logout_routes(&self.logout_routes)?,
             body_limit: self.body_limit,
             when_revoked: Rules::new(
@@ -74,10 +74,10 @@ impl Options {
             after_logout: self.after_logout(&finder)?,
             finder,
             reject_when_behind: self.reject_when_behind,
-            requests: Requests::new(),
+            requests: RequestCounters::new(),
             // Last, since this starts something.
-            logout: start(self.revocation, &tasks).await?,
-            tasks,
+            revoker: start(self.revocation, &spawner).await?,
+            spawner,
         })
     }
 

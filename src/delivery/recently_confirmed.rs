@@ -10,12 +10,12 @@ const REMEMBERED: usize = 65_536;
 
 /// The latest of what was put in.
 #[derive(Default)]
-pub(super) struct Remembered {
+pub(super) struct RecentlyConfirmed {
     known: HashSet<TokenHash>,
     oldest_first: VecDeque<TokenHash>,
 }
 
-impl Remembered {
+impl RecentlyConfirmed {
     pub(super) fn contains(&self, hash: &TokenHash) -> bool {
         self.known.contains(hash)
     }
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn the_latest_are_remembered_and_the_memory_does_not_grow() {
         let hash = |n: usize| TokenHash::of(n.to_string());
-        let mut remembered = Remembered::default();
+        let mut remembered = RecentlyConfirmed::default();
         for n in 0..=REMEMBERED {
             remembered.insert(hash(n));
             remembered.insert(hash(n));

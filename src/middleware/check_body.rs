@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tower::{Layer, Service};
 
 use super::answers::{EmptyAnswers, Prepared, ReplyKind};
-use super::gate::Policy;
+use super::gate::Gate;
 use super::read_body::read_body;
 
 /// Rejects requests whose body carries a revoked token: for a route that takes a refresh token in
@@ -37,19 +37,19 @@ use super::read_body::read_body;
 /// ```
 #[derive(Clone, Debug)]
 pub struct CheckBodyLayer {
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 /// The service of a [`CheckBodyLayer`].
 #[derive(Clone, Debug)]
 pub struct CheckBody<S> {
     inner: S,
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 impl CheckBodyLayer {
-    pub(crate) fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
     }
 }
 
@@ -57,7 +57,7 @@ impl<S> Layer<S> for CheckBodyLayer {
     type Service = CheckBody<S>;
 
     fn layer(&self, inner: S) -> CheckBody<S> {
-        CheckBody { inner, policy: Arc::clone(&self.policy) }
+        CheckBody { inner, gate: Arc::clone(&self.gate) }
     }
 }
 
@@ -78,13 +78,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let policy = Arc::clone(&self.policy);
+        let gate = Arc::clone(&self.gate);
         // The service that was polled ready is the one to be called; its clone may not be ready.
         let clone = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, clone);
         CheckBodyFuture(Box::pin(async move {
             let (parts, body) = request.into_parts();
-            match policy.read_and_check(&parts, body).await {
+            match gate.read_and_check(&parts, body).await {
                 Ok(body) => ready.call(Request::from_parts(parts, Full::new(body))).await,
                 Err(kind) => Ok(Prepared::from(kind).answer(&EmptyAnswers, &parts)),
             }
@@ -92,7 +92,7 @@ where
     }
 }
 
-impl Policy {
+impl Gate {
     async fn read_and_check<B: Body>(
         &self,
         request: &request::Parts,

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::gate::Policy;
+use super::gate::Gate;
 use crate::revocation::RevocationSignal;
 
 /// Ends responses that are still being sent when a credential of their request is revoked,
@@ -40,19 +40,19 @@ use crate::revocation::RevocationSignal;
 /// ```
 #[derive(Clone, Debug)]
 pub struct EndStreamsLayer {
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 /// The service of an [`EndStreamsLayer`].
 #[derive(Clone, Debug)]
 pub struct EndStreams<S> {
     inner: S,
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 impl EndStreamsLayer {
-    pub(crate) fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
     }
 }
 
@@ -60,7 +60,7 @@ impl<S> Layer<S> for EndStreamsLayer {
     type Service = EndStreams<S>;
 
     fn layer(&self, inner: S) -> EndStreams<S> {
-        EndStreams { inner, policy: Arc::clone(&self.policy) }
+        EndStreams { inner, gate: Arc::clone(&self.gate) }
     }
 }
 
@@ -77,9 +77,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let carried = self.policy.carried((&request).into());
+        let carried = self.gate.carried((&request).into());
         let until = (!carried.is_empty()).then(|| {
-            let denylist = Arc::clone(&self.policy.logout.denylist);
+            let denylist = Arc::clone(&self.gate.revoker.denylist);
             let signal = RevocationSignal::new(denylist, &carried);
             request.extensions_mut().insert(signal.clone());
             Until { signal, came_too_late: Arc::default() }

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tower::Service;
 
 use super::answers::{Answer, EmptyAnswers, Prepared, ReplyKind};
-use super::gate::Shared;
+use super::gate::Configured;
 use super::next::{LoggedOut, Next};
-use super::passed::UnderWay;
+use super::passed::Passed;
 
 pin_project! {
     /// The response future of [`PolarLogout`](crate::PolarLogout).
@@ -32,7 +32,7 @@ pin_project! {
     enum State<S, F, B, A> {
         Called { #[pin] future: F },
         // The same for a request with a credential, which may be revoked meanwhile.
-        CalledWith { #[pin] future: F, under_way: UnderWay },
+        CalledWith { #[pin] future: F, passed: Passed },
         // Apart, so that nearly every future is no larger, and no slower, than the one it wraps.
         Otherwise { rest: Pin<Box<Otherwise<S, F, B, A>>> },
     }
@@ -44,20 +44,20 @@ pin_project! {
         Answered {
             // Taken when it is polled.
             request_and_reply: Option<(request::Parts, Prepared)>,
-            shared: Arc<Shared<A>>,
+            shared: Arc<Configured<A>>,
         },
         // For a task that logs out.
         Waiting {
             next: oneshot::Receiver<Next<B>>,
             // The service that was polled ready, if the task may want it called.
             inner: Option<S>,
-            shared: Arc<Shared<A>>,
+            shared: Arc<Configured<A>>,
         },
         // A request that carried what is revoked.
         CalledStripped {
             #[pin]
             future: F,
-            under_way: UnderWay,
+            passed: Passed,
             cookie_removals: Vec<HeaderValue>,
         },
         // The application's own logout handler, and what its response needs.
@@ -79,22 +79,22 @@ where
     }
 
     #[inline]
-    pub(crate) fn called_with(future: S::Future, under_way: UnderWay) -> Self {
-        Self { state: State::CalledWith { future, under_way } }
+    pub(crate) fn called_with(future: S::Future, passed: Passed) -> Self {
+        Self { state: State::CalledWith { future, passed } }
     }
 
     pub(crate) fn called_stripped(
         future: S::Future,
-        under_way: UnderWay,
+        passed: Passed,
         cookie_removals: Vec<HeaderValue>,
     ) -> Self {
-        Self::otherwise(Otherwise::CalledStripped { future, under_way, cookie_removals })
+        Self::otherwise(Otherwise::CalledStripped { future, passed, cookie_removals })
     }
 
     pub(crate) fn answered(
         request: request::Parts,
         reply: Prepared,
-        shared: Arc<Shared<A>>,
+        shared: Arc<Configured<A>>,
     ) -> Self {
         Self::otherwise(Otherwise::Answered { request_and_reply: Some((request, reply)), shared })
     }
@@ -102,7 +102,7 @@ where
     pub(crate) fn waiting(
         next: oneshot::Receiver<Next<B>>,
         inner: Option<S>,
-        shared: Arc<Shared<A>>,
+        shared: Arc<Configured<A>>,
     ) -> Self {
         Self::otherwise(Otherwise::Waiting { next, inner, shared })
     }
@@ -122,9 +122,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProjected::Called { future } => future.poll(cx),
-            StateProjected::CalledWith { future, under_way } => {
+            StateProjected::CalledWith { future, passed } => {
                 let mut response = ready!(future.poll(cx))?;
-                under_way.finish(&mut response);
+                passed.finish(&mut response);
                 Poll::Ready(Ok(response))
             }
             StateProjected::Otherwise { rest } => rest.as_mut().poll(cx),
@@ -173,9 +173,9 @@ where
                         }
                     }
                 }
-                OtherwiseProjected::CalledStripped { future, under_way, cookie_removals } => {
+                OtherwiseProjected::CalledStripped { future, passed, cookie_removals } => {
                     let mut response = ready!(future.poll(cx))?;
-                    under_way.finish(&mut response);
+                    passed.finish(&mut response);
                     remove_cookies(response.headers_mut(), cookie_removals);
                     return Poll::Ready(Ok(response));
                 }

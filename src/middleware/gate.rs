@@ -13,13 +13,13 @@ use super::csrf::Csrf;
 use super::route::Route;
 use super::when_revoked::Rules;
 use crate::location::{Finder, Head};
-use crate::revocation::{Carried, Logout};
-use crate::spawner::Tasks;
+use crate::revocation::{Carried, Revoker};
+use crate::spawner::Spawner;
 use crate::telemetry::metrics;
 use crate::token::{Revocation, TokenHash};
 
 #[derive(Debug)]
-pub(crate) struct Policy {
+pub(crate) struct Gate {
     pub(crate) finder: Finder,
     pub(crate) logout_routes: Vec<Route>,
     pub(crate) body_limit: usize,
@@ -29,23 +29,23 @@ pub(crate) struct Policy {
     pub(crate) after_logout: AfterLogout,
     /// For how long requests with credentials are served without all knowledge of the log.
     pub(crate) reject_when_behind: Option<Duration>,
-    pub(crate) requests: Requests,
-    pub(crate) logout: Arc<Logout>,
+    pub(crate) requests: RequestCounters,
+    pub(crate) revoker: Arc<Revoker>,
     /// Where logouts run.
-    pub(crate) tasks: Tasks,
+    pub(crate) spawner: Spawner,
 }
 
-/// The policy, and how the layer's own answers are written.
+/// The gate, and how the layer's own answers are written.
 #[derive(Debug)]
-pub(crate) struct Shared<A> {
-    pub(crate) policy: Arc<Policy>,
+pub(crate) struct Configured<A> {
+    pub(crate) gate: Arc<Gate>,
     pub(crate) answers: A,
 }
 
 /// Counts for monitoring what is not counted elsewhere: [`Counters`](crate::telemetry::Counters) know
 /// who was turned away.
 #[derive(Debug)]
-pub(crate) struct Requests {
+pub(crate) struct RequestCounters {
     pub(crate) passed: metrics::Counter,
     /// A body that is looked into is too large, compressed, or broken off, or holds too many
     /// tokens.
@@ -53,7 +53,7 @@ pub(crate) struct Requests {
     pub(crate) logout: metrics::Counter,
 }
 
-impl Requests {
+impl RequestCounters {
     pub(crate) fn new() -> Self {
         Self {
             passed: metrics::requests("passed"),
@@ -63,11 +63,11 @@ impl Requests {
     }
 }
 
-impl Policy {
+impl Gate {
     /// Whether requests with credentials are not served, because the log has not been followed for
     /// too long.
     pub(crate) fn is_unsure(&self) -> bool {
-        let too_long = |limit| self.logout.freshness.behind_for().is_some_and(|for_| for_ > limit);
+        let too_long = |limit| self.revoker.log_lag.behind_for().is_some_and(|for_| for_ > limit);
         self.reject_when_behind.is_some_and(too_long)
     }
 
@@ -76,7 +76,7 @@ impl Policy {
     pub(crate) fn carried(&self, head: Head<'_>) -> Carried {
         let mut carried = Carried::new();
         let _ = self.finder.find_in_head(head, |found| {
-            if found.is_expected() && !self.logout.denylist.contains(&found.hash) {
+            if found.is_expected() && !self.revoker.denylist.contains(&found.hash) {
                 carried.push(found.hash);
             }
             ControlFlow::Continue(())
@@ -87,7 +87,7 @@ impl Policy {
     /// Whether a request goes on that carried this when it came, and whose body has been read; or
     /// why not.
     pub(crate) fn check(&self, carried: &Carried, body: &[u8]) -> Result<(), ReplyKind> {
-        let is_denied = |hash: &TokenHash| self.logout.denylist.contains(hash);
+        let is_denied = |hash: &TokenHash| self.revoker.denylist.contains(hash);
         // A logout may have come while the body arrived.
         let mut revoked = carried.iter().find(|hash| is_denied(hash)).copied();
         let mut any = !carried.is_empty();
@@ -101,14 +101,14 @@ impl Policy {
             return Err(ReplyKind::Rejected);
         }
         if any && self.is_unsure() {
-            self.logout.counters.unsure.increment();
+            self.revoker.counters.unsure.increment();
             return Err(ReplyKind::Unsure);
         }
         Ok(())
     }
 
     pub(crate) fn note_rejected(&self, hash: TokenHash) {
-        self.logout.counters.rejected.increment();
+        self.revoker.counters.rejected.increment();
         debug!(step = "rejected", ?hash, "a request with a revoked token was rejected");
     }
 
@@ -126,11 +126,11 @@ impl Policy {
 
     fn revoke(&self, revocations: Vec<Revocation>) {
         for revocation in &revocations {
-            self.logout.deny_at_once(revocation);
+            self.revoker.deny_at_once(revocation);
         }
-        let logout = Arc::clone(&self.logout);
-        self.tasks.spawn(async move {
-            logout.run(revocations).await;
+        let revoker = Arc::clone(&self.revoker);
+        self.spawner.spawn(async move {
+            revoker.run(revocations).await;
         });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::answers::EmptyAnswers;
-use super::gate::{Policy, Shared};
+use super::gate::{Configured, Gate};
 use super::service::PolarLogout;
 
 /// Catches logout, tells Polar, and rejects revoked credentials from then on.
@@ -34,16 +34,16 @@ use super::service::PolarLogout;
 /// # }
 /// ```
 pub struct PolarLogoutLayer<A = EmptyAnswers> {
-    shared: Arc<Shared<A>>,
+    shared: Arc<Configured<A>>,
 }
 
 impl<A> PolarLogoutLayer<A> {
-    pub(crate) fn new(policy: Policy, answers: A) -> Self {
-        Self { shared: Arc::new(Shared { policy: Arc::new(policy), answers }) }
+    pub(crate) fn new(gate: Gate, answers: A) -> Self {
+        Self { shared: Arc::new(Configured { gate: Arc::new(gate), answers }) }
     }
 
-    pub(crate) fn policy(&self) -> &Arc<Policy> {
-        &self.shared.policy
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.shared.gate
     }
 }
 

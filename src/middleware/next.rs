@@ -6,7 +6,7 @@ use http::{Request, Response, request};
 use tokio::sync::oneshot;
 
 use super::answers::{Prepared, forbid_storing};
-use super::gate::Policy;
+use super::gate::Gate;
 
 /// What the response future does when the task is through.
 pub(crate) enum Next<B> {
@@ -24,23 +24,23 @@ pub(crate) enum Next<B> {
 
 /// What the response of the application's own logout handler needs.
 pub(crate) struct LoggedOut {
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
     cross_site: bool,
 }
 
 impl LoggedOut {
-    pub(crate) fn new(policy: Arc<Policy>, cross_site: bool) -> Self {
-        Self { policy, cross_site }
+    pub(crate) fn new(gate: Arc<Gate>, cross_site: bool) -> Self {
+        Self { gate, cross_site }
     }
 
     pub(crate) fn add_to<R>(&self, response: &mut Response<R>) {
         // A rolling session sets its cookie with every answer: it would bring the session back.
-        self.policy.take_back_cookies(response.headers_mut());
+        self.gate.take_back_cookies(response.headers_mut());
         if response.status().is_server_error() {
             // The handler has failed: the browser keeps what it needs to try again.
             return forbid_storing(response.headers_mut());
         }
-        self.policy.after_logout.add_to(response.headers_mut(), self.cross_site);
+        self.gate.after_logout.add_to(response.headers_mut(), self.cross_site);
     }
 }
 

@@ -6,20 +6,20 @@ use http::Response;
 use http::header::SET_COOKIE;
 use tracing::info;
 
-use super::gate::Policy;
+use super::gate::Gate;
 use crate::revocation::Carried;
 
 /// A request that passed, and what it passed with.
 #[derive(Debug)]
-pub(crate) struct UnderWay {
-    policy: Arc<Policy>,
+pub(crate) struct Passed {
+    gate: Arc<Gate>,
     carried: Carried,
 }
 
-impl UnderWay {
+impl Passed {
     #[inline]
-    pub(crate) fn new(policy: Arc<Policy>, carried: Carried) -> Self {
-        Self { policy, carried }
+    pub(crate) fn new(gate: Arc<Gate>, carried: Carried) -> Self {
+        Self { gate, carried }
     }
 
     /// Looks at the response of the inner service. A session that was renewed while it was ended is
@@ -27,7 +27,7 @@ impl UnderWay {
     #[inline]
     pub(crate) fn finish<R>(&self, response: &mut Response<R>) {
         if response.headers().contains_key(SET_COOKIE) && self.is_revoked() {
-            let count = self.policy.take_back_cookies(response.headers_mut());
+            let count = self.gate.take_back_cookies(response.headers_mut());
             if count > 0 {
                 info!(
                     count,
@@ -39,6 +39,6 @@ impl UnderWay {
 
     #[cold]
     fn is_revoked(&self) -> bool {
-        self.carried.iter().any(|hash| self.policy.logout.denylist.contains(hash))
+        self.carried.iter().any(|hash| self.gate.revoker.denylist.contains(hash))
     }
 }

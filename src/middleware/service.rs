@@ -11,9 +11,9 @@ use tracing::Instrument;
 
 use super::answers::{Answer, EmptyAnswers};
 use super::future::ResponseFuture;
-use super::gate::Shared;
+use super::gate::Configured;
 use super::next::Caller;
-use super::passed::UnderWay;
+use super::passed::Passed;
 use super::slow_path::log_out;
 use super::verdict::{Stripped, Verdict};
 use crate::revocation::Carried;
@@ -25,11 +25,11 @@ use crate::revocation::Carried;
 /// by `A`: see [`Answer`].
 pub struct PolarLogout<S, A = EmptyAnswers> {
     inner: S,
-    shared: Arc<Shared<A>>,
+    shared: Arc<Configured<A>>,
 }
 
 impl<S, A> PolarLogout<S, A> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared<A>>) -> Self {
+    pub(crate) fn new(inner: S, shared: Arc<Configured<A>>) -> Self {
         Self { inner, shared }
     }
 }
@@ -62,16 +62,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let policy = &self.shared.policy;
+        let gate = &self.shared.gate;
         let mut carried = Carried::new();
-        match policy.verdict((&request).into(), &mut carried) {
+        match gate.verdict((&request).into(), &mut carried) {
             Verdict::Pass => {
-                policy.requests.passed.add(1);
+                gate.requests.passed.add(1);
                 let future = self.inner.call(request);
                 if carried.is_empty() {
                     ResponseFuture::called(future)
                 } else {
-                    ResponseFuture::called_with(future, UnderWay::new(Arc::clone(policy), carried))
+                    ResponseFuture::called_with(future, Passed::new(Arc::clone(gate), carried))
                 }
             }
             Verdict::Strip => self.call_stripped(request),
@@ -88,11 +88,11 @@ impl<S, A> PolarLogout<S, A> {
         S: Service<Request<B>>,
     {
         let (mut parts, body) = request.into_parts();
-        match self.shared.policy.strip(&mut parts) {
+        match self.shared.gate.strip(&mut parts) {
             Ok(Stripped { carried, cookie_removals }) => {
                 let future = self.inner.call(Request::from_parts(parts, body));
-                let under_way = UnderWay::new(Arc::clone(&self.shared.policy), carried);
-                ResponseFuture::called_stripped(future, under_way, cookie_removals)
+                let passed = Passed::new(Arc::clone(&self.shared.gate), carried);
+                ResponseFuture::called_stripped(future, passed, cookie_removals)
             }
             Err(prepared) => ResponseFuture::answered(parts, prepared, Arc::clone(&self.shared)),
         }
@@ -105,15 +105,15 @@ impl<S, A> PolarLogout<S, A> {
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        let policy = &self.shared.policy;
+        let gate = &self.shared.gate;
         let (caller, next) = Caller::new();
-        let task = log_out(Arc::clone(policy), request, caller);
-        policy.tasks.spawn(task.in_current_span());
+        let task = log_out(Arc::clone(gate), request, caller);
+        gate.spawner.spawn(task.in_current_span());
         // The service that was polled ready is the one to be called; its clone may not be ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         // Dropped if it will not be called: it may hold a permit that others wait for.
-        let inner = policy.then_call_app.then_some(ready);
+        let inner = gate.then_call_app.then_some(ready);
         ResponseFuture::waiting(next, inner, Arc::clone(&self.shared))
     }
 }

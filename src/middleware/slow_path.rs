@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::answers::{Reply, ReplyKind};
-use super::gate::Policy;
+use super::gate::Gate;
 use super::next::{Caller, LoggedOut, Next};
 use super::prefetch::is_prefetch;
 use super::read_body::read_body;
@@ -35,69 +35,69 @@ const AT_ONCE: usize = 128;
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Logs out: every credential of the request is revoked. Goes on when the caller hangs up.
-pub(crate) async fn log_out<B>(policy: Arc<Policy>, request: Request<B>, mut caller: Caller<B>)
+pub(crate) async fn log_out<B>(gate: Arc<Gate>, request: Request<B>, mut caller: Caller<B>)
 where
     B: Body + Send + 'static,
     B::Data: Send,
 {
     let (mut parts, body) = request.into_parts();
-    if let Some(reply) = unasked(&policy, &parts) {
+    if let Some(reply) = unasked(&gate, &parts) {
         return caller.answer(parts, reply);
     }
-    let cross_site = policy.csrf.cross_site((&parts).into());
-    let mut credentials = Credentials::in_head(&policy.finder, &parts);
+    let cross_site = gate.csrf.cross_site((&parts).into());
+    let mut credentials = Credentials::in_head(&gate.finder, &parts);
     if let Some(cross_site) = cross_site
         && credentials.came_by_itself
     {
         cross_site.report(&parts.headers);
-        policy.logout.counters.cross_site.increment();
+        gate.revoker.counters.cross_site.increment();
         return caller.answer(parts, ReplyKind::CrossSite);
     }
-    policy.requests.logout.add(1);
+    gate.requests.logout.add(1);
     let cross_site = cross_site.is_some();
     // Before the body, which may take its time.
     for together in credentials.found.chunks(AT_ONCE) {
         for Credential { revocation, .. } in together {
-            policy.logout.deny_at_once(revocation);
+            gate.revoker.deny_at_once(revocation);
         }
         yield_now().await;
     }
-    if policy.then_call_app {
+    if gate.then_call_app {
         // Its body is the application's, unread.
-        let outcome = policy.logout.run(credentials.into_revocations()).await;
-        if policy.after_logout.is_failure(outcome) {
-            let prepared = policy.after_logout.reply(outcome, &parts.headers, cross_site);
+        let outcome = gate.revoker.run(credentials.into_revocations()).await;
+        if gate.after_logout.is_failure(outcome) {
+            let prepared = gate.after_logout.reply(outcome, &parts.headers, cross_site);
             return caller.answer(parts, prepared);
         }
         parts.extensions.insert(outcome);
-        let logged_out = LoggedOut::new(policy, cross_site);
+        let logged_out = LoggedOut::new(gate, cross_site);
         let request = Request::from_parts(parts, body);
         return caller.tell(Next::CallAfterLogout { request, logged_out });
     }
-    let unreadable = if policy.finder.reads_bodies() {
+    let unreadable = if gate.finder.reads_bodies() {
         let gone = caller.gone();
-        credentials.add_body(&policy, &parts.headers, body, gone).await.err()
+        credentials.add_body(&gate, &parts.headers, body, gone).await.err()
     } else {
         drop(body);
         None
     };
-    let outcome = policy.logout.run(credentials.into_revocations()).await;
+    let outcome = gate.revoker.run(credentials.into_revocations()).await;
     if let Some(why) = unreadable {
         // What the head carried is revoked nevertheless.
-        policy.requests.unreadable.add(1);
+        gate.requests.unreadable.add(1);
         return caller.answer(parts, why);
     }
-    let prepared = policy.after_logout.reply(outcome, &parts.headers, cross_site);
+    let prepared = gate.after_logout.reply(outcome, &parts.headers, cross_site);
     caller.answer(parts, prepared);
 }
 
 /// The reply to a request of a GET route that is no click on a logout link.
-fn unasked(policy: &Policy, request: &request::Parts) -> Option<Reply> {
+fn unasked(gate: &Gate, request: &request::Parts) -> Option<Reply> {
     match request.method {
         // Link checkers and previews send it. It is safe (RFC 9110, section 9.2.1), a logout is
         // not.
         Method::HEAD => {
-            let allow = allow(&policy.logout_routes, &request.uri);
+            let allow = allow(&gate.logout_routes, &request.uri);
             Some(Reply::new(ReplyKind::Head).with(ALLOW, allow))
         }
         Method::GET if is_prefetch(&request.headers) => Some(Reply::new(ReplyKind::Prefetch)),
@@ -133,16 +133,16 @@ impl Credentials {
 
     async fn add_body<B: Body>(
         &mut self,
-        policy: &Policy,
+        gate: &Gate,
         headers: &HeaderMap,
         body: B,
         gone: impl Future<Output = ()>,
     ) -> Result<(), ReplyKind> {
-        let read = read_body(headers, body, policy.body_limit, gone);
+        let read = read_body(headers, body, gate.body_limit, gone);
         let body = timeout(ARRIVES_WITHIN, read).await.unwrap_or(Err(ReplyKind::BodyBroken))?;
         let mut in_body = Self::default();
-        let look = policy.finder.find_in_body(&body, |found| {
-            in_body.add(&policy.finder, &found);
+        let look = gate.finder.find_in_body(&body, |found| {
+            in_body.add(&gate.finder, &found);
             if in_body.found.len() > MOST_IN_BODY {
                 return ControlFlow::Break(());
             }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use tracing::debug;
 
 use super::answers::{Prepared, ReplyKind};
-use super::gate::Policy;
+use super::gate::Gate;
 use super::when_revoked::WhenRevoked;
 use crate::location::{Found, Head, PlaceId};
 use crate::revocation::Carried;
@@ -16,7 +16,7 @@ use crate::token::{CredentialKind, FoundIn, TokenHash};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
-    /// It carries what is revoked, or may be: see [`Policy::strip`].
+    /// It carries what is revoked, or may be: see [`Gate::strip`].
     Strip,
     Logout,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Stripped {
     pub(crate) cookie_removals: Vec<HeaderValue>,
 }
 
-impl Policy {
+impl Gate {
     /// Decides, and keeps what the request carries if something may come of that later.
     #[inline]
     pub(crate) fn verdict(&self, head: Head<'_>, carried: &mut Carried) -> Verdict {
@@ -40,7 +40,7 @@ impl Policy {
         }
         let keeps = self.finder.has_cookies();
         let look = self.finder.find_in_head(head, |found| {
-            if self.logout.denylist.contains(&found.hash) || self.is_unsure() {
+            if self.revoker.denylist.contains(&found.hash) || self.is_unsure() {
                 return ControlFlow::Break(());
             }
             if keeps && found.is_expected() {
@@ -69,7 +69,7 @@ impl Policy {
             return Err(self.reject(hash, removals));
         }
         self.finder.take_out(parts, |found| {
-            is_unsure && is_anonymous || self.logout.denylist.contains(&found.hash)
+            is_unsure && is_anonymous || self.revoker.denylist.contains(&found.hash)
         });
         // Once more: a living credential may have gone with a dead one that it could not be
         // separated from, and what stands in the path, for example, cannot go at all.
@@ -79,11 +79,11 @@ impl Policy {
             return Err(self.reject(hash, removals));
         }
         if is_unsure && still.left.any {
-            self.logout.counters.unsure.increment();
+            self.revoker.counters.unsure.increment();
             return Err(ReplyKind::Unsure.into());
         }
         if let Some(hash) = dead.any {
-            self.logout.counters.stripped.increment();
+            self.revoker.counters.stripped.increment();
             debug!(step = "stripped", ?hash, "a request goes on without its revoked credentials");
         }
         let cookie_removals = if is_anonymous { removals } else { Vec::new() };
@@ -93,7 +93,7 @@ impl Policy {
     fn see(&self, head: Head<'_>) -> Seen {
         let mut seen = Seen::default();
         let _ = self.finder.find_in_head(head, |found| {
-            if self.logout.denylist.contains(&found.hash) {
+            if self.revoker.denylist.contains(&found.hash) {
                 seen.dead.add(&found);
             } else {
                 seen.left.add(&found);

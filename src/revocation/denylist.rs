@@ -12,7 +12,7 @@ use moka::ops::compute::Op;
 use moka::sync::SegmentedCache;
 
 use self::filter::Filter;
-use self::waiters::{Watchers, Watching};
+use self::waiters::{Waiters, Watching};
 use crate::token::TokenHash;
 
 /// No retention is longer than that, 100 years: it keeps every sum of times in range.
@@ -42,12 +42,12 @@ pub(crate) struct Denylist {
     /// Entries in the cache, those included that have expired but are not cleaned up yet.
     len: Arc<AtomicUsize>,
     limit: usize,
-    watchers: Arc<Watchers>,
+    waiters: Arc<Waiters>,
 }
 
 /// There is no room for one more revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct DenylistFull;
 
 #[derive(Clone, Copy, Debug)]
 struct ExpiresAt(SystemTime);
@@ -63,7 +63,7 @@ impl Denylist {
                 left.fetch_sub(1, Ordering::AcqRel);
             })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { cache, filter: Filter::new(limit), len, limit, watchers: Arc::default() }
+        Self { cache, filter: Filter::new(limit), len, limit, waiters: Arc::default() }
     }
 
     /// When a lifetime that begins now is over.
@@ -80,7 +80,11 @@ impl Denylist {
 
     /// Revokes the hash until `expires_at` at least. Where it is revoked already, the later expiry
     /// wins. Visible to every thread when this returns.
-    pub(crate) fn insert(&self, hash: TokenHash, expires_at: SystemTime) -> Result<(), Full> {
+    pub(crate) fn insert(
+        &self,
+        hash: TokenHash,
+        expires_at: SystemTime,
+    ) -> Result<(), DenylistFull> {
         self.put(hash, expires_at, || self.take_place())
     }
 
@@ -99,7 +103,7 @@ impl Denylist {
         hash: TokenHash,
         expires_at: SystemTime,
         take_place: impl FnOnce() -> bool,
-    ) -> Result<(), Full> {
+    ) -> Result<(), DenylistFull> {
         let now = SystemTime::now();
         let expires_at = expires_at.min(now + LONGEST);
         if expires_at <= now {
@@ -123,18 +127,18 @@ impl Denylist {
             }
         });
         if full {
-            return Err(Full);
+            return Err(DenylistFull);
         }
         // After the cache, and also where the cache knew it: whoever put it there may not have come
         // to this line yet. See the filter's rule.
         self.filter.insert(hash.as_bytes());
-        self.watchers.tell(&hash);
+        self.waiters.tell(&hash);
         Ok(())
     }
 
     /// Waits, from now on, for any of these to be revoked.
     pub(crate) fn watch(&self, hashes: &[TokenHash]) -> Watching {
-        self.watchers.watch(hashes)
+        self.waiters.watch(hashes)
     }
 
     fn take_place(&self) -> bool {
@@ -254,7 +258,7 @@ mod tests {
             denylist.insert(hash(n), later(DAY)).expect("room");
         }
         for n in 1000..2000 {
-            assert_eq!(denylist.insert(hash(n), later(DAY)), Err(Full));
+            assert_eq!(denylist.insert(hash(n), later(DAY)), Err(DenylistFull));
         }
         // What moka would have evicted it evicts here.
         denylist.clean_up();
@@ -279,7 +283,7 @@ mod tests {
             denylist.admit(hash(n), later(DAY));
             denylist.admit(hash(n), later(DAY));
         }
-        assert_eq!(denylist.insert(hash(10), later(DAY)), Err(Full));
+        assert_eq!(denylist.insert(hash(10), later(DAY)), Err(DenylistFull));
         assert!((0..10).all(|n| denylist.contains(&hash(n))));
         assert_eq!((denylist.len(), denylist.live().count()), (10, 10));
     }

@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use self::orphans::{Orphans, Turn};
-use self::refill::AppendAgain;
+use self::refill::Refill;
 use super::recorder::Recorder;
-use super::revoker::Logout;
+use super::revoker::Revoker;
 use crate::delivery::DeadLetter;
 use crate::error::Error;
 use crate::log::{Claimant, Cursor, Event, Followed, RevocationLog};
-use crate::spawner::Tasks;
+use crate::spawner::Spawner;
 use crate::token::TokenHash;
 
 /// How many revocations are taken in without leaving the runtime's own threads: at 2 us each, what
@@ -37,8 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Follower {
     log: Arc<dyn RevocationLog>,
     /// Weak, so that whoever drops the last layer ends this too.
-    logout: Weak<Logout>,
-    tasks: Tasks,
+    revoker: Weak<Revoker>,
+    spawner: Spawner,
     /// Told when another secret is known.
     exchanged: Arc<Notify>,
     cursor: Option<Cursor>,
@@ -48,28 +48,32 @@ pub(crate) struct Follower {
     failures: u32,
     is_over_limit: bool,
     /// Where the log lost what it held: what this process knows of it is on its way back.
-    again: Option<AppendAgain>,
+    refill: Option<Refill>,
 }
 
 impl Follower {
-    pub(crate) fn new(log: Arc<dyn RevocationLog>, logout: &Arc<Logout>, tasks: Tasks) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn RevocationLog>,
+        revoker: &Arc<Revoker>,
+        spawner: Spawner,
+    ) -> Self {
         let current_at = Instant::now();
-        logout.freshness.fell_behind(current_at);
+        revoker.log_lag.fell_behind(current_at);
         Self {
             orphans: Orphans::new(
                 Claimant::random(),
                 log.adopt_after(),
-                logout.delivery.client().timeout(),
+                revoker.delivery.client().timeout(),
             ),
             log,
-            logout: Arc::downgrade(logout),
-            tasks,
-            exchanged: logout.recorder.as_ref().map(Recorder::exchanged).unwrap_or_default(),
+            revoker: Arc::downgrade(revoker),
+            spawner,
+            exchanged: revoker.recorder.as_ref().map(Recorder::exchanged).unwrap_or_default(),
             cursor: None,
             current_at,
             failures: 0,
             is_over_limit: false,
-            again: None,
+            refill: None,
         }
     }
 
@@ -92,7 +96,7 @@ impl Follower {
                 finish(taking_in).await;
             }
             if has_lost {
-                self.append_again();
+                self.refill();
             }
             if is_current {
                 self.caught_up();
@@ -128,7 +132,7 @@ impl Follower {
                         finish(taking_in).await;
                     }
                     if has_lost {
-                        self.append_again();
+                        self.refill();
                     }
                     self.report_limit();
                     if is_current {
@@ -145,15 +149,15 @@ impl Follower {
 
     /// Takes note of a step, and says what it revokes; `None` where the layer is gone.
     fn take(&mut self, mut followed: Followed) -> Option<Vec<(TokenHash, SystemTime)>> {
-        let logout = self.logout.upgrade()?;
+        let revoker = self.revoker.upgrade()?;
         if self.failures > 0 {
             info!("the revocation log can be followed again");
             self.failures = 0;
         }
-        logout.counters.skipped.add(followed.skipped);
+        revoker.counters.skipped.add(followed.skipped);
         self.cursor = Some(followed.cursor);
         if !followed.is_current {
-            logout.freshness.fell_behind(self.current_at);
+            revoker.log_lag.fell_behind(self.current_at);
         }
         // A log may tell of a claim before it tells of what is claimed. The tokens of one logout
         // would be due at different times then, and two processes would each adopt one of them.
@@ -165,32 +169,32 @@ impl Follower {
                 Event::Revoked { hash, expires_at, sealed } => {
                     revoked.push((hash, expires_at));
                     if let Some(sealed) = sealed {
-                        self.orphans.revoked(now, hash, sealed, logout.delivery.has(&hash));
+                        self.orphans.revoked(now, hash, sealed, revoker.delivery.has(&hash));
                     }
                 }
                 Event::Claimed { hash, until, by } => {
                     match self.orphans.claimed(now, hash, now + left(until), by) {
-                        Turn::Mine => self.deliver(&logout, hash),
-                        Turn::Others => logout.delivery.delivered_elsewhere(hash),
+                        Turn::Mine => self.deliver(&revoker, hash),
+                        Turn::Others => revoker.delivery.delivered_elsewhere(hash),
                         Turn::Unchanged => {}
                     }
                 }
                 Event::Delivered { hash } => {
                     self.orphans.delivered(&hash);
-                    logout.delivery.delivered_elsewhere(hash);
+                    revoker.delivery.delivered_elsewhere(hash);
                 }
             }
         }
-        self.again.take_if(|again| again.is_finished());
-        if let Some(again) = &self.again {
-            again.seen(&revoked);
+        self.refill.take_if(|refill| refill.is_finished());
+        if let Some(refill) = &self.refill {
+            refill.seen(&revoked);
         }
         Some(revoked)
     }
 
     /// Denies what the log says. Hands back what takes longer, to be [finished](finish).
     fn take_in(&self, revoked: Vec<(TokenHash, SystemTime)>) -> Option<TakingIn> {
-        let denylist = Arc::clone(&self.logout.upgrade()?.denylist);
+        let denylist = Arc::clone(&self.revoker.upgrade()?.denylist);
         let is_short = revoked.len() <= AT_ONCE;
         let take_in = move || {
             for (hash, expires_at) in revoked {
@@ -206,17 +210,17 @@ impl Follower {
 
     /// The log has lost what it held. Only once the step that says so is taken in: what that tells
     /// of may be lost too.
-    fn append_again(&mut self) {
-        let Some(logout) = self.logout.upgrade() else { return };
+    fn refill(&mut self) {
+        let Some(revoker) = self.revoker.upgrade() else { return };
         warn!("the revocation log has lost what it held; appending again what this process knows");
         self.orphans.claim_again(Instant::now());
         let sealed = self.orphans.sealed();
-        self.again = Some(AppendAgain::start(&self.log, &logout, &self.tasks, sealed));
+        self.refill = Some(Refill::start(&self.log, &revoker, &self.spawner, sealed));
     }
 
     fn report_limit(&mut self) {
-        let Some(logout) = self.logout.upgrade() else { return };
-        let (len, limit) = (logout.denylist.len(), logout.denylist.limit());
+        let Some(revoker) = self.revoker.upgrade() else { return };
+        let (len, limit) = (revoker.denylist.len(), revoker.denylist.limit());
         if len > limit && !self.is_over_limit {
             error!(
                 len,
@@ -229,15 +233,15 @@ impl Follower {
     }
 
     fn caught_up(&mut self) {
-        let Some(logout) = self.logout.upgrade() else { return };
+        let Some(revoker) = self.revoker.upgrade() else { return };
         self.current_at = Instant::now();
-        logout.freshness.caught_up();
+        revoker.log_lag.caught_up();
         self.adopt();
     }
 
     /// How long to wait before the next try; `None` where the layer is gone.
     fn failed(&mut self, error: &Error) -> Option<Duration> {
-        self.logout.upgrade()?.freshness.fell_behind(self.current_at);
+        self.revoker.upgrade()?.log_lag.fell_behind(self.current_at);
         if self.failures == 0 {
             let source = std::error::Error::source(error).map(tracing::field::display);
             error!(
@@ -257,20 +261,20 @@ impl Follower {
     /// Claims what is in the queue of this process, and what another was to deliver, and has not
     /// claimed for too long. Where no other process writes the log, that is delivered at once.
     fn adopt(&mut self) {
-        let Some(logout) = self.logout.upgrade() else { return };
-        let Some(recorder) = &logout.recorder else { return };
+        let Some(revoker) = self.revoker.upgrade() else { return };
+        let Some(recorder) = &revoker.recorder else { return };
         // One for all, so that those of one logout run out together.
         let (now, clock) = (Instant::now(), SystemTime::now());
         let mut claims = Vec::new();
         for (hash, sealed) in self.orphans.take_due(now) {
-            let is_mine = logout.delivery.has(&hash);
+            let is_mine = revoker.delivery.has(&hash);
             if !is_mine && recorder.open(&sealed, &hash).is_none() {
                 self.orphans.keep_unreadable(hash);
-                logout.delivery.dead_letter(&DeadLetter::Unreadable { hash });
+                revoker.delivery.dead_letter(&DeadLetter::Unreadable { hash });
             } else if self.orphans.is_shared() {
                 claims.extend(self.orphans.claim((now, clock), hash, is_mine));
             } else {
-                self.deliver(&logout, hash);
+                self.deliver(&revoker, hash);
                 self.orphans.delivered(&hash);
             }
         }
@@ -278,7 +282,7 @@ impl Follower {
             return;
         }
         let log = Arc::clone(&self.log);
-        self.tasks.spawn_background(async move {
+        self.spawner.spawn_background(async move {
             // Not tried again: what is not claimed now is claimed when it is due again.
             if let Err(error) = log.append(claims).await {
                 debug!(%error, "the revocation log did not take a claim");
@@ -287,11 +291,11 @@ impl Follower {
     }
 
     /// Takes a token over that another was to deliver.
-    fn deliver(&self, logout: &Logout, hash: TokenHash) {
+    fn deliver(&self, revoker: &Revoker, hash: TokenHash) {
         let sealed = self.orphans.sealed_of(&hash);
-        let token = sealed.and_then(|sealed| logout.recorder.as_ref()?.open(sealed, &hash));
-        if token.is_some_and(|token| logout.delivery.adopt(hash, token)) {
-            logout.counters.adopted.increment();
+        let token = sealed.and_then(|sealed| revoker.recorder.as_ref()?.open(sealed, &hash));
+        if token.is_some_and(|token| revoker.delivery.adopt(hash, token)) {
+            revoker.counters.adopted.increment();
         }
     }
 }
@@ -299,8 +303,8 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         // Nothing but a panic ends this before the layer is gone.
-        if let Some(logout) = self.logout.upgrade().filter(|_| std::thread::panicking()) {
-            logout.freshness.fell_behind(self.current_at);
+        if let Some(revoker) = self.revoker.upgrade().filter(|_| std::thread::panicking()) {
+            revoker.log_lag.fell_behind(self.current_at);
             error!("the revocation log is not followed any more: restart this process");
         }
     }

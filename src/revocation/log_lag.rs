@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 /// Read by every request that must not be served on stale knowledge, so one load where all is well.
 #[derive(Debug)]
-pub(crate) struct Freshness {
+pub(crate) struct LogLag {
     started: Instant,
     /// Milliseconds from `started`, plus one; zero where nothing is known to be missing.
     behind_since: AtomicU64,
 }
 
-impl Freshness {
+impl LogLag {
     /// Nothing is missing until somebody says so.
     pub(crate) fn new() -> Self {
         Self { started: Instant::now(), behind_since: AtomicU64::new(0) }
@@ -44,14 +44,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_tells_for_how_long_something_may_have_been_missing() {
-        let freshness = Freshness::new();
-        assert_eq!(freshness.behind_for(), None);
+        let log_lag = LogLag::new();
+        assert_eq!(log_lag.behind_for(), None);
         let since = Instant::now();
         tokio::time::advance(Duration::from_secs(3)).await;
-        freshness.fell_behind(since);
-        freshness.fell_behind(Instant::now());
-        assert_eq!(freshness.behind_for(), Some(Duration::from_secs(3)));
-        freshness.caught_up();
-        assert_eq!(freshness.behind_for(), None);
+        log_lag.fell_behind(since);
+        log_lag.fell_behind(Instant::now());
+        assert_eq!(log_lag.behind_for(), Some(Duration::from_secs(3)));
+        log_lag.caught_up();
+        assert_eq!(log_lag.behind_for(), None);
     }
 }

@@ -9,7 +9,7 @@ use tracing::{Instrument, debug, error};
 
 use crate::error::Error;
 use crate::log::{Event, Kept, RevocationLog, SealedToken, Sealer};
-use crate::spawner::Tasks;
+use crate::spawner::Spawner;
 use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash};
 
@@ -18,7 +18,7 @@ pub(crate) struct Recorder {
     log: Arc<dyn RevocationLog>,
     /// Read by every logout, written when the credentials change.
     sealer: RwLock<CurrentSealer>,
-    tasks: Tasks,
+    spawner: Spawner,
     /// Cloned for every append that waits for the log.
     held: Arc<()>,
     /// Told when there is a new sealer.
@@ -60,9 +60,9 @@ pub(crate) enum Recorded {
 }
 
 impl Recorder {
-    pub(crate) fn new(log: Arc<dyn RevocationLog>, sealer: Sealer, tasks: Tasks) -> Self {
+    pub(crate) fn new(log: Arc<dyn RevocationLog>, sealer: Sealer, spawner: Spawner) -> Self {
         let sealer = RwLock::new(CurrentSealer { sealer, exchanges: 0 });
-        Self { log, sealer, tasks, held: Arc::default(), exchanged: Arc::default() }
+        Self { log, sealer, spawner, held: Arc::default(), exchanged: Arc::default() }
     }
 
     /// Keeps these revocations, each with its token sealed where there is one to send.
@@ -92,7 +92,7 @@ impl Recorder {
     async fn append(&self, events: Vec<Event>) -> Result<Kept, Error> {
         let log = Arc::clone(&self.log);
         let appending = async move { log.append(events).await };
-        let appending = self.tasks.spawn_abortable(appending.in_current_span());
+        let appending = self.spawner.spawn_abortable(appending.in_current_span());
         appending.await.unwrap_or_else(|error| {
             Err(Error::log("the log has panicked: this is a bug of its").with_source(error))
         })
@@ -109,7 +109,7 @@ impl Recorder {
         // The log too: it goes on for as long as somebody holds it.
         let held = (Arc::clone(&self.held), Arc::clone(&self.log));
         // Not in the background: a shutdown waits for it.
-        self.tasks.spawn(async move {
+        self.spawner.spawn(async move {
             match later.await {
                 Ok(()) => report(correlation, &hashes),
                 Err(error) => error!(

@@ -10,7 +10,7 @@ use tokio_util::sync::DropGuard;
 use tracing::{Instrument, debug, error};
 
 use super::denylist::Denylist;
-use super::log_lag::Freshness;
+use super::log_lag::LogLag;
 use super::outcome::{LogoutOutcome, Outcomes};
 use super::recorder::{Recorded, Recorder};
 use crate::delivery::{Delivered, Delivery, Held, NotTaken};
@@ -39,12 +39,12 @@ pub(crate) struct Retention {
 }
 
 #[derive(Debug)]
-pub(crate) struct Logout {
+pub(crate) struct Revoker {
     pub(crate) denylist: Arc<Denylist>,
     /// Where a log is configured.
     pub(crate) recorder: Option<Recorder>,
     /// Whether all that the log says is denied here.
-    pub(crate) freshness: Freshness,
+    pub(crate) log_lag: LogLag,
     pub(crate) delivery: Delivery,
     pub(crate) issuer: Issuer,
     pub(crate) send_hint: bool,
@@ -71,7 +71,7 @@ struct Order {
     is_held: bool,
 }
 
-impl Logout {
+impl Revoker {
     /// Revokes: first here, at once and for all requests; then in the log, so that it survives this
     /// process; then at Polar, one token after the other, waiting at most the deadline. To be run
     /// in a task of its own, so that a caller who hangs up cannot stop it half way.
@@ -125,7 +125,7 @@ impl Logout {
 
     pub(crate) fn health(&self) -> Health {
         Health {
-            log_behind: self.freshness.behind_for(),
+            log_behind: self.log_lag.behind_for(),
             log_held: self.recorder.as_ref().map_or(0, Recorder::held),
             ..self.delivery.health()
         }

@@ -11,15 +11,15 @@ use zeroize::Zeroizing;
 
 use super::denylist::Denylist;
 use super::follower::Follower;
-use super::log_lag::Freshness;
+use super::log_lag::LogLag;
 use super::outcome::Outcomes;
 use super::recorder::Recorder;
-use super::revoker::{Logout, Retention};
+use super::revoker::{Retention, Revoker};
 use crate::delivery::{Delivery, OnDeadLetter, Setup};
 use crate::error::Error;
 use crate::log::{RevocationLog, Sealer};
 use crate::polar::PolarClientBuilder;
-use crate::spawner::Tasks;
+use crate::spawner::Spawner;
 use crate::telemetry::{Counters, Gauges, metrics};
 
 /// How often what has expired is cleaned up. It goes in one piece, and who revokes meanwhile waits:
@@ -45,7 +45,7 @@ pub(crate) struct Config {
 }
 
 /// Reads the log, and starts what runs in the background.
-pub(crate) async fn start(config: Config, tasks: &Tasks) -> Result<Arc<Logout>, Error> {
+pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revoker>, Error> {
     let credentials = config.client.credentials();
     let client_id = credentials.id.clone();
     let previous = config.previous_secrets.iter().map(|secret| secret.as_str());
@@ -61,10 +61,10 @@ pub(crate) async fn start(config: Config, tasks: &Tasks) -> Result<Arc<Logout>, 
     }
     let counters = Arc::new(Counters::new());
     let closing = CancellationToken::new();
-    let logout = Arc::new(Logout {
+    let revoker = Arc::new(Revoker {
         denylist: Arc::new(Denylist::new(config.limit)),
-        recorder: config.log.clone().map(|log| Recorder::new(log, sealer, tasks.clone())),
-        freshness: Freshness::new(),
+        recorder: config.log.clone().map(|log| Recorder::new(log, sealer, spawner.clone())),
+        log_lag: LogLag::new(),
         delivery: Delivery::start(Setup {
             client,
             max_in_flight,
@@ -73,7 +73,7 @@ pub(crate) async fn start(config: Config, tasks: &Tasks) -> Result<Arc<Logout>, 
             log: config.log.clone(),
             on_dead_letter: config.on_dead_letter,
             counters: Arc::clone(&counters),
-            tasks: tasks.clone(),
+            spawner: spawner.clone(),
         }),
         issuer,
         send_hint: config.send_hint,
@@ -86,31 +86,35 @@ pub(crate) async fn start(config: Config, tasks: &Tasks) -> Result<Arc<Logout>, 
     });
     if let Some(log) = config.log {
         log.assign(&client_id)?;
-        let mut follower = Follower::new(log, &logout, tasks.clone());
-        if let Err(error) = catch_up(&mut follower, config.catch_up_within, &logout).await {
+        let mut follower = Follower::new(log, &revoker, spawner.clone());
+        if let Err(error) = catch_up(&mut follower, config.catch_up_within, &revoker).await {
             if !config.start_behind || error.is_configuration() {
                 return Err(error);
             }
             warn!(%error, "starting without knowing all that was revoked before");
         }
         let follow = closing.run_until_cancelled_owned(follower.run());
-        tasks.spawn_background(async {
+        spawner.spawn_background(async {
             follow.await;
         });
     }
-    tasks.spawn_background(keep_house(&logout));
-    Ok(logout)
+    spawner.spawn_background(keep_house(&revoker));
+    Ok(revoker)
 }
 
 /// Rebuilds the denylist and the queue from a log.
-async fn catch_up(follower: &mut Follower, limit: Duration, logout: &Logout) -> Result<(), Error> {
+async fn catch_up(
+    follower: &mut Follower,
+    limit: Duration,
+    revoker: &Revoker,
+) -> Result<(), Error> {
     timeout(limit, follower.catch_up()).await.map_err(|_| {
         Error::log(format!(
             "the revocation log could not be read within {limit:?}: allow more time with \
              `catch_up_within()`, or `start_behind()`"
         ))
     })??;
-    let (len, limit) = (logout.denylist.len(), logout.denylist.limit());
+    let (len, limit) = (revoker.denylist.len(), revoker.denylist.limit());
     if len > limit {
         return Err(Error::configuration(format!(
             "the log holds {len} revocations, more than the limit of {limit}: raise it with \
@@ -122,16 +126,16 @@ async fn catch_up(follower: &mut Follower, limit: Duration, logout: &Logout) -> 
 }
 
 /// Cleans up, and tells monitoring what is held, for as long as the layer lives.
-fn keep_house(logout: &Arc<Logout>) -> impl Future<Output = ()> + use<> {
+fn keep_house(revoker: &Arc<Revoker>) -> impl Future<Output = ()> + use<> {
     // Not in the task: a runtime without a timer is to be noticed at once.
     let mut pause = sleep(CLEAN_UP_EVERY);
     let mut gauges = Gauges::new();
-    report(logout, &mut gauges);
-    let logout = Arc::downgrade(logout);
+    report(revoker, &mut gauges);
+    let revoker = Arc::downgrade(revoker);
     async move {
         loop {
             pause.await;
-            let Some(denylist) = look_after(&logout, &mut gauges) else { return };
+            let Some(denylist) = look_after(&revoker, &mut gauges) else { return };
             pause = sleep(match denylist.len() {
                 ..MUCH => CLEAN_UP_EVERY,
                 MUCH.. => CLEAN_UP_MUCH_EVERY,
@@ -142,15 +146,15 @@ fn keep_house(logout: &Arc<Logout>) -> impl Future<Output = ()> + use<> {
     }
 }
 
-fn look_after(logout: &Weak<Logout>, gauges: &mut Gauges) -> Option<Arc<Denylist>> {
-    let logout = logout.upgrade()?;
-    report(&logout, gauges);
-    Some(Arc::clone(&logout.denylist))
+fn look_after(revoker: &Weak<Revoker>, gauges: &mut Gauges) -> Option<Arc<Denylist>> {
+    let revoker = revoker.upgrade()?;
+    report(&revoker, gauges);
+    Some(Arc::clone(&revoker.denylist))
 }
 
-fn report(logout: &Logout, gauges: &mut Gauges) {
+fn report(revoker: &Revoker, gauges: &mut Gauges) {
     // Health walks through the queue: not for nobody.
     if metrics::ENABLED {
-        gauges.report(&logout.counts(), &logout.health());
+        gauges.report(&revoker.counts(), &revoker.health());
     }
 }

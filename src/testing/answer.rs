@@ -6,13 +6,13 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-pub(super) struct Answer {
+pub(super) struct PolarAnswer {
     pub(super) status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: String,
 }
 
-impl Answer {
+impl PolarAnswer {
     pub(super) fn empty(status: StatusCode) -> Self {
         Self { status, headers: Vec::new(), body: String::new() }
     }

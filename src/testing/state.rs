@@ -15,7 +15,7 @@ use super::client::Client;
 use super::commit::{Commit, Grant};
 use super::fault::{Fault, Script};
 use super::lock::lock;
-use super::oauth::{self, Endpoint, Verdict};
+use super::oauth::{self, Endpoint, Handled};
 use super::rate_limit::RateLimit;
 use super::rows::{Row, Rows};
 use super::seen::{ReceivedRevoke, Seen};
@@ -80,7 +80,7 @@ impl State {
         lock(&self.scripts)
     }
 
-    pub(super) fn verdict(&self, call: &Call) -> Verdict {
+    pub(super) fn verdict(&self, call: &Call) -> Handled {
         oauth::answer(call, &self.client, &self.tokens(), &mut lock(&self.codes))
     }
 

@@ -7,9 +7,9 @@ const LONGEST: usize = 1_000;
 /// on a slow line.
 const EVENTS: usize = 10_000;
 
-pub(super) struct Pace(usize);
+pub(super) struct BatchSize(usize);
 
-impl Pace {
+impl BatchSize {
     /// Slow at first, since nothing is known of the entries.
     pub(super) fn new() -> Self {
         Self(100)
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn entries_of_one_event_are_soon_read_a_thousand_at_once() {
-        let mut pace = Pace::new();
+        let mut pace = BatchSize::new();
         for _ in 0..4 {
             let count = pace.ask();
             pace.answered(count, count);
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn entries_of_many_events_are_read_a_few_at_once() {
-        let mut pace = Pace::new();
+        let mut pace = BatchSize::new();
         for _ in 0..10 {
             let count = pace.ask();
             pace.answered(count, count * 1_000);
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_is_not_answered_is_asked_for_in_smaller_pieces_down_to_one() {
-        let mut pace = Pace(LONGEST);
+        let mut pace = BatchSize(LONGEST);
         let asked: Vec<_> = (0..5).map(|_| pace.ask()).collect();
         assert_eq!(asked, [1_000, 125, 15, 1, 1]);
         pace.answered(1, 1);

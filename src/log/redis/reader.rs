@@ -7,14 +7,14 @@ use redis::{Pipeline, Value};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::batch_size::Pace;
+use super::batch_size::BatchSize;
 use super::clock::Clock;
 use super::connection::Connection;
 use super::id::Id;
 use super::refusal::{self, Refusal};
 use super::reply;
 use super::shared::Shared;
-use super::trim::Horizon;
+use super::trim::Trim;
 use super::unseen::{Reached, Read};
 use super::wire;
 use crate::log::millis::millis;
@@ -37,9 +37,9 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     /// All was read, and the next read may wait.
     is_current: bool,
-    pace: Pace,
+    pace: BatchSize,
     clock: Option<Clock>,
-    horizon: Horizon,
+    horizon: Trim,
     /// `None` until all was read once.
     trim_at: Option<Instant>,
 }
@@ -56,9 +56,9 @@ impl Reader {
             shared,
             connection: None,
             is_current: false,
-            pace: Pace::new(),
+            pace: BatchSize::new(),
             clock: None,
-            horizon: Horizon::after(Id::ZERO),
+            horizon: Trim::after(Id::ZERO),
             trim_at: None,
         }
     }
@@ -107,7 +107,7 @@ impl Reader {
 
     fn begin_anew(&mut self, after: Id) {
         self.is_current = false;
-        self.horizon = Horizon::after(after);
+        self.horizon = Trim::after(after);
         self.trim_at = None;
     }
 

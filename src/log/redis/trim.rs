@@ -14,7 +14,7 @@ const MARGIN: u64 = 60 * 60 * 1000;
 ///
 /// The entry read last stays too: it is by that entry that whoever follows the stream knows that it
 /// is the same stream still.
-pub(super) struct Horizon {
+pub(super) struct Trim {
     longest: u64,
     undelivered: HashMap<TokenHash, Id, foldhash::fast::RandomState>,
     read_to: Id,
@@ -22,7 +22,7 @@ pub(super) struct Horizon {
     is_complete: bool,
 }
 
-impl Horizon {
+impl Trim {
     /// The stream is read from here on.
     pub(super) fn after(id: Id) -> Self {
         Self {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn it_stays_behind_by_the_longest_lifetime_and_an_hour() {
-        let mut horizon = Horizon::after(Id::ZERO);
+        let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 110, None)]);
         horizon.read(id(101), &[revoked(2, 131, None)]);
         horizon.read(id(102), &[revoked(3, 103, None)]);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn it_waits_for_every_token_that_is_not_delivered() {
-        let mut horizon = Horizon::after(Id::ZERO);
+        let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
         horizon.read(id(101), &[revoked(2, 102, Some(b"token"))]);
         horizon.read(id(200), &[revoked(3, 201, None)]);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_token_sealed_anew_is_kept_in_its_newer_entry() {
-        let mut horizon = Horizon::after(Id::ZERO);
+        let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
         horizon.read(id(150), &[revoked(1, 0, Some(b"token"))]);
         horizon.read(id(200), &[delivered(9)]);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_newest_entry_stays_whatever_its_age_and_a_revocation_for_ever_too() {
-        let mut horizon = Horizon::after(Id::ZERO);
+        let mut horizon = Trim::after(Id::ZERO);
         assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
         horizon.read(id(100), &[revoked(1, 101, None)]);
         horizon.read(id(101), &[delivered(1)]);
@@ -135,14 +135,14 @@ mod tests {
 
     #[test]
     fn who_has_not_read_all_forgets_nothing() {
-        let mut horizon = Horizon::after(id(100));
+        let mut horizon = Trim::after(id(100));
         horizon.read(id(101), &[revoked(1, 102, None)]);
         assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
     }
 
     #[test]
     fn it_knows_where_it_has_read() {
-        let mut horizon = Horizon::after(Id::ZERO);
+        let mut horizon = Trim::after(Id::ZERO);
         assert!(!horizon.is_elsewhere(Id::ZERO));
         horizon.read(id(100), &[]);
         horizon.read(id(101), &[]);

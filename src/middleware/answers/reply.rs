@@ -179,7 +179,7 @@ impl Reply {
     }
 
     /// The headers that the layer would answer with: `WWW-Authenticate`, `Retry-After`, `Allow`,
-    /// `Location`, `HX-Redirect`, `Cache-Control`, and for a refusal `Polar-Logout-Error` with the
+    /// `Location`, `HX-Redirect`, `Cache-Control`, and for a refusal `Polar-Revoker-Error` with the
     /// [`description`](ReplyKind::description). The layer adds cookie removals and
     /// `Clear-Site-Data` after an [`Answer`] has written the response.
     #[must_use]

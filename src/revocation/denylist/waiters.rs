@@ -9,7 +9,7 @@ use crate::token::TokenHash;
 
 /// Those who wait, by what they wait for.
 #[derive(Debug, Default)]
-pub(crate) struct Watchers(Mutex<Waiting>);
+pub(crate) struct Waiters(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -17,7 +17,7 @@ struct Waiting {
     next: u64,
 }
 
-impl Watchers {
+impl Waiters {
     /// Waits, from now on, for the revocation of any of these. Whether one was revoked before is for
     /// the caller to ask afterwards: then nothing falls between.
     pub(crate) fn watch(self: &Arc<Self>, hashes: &[TokenHash]) -> Watching {
@@ -28,7 +28,7 @@ impl Watchers {
         for hash in hashes {
             waiting.by_hash.entry(*hash).or_default().insert(id, told.clone());
         }
-        Watching { watchers: Arc::clone(self), hashes: hashes.into(), id, told }
+        Watching { waiters: Arc::clone(self), hashes: hashes.into(), id, told }
     }
 
     /// Tells all who wait for this one. To be called once it is in the record.
@@ -48,7 +48,7 @@ impl Watchers {
 
 /// One who waits, until it is dropped.
 pub(crate) struct Watching {
-    watchers: Arc<Watchers>,
+    waiters: Arc<Waiters>,
     hashes: Box<[TokenHash]>,
     id: u64,
     told: CancellationToken,
@@ -62,7 +62,7 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        let mut waiting = self.watchers.waiting();
+        let mut waiting = self.waiters.waiting();
         for hash in &self.hashes {
             if let Some(same) = waiting.by_hash.get_mut(hash) {
                 same.remove(&self.id);
@@ -82,12 +82,12 @@ mod tests {
 
     #[tokio::test]
     async fn those_are_told_who_wait_for_it_and_nobody_else() {
-        let watchers = Arc::new(Watchers::default());
+        let waiters = Arc::new(Waiters::default());
         let [one, other] = [1, 2].map(|n| TokenHash::of([n]));
-        let both = watchers.watch(&[one, other]);
-        let again = watchers.watch(&[one]);
-        let another = watchers.watch(&[other]);
-        watchers.tell(&one);
+        let both = waiters.watch(&[one, other]);
+        let again = waiters.watch(&[one]);
+        let another = waiters.watch(&[other]);
+        waiters.tell(&one);
         both.told().await;
         again.told().await;
         assert_eq!(another.told().now_or_never(), None);
@@ -95,13 +95,13 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_no_longer_leaves_nothing_behind() {
-        let watchers = Arc::new(Watchers::default());
+        let waiters = Arc::new(Waiters::default());
         let hash = TokenHash::of("t");
-        let (one, other) = (watchers.watch(&[hash]), watchers.watch(&[hash, hash]));
+        let (one, other) = (waiters.watch(&[hash]), waiters.watch(&[hash, hash]));
         drop(one);
-        assert_eq!(watchers.waiting().by_hash.len(), 1);
+        assert_eq!(waiters.waiting().by_hash.len(), 1);
         drop(other);
-        assert!(watchers.waiting().by_hash.is_empty());
-        watchers.tell(&hash);
+        assert!(waiters.waiting().by_hash.is_empty());
+        waiters.tell(&hash);
     }
 }

@@ -10,8 +10,8 @@ use tracing::{error, info};
 
 use crate::log::{Event, Kept, RevocationLog, SealedToken};
 use crate::revocation::denylist::Denylist;
-use crate::revocation::revoker::Logout;
-use crate::spawner::Tasks;
+use crate::revocation::revoker::Revoker;
+use crate::spawner::Spawner;
 use crate::token::TokenHash;
 
 /// How many events are appended together.
@@ -25,30 +25,30 @@ type Seen = Arc<Mutex<HashMap<TokenHash, SystemTime>>>;
 ///
 /// Every replica does so at the same time, each in an order of its own, and leaves out what it has
 /// seen another append meanwhile.
-pub(super) struct AppendAgain {
+pub(super) struct Refill {
     seen: Seen,
     task: AbortOnDropHandle<()>,
 }
 
-impl AppendAgain {
+impl Refill {
     /// `sealed` is what others were to deliver; what this process delivers is added.
     pub(super) fn start(
         log: &Arc<dyn RevocationLog>,
-        logout: &Logout,
-        tasks: &Tasks,
+        revoker: &Revoker,
+        spawner: &Spawner,
         mut sealed: HashMap<TokenHash, SealedToken>,
     ) -> Self {
-        if let Some(recorder) = &logout.recorder {
-            let pending = logout.delivery.tokens().into_iter();
+        if let Some(recorder) = &revoker.recorder {
+            let pending = revoker.delivery.tokens().into_iter();
             sealed.extend(
                 pending.filter_map(|(hash, token)| Some((hash, recorder.seal(&hash, &token)?))),
             );
         }
         let seen = Seen::default();
-        let (log, denylist) = (Arc::clone(log), Arc::clone(&logout.denylist));
+        let (log, denylist) = (Arc::clone(log), Arc::clone(&revoker.denylist));
         let task = append_all(log, denylist, sealed, Arc::clone(&seen));
         // A shutdown waits for it.
-        Self { seen, task: tasks.spawn_abortable(task) }
+        Self { seen, task: spawner.spawn_abortable(task) }
     }
 
     pub(super) fn is_finished(&self) -> bool {
