@@ -73,7 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         () = async { stop::signal().await; sleep(GRACE).await } => {}
     }
 
-    let left = logout.handle().shutdown(GRACE).await;
+    let left = logout.handle().shutdown(GRACE).await.pending;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
 }

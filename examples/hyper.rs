@@ -95,7 +95,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     drop(listener);
     let _ = timeout(GRACE, connections.shutdown()).await;
 
-    let left = logout.handle().shutdown(GRACE).await;
+    let left = logout.handle().shutdown(GRACE).await.pending;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, debug, error, warn};
@@ -35,6 +36,7 @@ const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 #[non_exhaustive]
 pub enum DeadLetter<'a> {
     /// Polar refused it for good.
+    #[non_exhaustive]
     Refused {
         /// The token's hash.
         hash: TokenHash,
@@ -43,7 +45,8 @@ pub enum DeadLetter<'a> {
     },
     /// The log holds it sealed under a client secret that is not known here. It stays in the log,
     /// to be opened when that secret is given with
-    /// [`previous_client_secret`](crate::Builder::previous_client_secret).
+    /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret).
+    #[non_exhaustive]
     Unreadable {
         /// The token's hash.
         hash: TokenHash,
@@ -77,7 +80,8 @@ pub(crate) struct Setup {
 /// The way to Polar. Its tasks end when it is dropped.
 pub(crate) struct Delivery {
     shared: Arc<DeliveryState>,
-    _closing: DropGuard,
+    courier: JoinHandle<()>,
+    closing: DropGuard,
 }
 
 struct DeliveryState {
@@ -115,7 +119,7 @@ impl Delivery {
             setup.max_in_flight,
             setup.limit,
             setup.verify,
-            setup.client.timeout(),
+            setup.client.request_timeout(),
         );
         let shared = Arc::new(DeliveryState {
             client: Mutex::new(setup.client),
@@ -134,10 +138,17 @@ impl Delivery {
         });
         let run = courier::run(Arc::clone(&shared));
         let run = closing.clone().run_until_cancelled_owned(run);
-        shared.spawner.spawn_background(async {
+        let courier = shared.spawner.spawn_background(async {
             run.await;
         });
-        Self { shared, _closing: closing.drop_guard() }
+        Self { shared, courier, closing: closing.drop_guard() }
+    }
+
+    /// Ends it, and resolves once its task holds nothing any more, the log above all.
+    pub(crate) async fn end(self) {
+        drop(self.closing);
+        // It was cancelled, or it panicked and has said so.
+        let _ = self.courier.await;
     }
 
     /// Takes the tokens of one logout in, to be sent once they are released.

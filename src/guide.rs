@@ -17,7 +17,7 @@
 //! | [`migrating`] | from a logout handler written by hand |
 //!
 //! The module `testing` (feature `testing`) says how to test an app with it. The [table of
-//! options](crate#options) and [`Builder`](crate::Builder) have every option and its default.
+//! options](crate#options) and [`Builder`](crate::PolarLogoutLayerBuilder) have every option and its default.
 
 #[doc = include_str!("../docs/quick-start.md")]
 pub mod quick_start {}

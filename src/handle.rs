@@ -61,7 +61,7 @@ impl LogoutHandle {
     ///     .revoke([
     ///         Revocation::access_token("polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG")?,
     ///         Revocation::refresh_token("polar_rt_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG")?,
-    ///         Revocation::opaque("session-0123456789")?,
+    ///         Revocation::session_id("session-0123456789")?,
     ///     ])
     ///     .await;
     /// assert!(outcome.is_denied(), "rejected here, whatever Polar says");
@@ -110,7 +110,7 @@ impl LogoutHandle {
     /// anew.
     ///
     /// Give the old secret with
-    /// [`previous_client_secret`](crate::Builder::previous_client_secret) at the next start
+    /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret) at the next start
     /// nevertheless: a logout at this very moment may still be sealed with it.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl LogoutHandle {
     }
 
     /// Asks Polar whether it takes the client id and secret, without touching any token: see
-    /// [`PolarClient::check_credentials`](crate::PolarClient::check_credentials), also for the errors.
+    /// [`PolarClient::check_credentials`](crate::client::PolarClient::check_credentials), also for the errors.
     /// For the start of the application, not for a readiness probe.
     ///
     /// # Errors
@@ -132,19 +132,39 @@ impl LogoutHandle {
         self.gate.revoker.delivery.client().check_credentials().await
     }
 
-    /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure
-    /// once more, waits until Polar has confirmed all, at most `limit`, and returns how many tokens
-    /// are left.
+    /// Ends delivery in good order: takes nothing in any more, sends once more what waits after a
+    /// failure, waits at most `limit` until Polar has confirmed everything, and says what is left.
     ///
     /// To be called after the server has stopped: a logout that comes later is denied here and
-    /// answered 503. What is left is lost with this process, unless a log holds it.
-    pub async fn shutdown(&self, limit: Duration) -> usize {
+    /// answered 503.
+    pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         let started = Instant::now();
-        self.gate.revoker.delivery.close();
-        let left = self.gate.revoker.delivery.drain(limit).await;
+        let revoker = &self.gate.revoker;
+        revoker.delivery.close();
+        revoker.delivery.drain(limit).await;
         // What is noted in the log about what was delivered, and answers to logouts.
         self.gate.spawner.drain(limit.saturating_sub(started.elapsed())).await;
-        left
+        let Health { pending, log_held, .. } = revoker.health();
+        ShutdownReport { pending, log_held }
+    }
+}
+
+/// What a [`shutdown`](LogoutHandle::shutdown) has left undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Tokens that Polar has not confirmed. With a log they are delivered after the next start, or
+    /// by another replica; without one they are lost with this process.
+    pub pending: usize,
+    /// Appends that were accepted while the log was away, and are lost with this process.
+    pub log_held: usize,
+}
+
+impl ShutdownReport {
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.pending == 0 && self.log_held == 0
     }
 }
 

@@ -7,7 +7,7 @@ mod error;
 pub mod guide;
 mod handle;
 mod location;
-mod log;
+pub mod log;
 mod middleware;
 pub mod observability;
 mod polar;
@@ -20,38 +20,36 @@ pub mod testing;
 mod tls;
 mod token;
 
-pub use self::builder::Builder;
+pub use self::builder::PolarLogoutLayerBuilder;
 pub use self::delivery::DeadLetter;
 pub use self::error::{Error, ErrorKind};
-pub use self::handle::LogoutHandle;
 #[cfg(feature = "axum")]
 pub use self::handle::LogoutOutcomeRejection;
+pub use self::handle::{LogoutHandle, ShutdownReport};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
 pub use self::log::Journal;
 #[cfg(feature = "redis")]
 pub use self::log::RedisLog;
-pub use self::log::{
-    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
-};
-pub use self::middleware::ClearSiteData;
-pub use self::middleware::PolarLogout;
-pub use self::middleware::PolarLogoutLayer;
-pub use self::middleware::ResponseFuture;
-pub use self::middleware::WhenRevoked;
 pub use self::middleware::{
-    Answer, BrowserAnswers, EmptyAnswers, GrpcAnswers, JsonAnswers, Reply, ReplyKind,
+    Answer, BrowserAnswers, CheckBody, CheckBodyFuture, CheckBodyLayer, ClearSiteData,
+    EmptyAnswers, EndStreams, EndStreamsFuture, EndStreamsLayer, GrpcAnswers, JsonAnswers,
+    PolarLogout, PolarLogoutLayer, Reply, ReplyKind, RequestBody, ResponseBody, ResponseFuture,
+    WhenRevoked,
 };
-pub use self::middleware::{CheckBody, CheckBodyFuture, CheckBodyLayer};
-pub use self::middleware::{
-    EndStreams, EndStreamsFuture, EndStreamsLayer, RequestBody, ResponseBody,
-};
-pub use self::polar::{
-    ClientAuthMethod, ClientCredentials, CredentialCheck, Outcome, PolarClient, PolarClientBuilder,
-    PolarServer, Reason,
-};
-pub use self::revocation::LogoutOutcome;
-pub use self::revocation::RevocationSignal;
-pub use self::telemetry::Counts;
-pub use self::telemetry::{ErrorClass, Health};
-pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};
+pub use self::polar::{ClientCredentials, PolarServer};
+pub use self::revocation::{LogoutOutcome, RevocationSignal};
+pub use self::telemetry::{Counts, ErrorClass, Health};
+pub use self::token::{Revocation, TokenHash};
+
+/// The client of Polar's revocation endpoint: how it is configured, and how it is used without the
+/// layer.
+///
+/// An application needs it only for what [`ClientCredentials`] and [`PolarServer`] do not say:
+/// time-outs, CA certificates, the authentication method, an HTTP client of its own.
+pub mod client {
+    pub use crate::polar::{
+        ClientAuthMethod, CredentialCheck, PolarClient, PolarClientBuilder, Reason, RevokeOutcome,
+    };
+    pub use crate::token::{Token, TokenTypeHint};
+}

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::{Error, ErrorKind};
@@ -20,7 +21,7 @@ impl Spawner {
         let runtime = Handle::try_current().map_err(|error| {
             Error::new(
                 ErrorKind::Runtime,
-                "no tokio runtime: call `build()` from within one, in an async `main` say",
+                "no tokio runtime: call `build()` from within one, for example in an async `main`",
             )
             .with_source(error)
         })?;
@@ -41,8 +42,11 @@ impl Spawner {
     }
 
     /// Runs until it ends by itself; a shutdown does not wait for it.
-    pub(crate) fn spawn_background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(work);
+    pub(crate) fn spawn_background(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.runtime.spawn(work)
     }
 
     /// Waits until all is done, at most `limit`.

@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use tower_polar_logout::{Error, ErrorKind, Event, Journal, RevocationLog, SealedToken, TokenHash};
+use tower_polar_logout::{
+    Error, ErrorKind, Journal, TokenHash,
+    log::{Event, RevocationLog, SealedToken},
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
@@ -105,7 +108,7 @@ fn delivered(n: usize) -> Event {
 type State = BTreeMap<[u8; 32], (SystemTime, Option<Vec<u8>>)>;
 
 async fn state(journal: &Journal) -> State {
-    let events = journal.follow(None).await.expect("all it holds").events;
+    let events = journal.follow(None).await.expect("all it holds").into_events();
     let count = events.len();
     let state: State = events
         .into_iter()
@@ -777,7 +780,7 @@ async fn figures_of_opening() {
         let journal = open(&path);
         let opened = started.elapsed();
         let started = Instant::now();
-        assert_eq!(journal.follow(None).await.expect("all it holds").events.len(), many);
+        assert_eq!(journal.follow(None).await.expect("all it holds").events().len(), many);
         println!(
             "{name}: {many} revocations, {} KiB: opened in {opened:.0?}, replayed in {:.0?}",
             fs::metadata(path).unwrap().len() / 1024,

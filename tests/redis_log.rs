@@ -9,7 +9,10 @@ use common::proxy::Proxy;
 use common::redis::{RedisServer, STREAM, entries, layer, open};
 use futures_util::future::join_all;
 use redis::cmd;
-use tower_polar_logout::{ErrorKind, Event, Kept, RedisLog, RevocationLog};
+use tower_polar_logout::{
+    ErrorKind, RedisLog,
+    log::{Event, Kept, RevocationLog},
+};
 
 /// How many entries the stream has.
 async fn length(redis: &RedisServer) -> usize {
@@ -146,10 +149,10 @@ async fn times_without_end_are_allowed() {
     let redis = RedisServer::start("redis-for-ever").await;
     keep(&open(&redis.url()), vec![pending(1)]).await;
     let log = RedisLog::connect(&redis.url()).expect("a URL").adopt_after(Duration::MAX);
-    let layer = layer(log).catch_up_within(Duration::MAX).reject_when_behind(Duration::MAX);
+    let layer = layer(log).startup_timeout(Duration::MAX).max_log_lag(Duration::MAX);
     let handle = layer.build().await.expect("a layer").handle();
     assert_eq!((handle.counts().revoked, handle.counts().adopted), (1, 0));
-    assert_eq!(handle.health().log_behind, None);
+    assert_eq!(handle.health().log_lag, None);
 }
 
 #[test]

@@ -19,7 +19,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tower::{Layer, service_fn};
 use tower_polar_logout::{
-    Outcome, PolarClient, PolarLogoutLayer, PolarServer, Token, TokenLocation,
+    PolarLogoutLayer, PolarServer, TokenLocation,
+    client::{PolarClient, RevokeOutcome},
 };
 
 async fn serve_app(acceptor: TlsAcceptor, layer: &PolarLogoutLayer) -> u16 {
@@ -128,8 +129,8 @@ async fn a_server_that_nobody_vouches_for_is_told_nothing() {
         .build()
         .expect("a client");
     let token = polar.mint().access;
-    let outcome = client.revoke(&Token::parse(&token).expect("a token"), None).await;
-    assert!(matches!(outcome, Outcome::TryAgain { .. }), "{outcome:?}");
+    let outcome = client.revoke(&token.parse().expect("a token"), None).await;
+    assert!(matches!(outcome, RevokeOutcome::TryAgain { .. }), "{outcome:?}");
     assert!(polar.requests().is_empty());
     assert!(polar.is_alive(&token));
 }

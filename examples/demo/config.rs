@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use oauth2::url::Url;
-use tower_polar_logout::{Builder, Journal, RedisLog};
+use tower_polar_logout::{Journal, PolarLogoutLayerBuilder, RedisLog};
 
 pub(crate) struct Config {
     pub(crate) address: String,
     /// Without a slash at the end.
     public_url: Option<String>,
     log: Log,
-    reject_when_behind: Option<Duration>,
+    max_log_lag: Option<Duration>,
     access_token_retention: Option<Duration>,
 }
 
@@ -30,19 +30,22 @@ impl Config {
             address: text("LISTEN_ADDR")?.unwrap_or_else(|| "127.0.0.1:3000".to_owned()),
             public_url: public_url()?,
             log: Log::from_env()?,
-            reject_when_behind: seconds("REJECT_WHEN_BEHIND")?,
+            max_log_lag: seconds("REJECT_WHEN_BEHIND")?,
             access_token_retention: seconds("ACCESS_TOKEN_RETENTION")?,
         })
     }
 
-    pub(crate) fn apply_to(&self, mut builder: Builder) -> Result<Builder, Box<dyn Error>> {
+    pub(crate) fn apply_to(
+        &self,
+        mut builder: PolarLogoutLayerBuilder,
+    ) -> Result<PolarLogoutLayerBuilder, Box<dyn Error>> {
         builder = match &self.log {
             Log::None => builder,
-            Log::Journal(path) => builder.log(Journal::open(path)?),
-            Log::Redis(url) => builder.log(RedisLog::connect(url)?),
+            Log::Journal(path) => builder.revocation_log(Journal::open(path)?),
+            Log::Redis(url) => builder.revocation_log(RedisLog::connect(url)?),
         };
-        if let Some(limit) = self.reject_when_behind {
-            builder = builder.reject_when_behind(limit);
+        if let Some(limit) = self.max_log_lag {
+            builder = builder.max_log_lag(limit);
         }
         if let Some(retention) = self.access_token_retention {
             builder = builder.access_token_retention(retention);

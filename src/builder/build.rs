@@ -3,31 +3,37 @@
 use http::{HeaderValue, Method};
 
 use super::redirect::redirect;
-use super::{Builder, Options};
+use super::{Options, PolarLogoutLayerBuilder};
 use crate::error::Error;
 use crate::location::Finder;
 use crate::middleware::{
     AfterLogout, ClearSiteData, Csrf, Gate, PolarLogoutLayer, RequestCounters, Route, Rules,
 };
-use crate::revocation::start;
+use crate::revocation::{Config, start};
 use crate::spawner::Spawner;
 
-impl<A: Send + Sync + 'static> Builder<A> {
+impl<A: Send + Sync + 'static> PolarLogoutLayerBuilder<A> {
     /// Checks everything, reads the log, and starts what the layer needs in the background, on the
     /// tokio runtime it is called in. That runtime must live as long as the layer: without it a
     /// logout is answered 500.
     ///
     /// # Errors
     ///
-    /// Everything that could not work, with what to do about it: what
-    /// [`PolarClientBuilder::build`](crate::PolarClientBuilder::build) refuses; no logout route, or
-    /// a path that never arrives; a route given twice; two rules for one path; no token location,
-    /// one given twice, or one with a name that cannot be; a redirect to somewhere that is not
-    /// allowed;
-    /// [`then_call_app`](Self::then_call_app) together with a redirect, or with a location in the body;
-    /// an origin that is invalid or has a path; a limit, a deadline or a retention of zero; to
-    /// confirm at a server whose introspection endpoint is not known; a log that cannot be read, or
-    /// not in time, or that holds more than the limit; no tokio runtime.
+    /// Every configuration that cannot work, with what to do about it:
+    ///
+    /// - no logout route, one that never arrives, or one given twice; two rules for one path;
+    /// - no token location, one given twice, or one with an invalid name;
+    /// - a redirect to a place that is not allowed, or an invalid origin;
+    /// - [`call_inner_after_logout`](Self::call_inner_after_logout) together with a redirect, or
+    ///   with a location in the body;
+    /// - a capacity, a deadline or a retention of zero;
+    /// - [`verify_revocation`](Self::verify_revocation) at a server whose introspection endpoint is
+    ///   not known;
+    /// - a log that cannot be read, or not in time, or that holds more revocations than
+    ///   [`denylist_capacity`](Self::denylist_capacity). The log can be given to another builder
+    ///   afterwards;
+    /// - what [`PolarClientBuilder::build`](crate::client::PolarClientBuilder::build) refuses;
+    /// - no tokio runtime.
     ///
     /// # Panics
     ///
@@ -49,31 +55,26 @@ impl Options {
                  requests carry tokens",
             ));
         }
-        if self.body_limit == 0 {
+        if finder.reads_bodies() && self.call_inner_after_logout {
             return Err(Error::configuration(
-                "with a body limit of zero no token is found in a body; leave the 64 KiB",
-            ));
-        }
-        if finder.reads_bodies() && self.then_call_app {
-            return Err(Error::configuration(
-                "with `then_call_app` the body of a logout is the application's, so the layer cannot \
+                "with `call_inner_after_logout` the body of a logout is the application's, so the layer cannot \
                  look for tokens in it: leave the `form` and `json` locations out, and revoke what the \
                  body holds in the handler, with `LogoutHandle::revoke`",
             ));
         }
         Ok(Gate {
             logout_routes: logout_routes(&self.logout_routes)?,
-            body_limit: self.body_limit,
+            max_body_size: self.max_body_size,
             when_revoked: Rules::new(
                 self.when_revoked,
                 std::mem::take(&mut self.when_revoked_at),
                 std::mem::take(&mut self.when_revoked_under),
             )?,
-            then_call_app: self.then_call_app,
+            call_inner_after_logout: self.call_inner_after_logout,
             csrf: Csrf::new(std::mem::take(&mut self.trusted_origins))?,
             after_logout: self.after_logout(&finder)?,
             finder,
-            reject_when_behind: self.reject_when_behind,
+            max_log_lag: self.max_log_lag,
             requests: RequestCounters::new(),
             // Last, since this starts something.
             revoker: start(self.revocation, &spawner).await?,
@@ -82,35 +83,40 @@ impl Options {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (name, duration) in [
-            ("a deadline", self.revocation.deadline),
-            ("an access token retention", self.revocation.retention.access_token),
-            ("a refresh token retention", self.revocation.retention.refresh_token),
-            ("an opaque retention", self.revocation.retention.opaque),
-            ("a time to catch up", self.revocation.catch_up_within),
+        let Config { retention, .. } = &self.revocation;
+        for (option, duration) in [
+            ("logout_deadline", self.revocation.logout_deadline),
+            ("startup_timeout", self.revocation.startup_timeout),
+            ("access_token_retention", retention.access_token),
+            ("refresh_token_retention", retention.refresh_token),
+            ("session_id_retention", retention.session_id),
         ] {
             if duration.is_zero() {
-                return Err(Error::configuration(format!(
-                    "{name} of zero does nothing; leave the default"
-                )));
+                return Err(zero(option, "at least a millisecond, or leave the option out"));
+            }
+        }
+        for (option, count) in [
+            ("denylist_capacity", self.revocation.denylist_capacity),
+            ("queue_capacity", self.revocation.queue_capacity),
+            ("max_body_size", self.max_body_size),
+        ] {
+            if count == 0 {
+                return Err(zero(option, "at least 1, or leave the option out"));
             }
         }
         if self.revocation.log.is_none()
-            && (self.revocation.start_behind || self.reject_when_behind.is_some())
+            && (self.revocation.allow_stale_start || self.max_log_lag.is_some())
         {
             return Err(Error::configuration(
-                "without a log nothing can be behind: add `.log(..)`, or leave `start_behind` and \
-                 `reject_when_behind` out",
+                "`allow_stale_start` and `max_log_lag` are about a revocation log, and there is none: \
+                 add `.revocation_log(..)`, or leave them out",
             ));
         }
-        if self.then_call_app && self.redirect_to.is_some() {
+        if self.call_inner_after_logout && self.redirect_to.is_some() {
             return Err(Error::configuration(
-                "with `then_call_app` the app answers the logout: leave `redirect_to` out, and \
+                "with `call_inner_after_logout` the app answers the logout: leave `redirect_to` out, and \
                  redirect in the app's own handler",
             ));
-        }
-        if self.revocation.limit == 0 || self.revocation.queue_limit == 0 {
-            return Err(Error::configuration("a limit of zero revokes nothing; leave the default"));
         }
         Ok(())
     }
@@ -118,11 +124,15 @@ impl Options {
     fn after_logout(&self, finder: &Finder) -> Result<AfterLogout, Error> {
         Ok(AfterLogout {
             redirect_to: redirect(self.redirect_to.as_deref(), &self.allowed_redirect_origins)?,
-            strict: self.strict,
+            require_confirmation: self.require_confirmation,
             cookie_removals: finder.cookie_removals().cloned().collect(),
             clear_site_data: clear_site_data(&self.clear_site_data),
         })
     }
+}
+
+fn zero(option: &str, advice: &str) -> Error {
+    Error::configuration(format!("`{option}` is zero, so nothing would be revoked: give {advice}"))
 }
 
 fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {

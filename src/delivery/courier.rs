@@ -10,7 +10,7 @@ use tracing::{Instrument, debug, error, warn};
 
 use super::queue::{Call, CallAnswer, Delivered, Due, Settled, Step};
 use super::{DeadLetter, DeliveryState, Last, lock};
-use crate::polar::{Introspection, Outcome};
+use crate::polar::{Introspection, RevokeOutcome};
 use crate::telemetry::metrics::{self, Histogram};
 use crate::telemetry::{Correlation, ErrorClass};
 use crate::token::TokenHash;
@@ -77,15 +77,15 @@ impl DeliveryState {
             lock(&self.last).error = Some((class, said.to_string()));
         }
         match said {
-            Said::Outcome(Outcome::Confirmed) => CallAnswer::Confirmed,
+            Said::Outcome(RevokeOutcome::Confirmed) => CallAnswer::Confirmed,
             Said::Inactive => CallAnswer::Inactive,
             Said::Active { proves_for, after: false } => CallAnswer::Active { proves_for },
-            Said::Outcome(Outcome::Refused(reason)) => {
+            Said::Outcome(RevokeOutcome::Refused(reason)) => {
                 let letter = DeadLetter::Refused { hash, reason: &reason };
                 self.dead_letter(&letter, Some(elapsed_ms));
                 CallAnswer::Refused
             }
-            Said::Outcome(Outcome::Misconfigured(reason)) => {
+            Said::Outcome(RevokeOutcome::Misconfigured(reason)) => {
                 error!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar does not accept our configuration, tokens wait here: check client id, \
@@ -93,7 +93,7 @@ impl DeliveryState {
                 );
                 CallAnswer::Misconfigured
             }
-            Said::Outcome(Outcome::TryAgain { reason, retry_after }) => {
+            Said::Outcome(RevokeOutcome::TryAgain { reason, retry_after }) => {
                 warn!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar did not confirm a revocation; trying again later"
@@ -120,7 +120,7 @@ impl DeliveryState {
 
 /// What came of a call.
 enum Said {
-    Outcome(Outcome),
+    Outcome(RevokeOutcome),
     Inactive,
     /// The token lives. `after`: though its revocation was confirmed.
     Active {
@@ -130,7 +130,7 @@ enum Said {
 }
 
 impl Said {
-    fn of_introspection(said: Result<Introspection, Outcome>, after: bool) -> Self {
+    fn of_introspection(said: Result<Introspection, RevokeOutcome>, after: bool) -> Self {
         match said {
             Ok(said) if said.is_active => {
                 Self::Active { proves_for: said.proves_for(SystemTime::now()), after }
@@ -142,10 +142,10 @@ impl Said {
 
     fn error(&self) -> Option<ErrorClass> {
         match self {
-            Self::Outcome(Outcome::Confirmed) | Self::Inactive => None,
-            Self::Outcome(Outcome::Refused(_)) => Some(ErrorClass::Refused),
-            Self::Outcome(Outcome::Misconfigured(_)) => Some(ErrorClass::Misconfigured),
-            Self::Outcome(Outcome::TryAgain { reason, .. }) => Some(match reason.status() {
+            Self::Outcome(RevokeOutcome::Confirmed) | Self::Inactive => None,
+            Self::Outcome(RevokeOutcome::Refused(_)) => Some(ErrorClass::Refused),
+            Self::Outcome(RevokeOutcome::Misconfigured(_)) => Some(ErrorClass::Misconfigured),
+            Self::Outcome(RevokeOutcome::TryAgain { reason, .. }) => Some(match reason.status() {
                 None => ErrorClass::Unanswered,
                 Some(StatusCode::TOO_MANY_REQUESTS) => ErrorClass::RateLimited,
                 Some(_) => ErrorClass::ServerError,
@@ -158,11 +158,11 @@ impl Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outcome(Outcome::Confirmed) => f.write_str("confirmed"),
+            Self::Outcome(RevokeOutcome::Confirmed) => f.write_str("confirmed"),
             Self::Outcome(
-                Outcome::Refused(reason)
-                | Outcome::Misconfigured(reason)
-                | Outcome::TryAgain { reason, .. },
+                RevokeOutcome::Refused(reason)
+                | RevokeOutcome::Misconfigured(reason)
+                | RevokeOutcome::TryAgain { reason, .. },
             ) => reason.fmt(f),
             Self::Inactive => f.write_str("inactive"),
             Self::Active { .. } => f.write_str("active after its revocation was confirmed"),

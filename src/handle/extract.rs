@@ -67,7 +67,7 @@ where
 }
 
 /// In the application's own logout handler, which
-/// [`then_call_app`](crate::Builder::then_call_app) has called after the tokens were revoked.
+/// [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout) has called after the tokens were revoked.
 ///
 /// `Option<LogoutOutcome>` is `None` everywhere else.
 ///
@@ -84,7 +84,7 @@ where
 ///     })
 /// }
 ///
-/// /// The layer is built with `.logout_route(Method::POST, "/logout")` and `.then_call_app()`.
+/// /// The layer is built with `.logout_route(Method::POST, "/logout")` and `.call_inner_after_logout(true)`.
 /// fn app(layer: PolarLogoutLayer) -> Router {
 ///     Router::new().route("/logout", post(goodbye)).layer(layer)
 /// }
@@ -114,7 +114,7 @@ impl fmt::Display for LogoutOutcomeRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "no logout came before this handler: put `PolarLogoutLayer` around the router, with \
-             this route as a `logout_route` and with `then_call_app()`",
+             this route as a `logout_route` and with `call_inner_after_logout(true)`",
         )
     }
 }

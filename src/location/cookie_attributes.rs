@@ -33,6 +33,7 @@ pub struct CookieLocation {
 /// The `SameSite` attribute of a cookie: whether a browser sends it with requests that another site
 /// caused. Here only for its removal: give what the cookie was set with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SameSite {
     /// `SameSite=Strict`
     Strict,

@@ -94,7 +94,7 @@ impl Finder {
                 place = self.places.name(place),
                 "a place of Polar's token held something else on a logout (an encrypted cookie, for \
                  example): it is rejected here, but Polar is not told; revoke the token itself with \
-                 `LogoutHandle::revoke`, or give the place with `opaque()` if it is a session id"
+                 `LogoutHandle::revoke`, or give the place with `session_id()` if it is a session id"
             );
         }
     }
@@ -261,7 +261,7 @@ impl Finder {
             let it = Found { hash, kind: token.kind(), carrier, place, came_by_itself, text };
             // Another server is not told of Polar's tokens that lie about.
             let is_sent = self.issuer == Issuer::Polar || it.is_expected();
-            found(if is_sent { it } else { Found { kind: CredentialKind::Opaque, ..it } })
+            found(if is_sent { it } else { Found { kind: CredentialKind::SessionId, ..it } })
         })?;
         let (Some(place), Some(value), false) = (place, value, holds_polar) else {
             return ControlFlow::Continue(());

@@ -25,7 +25,7 @@ pub enum ClearSiteData {
 #[derive(Debug)]
 pub(crate) struct AfterLogout {
     pub(crate) redirect_to: Option<HeaderValue>,
-    pub(crate) strict: bool,
+    pub(crate) require_confirmation: bool,
     /// `Set-Cookie` values that remove the configured cookies.
     pub(crate) cookie_removals: Vec<HeaderValue>,
     pub(crate) clear_site_data: Option<HeaderValue>,
@@ -34,7 +34,7 @@ pub(crate) struct AfterLogout {
 impl AfterLogout {
     /// Whether a logout with this outcome has failed, so that it is answered 503.
     pub(crate) fn is_failure(&self, outcome: LogoutOutcome) -> bool {
-        outcome.is_failure() || self.strict && outcome.is_accepted_only()
+        outcome.is_failure() || self.require_confirmation && outcome.is_accepted_only()
     }
 
     /// The reply to a logout. The browser is told to forget nothing if the request came from

@@ -17,7 +17,7 @@ pub use self::reply::{Reply, ReplyKind};
 /// for a revoked token, the answer to a logout, and the refusals.
 ///
 /// Implemented for closures, which are given with
-/// [`answer_with`](crate::Builder::answer_with):
+/// [`answer_with`](crate::PolarLogoutLayerBuilder::answer_with):
 ///
 /// ```
 /// use axum::response::{IntoResponse, Redirect, Response};

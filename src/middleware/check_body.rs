@@ -18,13 +18,13 @@ use super::read_body::read_body;
 /// Rejects requests whose body carries a revoked token: for a route that takes a refresh token in
 /// its body, for example. Made by [`LogoutHandle::check_body`](crate::LogoutHandle::check_body).
 ///
-/// The body is read to its end, at most [`body_limit`](crate::Builder::body_limit) bytes of it, and
+/// The body is read to its end, at most [`max_body_size`](crate::PolarLogoutLayerBuilder::max_body_size) bytes of it, and
 /// handed on as [`Full<Bytes>`]; its trailers are dropped. It is searched for Polar's tokens,
 /// whatever its syntax, and for other credentials in [`form`](crate::TokenLocation::form) and
 /// [`json`](crate::TokenLocation::json) locations. The answers have no body: 401 for a revoked token;
 /// 413 for a body that is too large, 415 for a compressed one, 400 for one that broke off; 503
 /// while
-/// [`reject_when_behind`](crate::Builder::reject_when_behind) says so.
+/// [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag) says so.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -100,7 +100,7 @@ impl Gate {
     ) -> Result<Bytes, ReplyKind> {
         let carried = self.carried(request.into());
         let never = std::future::pending();
-        let body = read_body(&request.headers, body, self.body_limit, never).await;
+        let body = read_body(&request.headers, body, self.max_body_size, never).await;
         let body = body.inspect_err(|_| self.requests.unreadable.add(1))?;
         self.check(&carried, &body)?;
         Ok(body)

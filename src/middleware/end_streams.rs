@@ -22,7 +22,7 @@ use crate::revocation::RevocationSignal;
 /// outlives the response, a WebSocket for example. Requests without a credential pass untouched.
 ///
 /// A credential that is revoked before the request comes here ends nothing: the logout itself may
-/// be what comes here, with [`then_call_app`](crate::Builder::then_call_app).
+/// be what comes here, with [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
 ///
 /// A body ends without an error, as if it were whole; if its length was told in advance, the
 /// connection ends with it. A response that is ready with its first frame is handed over, also if

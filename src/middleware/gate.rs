@@ -22,13 +22,13 @@ use crate::token::{Revocation, TokenHash};
 pub(crate) struct Gate {
     pub(crate) finder: Finder,
     pub(crate) logout_routes: Vec<Route>,
-    pub(crate) body_limit: usize,
+    pub(crate) max_body_size: usize,
     pub(crate) when_revoked: Rules,
-    pub(crate) then_call_app: bool,
+    pub(crate) call_inner_after_logout: bool,
     pub(crate) csrf: Csrf,
     pub(crate) after_logout: AfterLogout,
     /// For how long requests with credentials are served without all knowledge of the log.
-    pub(crate) reject_when_behind: Option<Duration>,
+    pub(crate) max_log_lag: Option<Duration>,
     pub(crate) requests: RequestCounters,
     pub(crate) revoker: Arc<Revoker>,
     /// Where logouts run.
@@ -68,7 +68,7 @@ impl Gate {
     /// too long.
     pub(crate) fn is_unsure(&self) -> bool {
         let too_long = |limit| self.revoker.log_lag.behind_for().is_some_and(|for_| for_ > limit);
-        self.reject_when_behind.is_some_and(too_long)
+        self.max_log_lag.is_some_and(too_long)
     }
 
     /// The credentials in a request that stand where the application looks for them and are not

@@ -113,7 +113,7 @@ impl<S, A> PolarLogout<S, A> {
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         // Dropped if it will not be called: it may hold a permit that others wait for.
-        let inner = gate.then_call_app.then_some(ready);
+        let inner = gate.call_inner_after_logout.then_some(ready);
         ResponseFuture::waiting(next, inner, Arc::clone(&self.shared))
     }
 }

@@ -62,7 +62,7 @@ where
         }
         yield_now().await;
     }
-    if gate.then_call_app {
+    if gate.call_inner_after_logout {
         // Its body is the application's, unread.
         let outcome = gate.revoker.run(credentials.into_revocations()).await;
         if gate.after_logout.is_failure(outcome) {
@@ -138,7 +138,7 @@ impl Credentials {
         body: B,
         gone: impl Future<Output = ()>,
     ) -> Result<(), ReplyKind> {
-        let read = read_body(headers, body, gate.body_limit, gone);
+        let read = read_body(headers, body, gate.max_body_size, gone);
         let body = timeout(ARRIVES_WITHIN, read).await.unwrap_or(Err(ReplyKind::BodyBroken))?;
         let mut in_body = Self::default();
         let look = gate.finder.find_in_body(&body, |found| {

@@ -5,6 +5,7 @@ use crate::error::Error;
 
 /// How a request with a revoked credential is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenRevoked {
     /// A revoked token is answered 401, and the inner service never sees the request. The default.
     ///

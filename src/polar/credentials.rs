@@ -2,6 +2,7 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
@@ -60,6 +61,7 @@ impl fmt::Debug for ClientCredentials {
 
 /// How the client authenticates itself to the revocation endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientAuthMethod {
     /// `client_secret_post`: in the form, as Polar documents it. The default.
     #[default]
@@ -67,6 +69,21 @@ pub enum ClientAuthMethod {
     /// `client_secret_basic`: in the `Authorization` header, each part form-encoded first
     /// (RFC 6749, section 2.3.1). For other RFC 7009 servers; Polar takes it too.
     ClientSecretBasic,
+}
+
+/// By the name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.
+impl FromStr for ClientAuthMethod {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let methods = [Self::ClientSecretPost, Self::ClientSecretBasic];
+        methods.into_iter().find(|method| method.to_string() == name).ok_or_else(|| {
+            Error::configuration(format!(
+                "the client authentication method `{name}` is not known: use `client_secret_post`, \
+                 or `client_secret_basic`"
+            ))
+        })
+    }
 }
 
 /// The name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 /// `Debug` does not show a URL that was given: it is checked only when the client is built, and
 /// until then may hold a password.
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PolarServer {
     /// `https://api.polar.sh`, the default.
     #[default]
@@ -114,7 +115,7 @@ fn secure(url: &str, allow_insecure_http: bool) -> Result<Uri, Error> {
         return Err(refused(
             url,
             "would send tokens and the client secret in the clear; use https, \
-             or allow it by name with `allow_insecure_http()`",
+             or allow it by name with `allow_insecure_http(true)`",
         ));
     }
     Ok(uri)

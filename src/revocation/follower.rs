@@ -63,7 +63,7 @@ impl Follower {
             orphans: Orphans::new(
                 Claimant::random(),
                 log.adopt_after(),
-                revoker.delivery.client().timeout(),
+                revoker.delivery.client().request_timeout(),
             ),
             log,
             revoker: Arc::downgrade(revoker),

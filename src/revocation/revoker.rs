@@ -35,7 +35,7 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) struct Retention {
     pub(crate) access_token: Duration,
     pub(crate) refresh_token: Duration,
-    pub(crate) opaque: Duration,
+    pub(crate) session_id: Duration,
 }
 
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Revoker {
 
     pub(crate) fn health(&self) -> Health {
         Health {
-            log_behind: self.log_lag.behind_for(),
+            log_lag: self.log_lag.behind_for(),
             log_held: self.recorder.as_ref().map_or(0, Recorder::held),
             ..self.delivery.health()
         }
@@ -192,7 +192,7 @@ impl Revoker {
     /// request than a browser could have.
     fn choose(&self, order: &mut Order) {
         let Revocation { kind, token, is_one_too_many, .. } = &order.revocation;
-        if *kind == CredentialKind::Opaque {
+        if *kind == CredentialKind::SessionId {
             return;
         }
         let could_be = |token: &&Token| self.issuer.could_have_issued(token.as_str().as_bytes());
@@ -271,7 +271,7 @@ impl Retention {
         match kind {
             CredentialKind::AccessToken => self.access_token,
             CredentialKind::RefreshToken => self.refresh_token,
-            CredentialKind::Opaque | CredentialKind::Unrecognized => self.opaque,
+            CredentialKind::SessionId | CredentialKind::Unrecognized => self.session_id,
         }
     }
 }

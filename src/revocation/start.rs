@@ -31,16 +31,16 @@ const MUCH: usize = 500;
 /// Everything that revoking is configured by.
 pub(crate) struct Config {
     pub(crate) client: PolarClientBuilder,
-    pub(crate) send_hint: bool,
-    pub(crate) queue_limit: usize,
-    pub(crate) confirm: bool,
+    pub(crate) send_token_type_hint: bool,
+    pub(crate) queue_capacity: usize,
+    pub(crate) verify_revocation: bool,
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
-    pub(crate) catch_up_within: Duration,
-    pub(crate) start_behind: bool,
+    pub(crate) startup_timeout: Duration,
+    pub(crate) allow_stale_start: bool,
     pub(crate) previous_secrets: Vec<Zeroizing<String>>,
-    pub(crate) deadline: Duration,
-    pub(crate) limit: usize,
+    pub(crate) logout_deadline: Duration,
+    pub(crate) denylist_capacity: usize,
     pub(crate) retention: Retention,
 }
 
@@ -53,32 +53,32 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
     let max_in_flight = config.client.calls_in_flight();
     let issuer = config.client.issuer();
     let client = config.client.build()?;
-    if config.confirm && !client.can_introspect() {
+    if config.verify_revocation && !client.can_introspect() {
         return Err(Error::configuration(
-            "to confirm, Polar's introspection endpoint must be known: give the server as \
-                 `PolarServer::Url`, or leave `confirm` off",
+            "`verify_revocation` needs the introspection endpoint, which `PolarServer::RevocationEndpoint` \
+             does not name: give the server as `PolarServer::Url`, or leave the option out",
         ));
     }
     let counters = Arc::new(Counters::new());
     let closing = CancellationToken::new();
     let revoker = Arc::new(Revoker {
-        denylist: Arc::new(Denylist::new(config.limit)),
+        denylist: Arc::new(Denylist::new(config.denylist_capacity)),
         recorder: config.log.clone().map(|log| Recorder::new(log, sealer, spawner.clone())),
         log_lag: LogLag::new(),
         delivery: Delivery::start(Setup {
             client,
             max_in_flight,
-            limit: config.queue_limit,
-            verify: config.confirm,
+            limit: config.queue_capacity,
+            verify: config.verify_revocation,
             log: config.log.clone(),
             on_dead_letter: config.on_dead_letter,
             counters: Arc::clone(&counters),
             spawner: spawner.clone(),
         }),
         issuer,
-        send_hint: config.send_hint,
+        send_hint: config.send_token_type_hint,
         retention: config.retention,
-        deadline: config.deadline,
+        deadline: config.logout_deadline,
         counters,
         outcomes: Outcomes::new(),
         exchange: Mutex::new(()),
@@ -86,13 +86,20 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
     });
     if let Some(log) = config.log {
         log.assign(&client_id)?;
+        let assignment = Assignment(Some(Arc::clone(&log)));
         let mut follower = Follower::new(log, &revoker, spawner.clone());
-        if let Err(error) = catch_up(&mut follower, config.catch_up_within, &revoker).await {
-            if !config.start_behind || error.is_configuration() {
+        if let Err(error) = catch_up(&mut follower, config.startup_timeout, &revoker).await {
+            if !config.allow_stale_start || error.is_configuration() {
+                drop(follower);
+                // What could still hold the log open, such as the file of a journal.
+                if let Some(revoker) = Arc::into_inner(revoker) {
+                    revoker.delivery.end().await;
+                }
                 return Err(error);
             }
             warn!(%error, "starting without knowing all that was revoked before");
         }
+        assignment.keep();
         let follow = closing.run_until_cancelled_owned(follower.run());
         spawner.spawn_background(async {
             follow.await;
@@ -100,6 +107,23 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
     }
     spawner.spawn_background(keep_house(&revoker));
     Ok(revoker)
+}
+
+/// Gives the log back if the layer is not built after all, also when `build()` itself is dropped.
+struct Assignment(Option<Arc<dyn RevocationLog>>);
+
+impl Assignment {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Assignment {
+    fn drop(&mut self) {
+        if let Some(log) = &self.0 {
+            log.release();
+        }
+    }
 }
 
 /// Rebuilds the denylist and the queue from a log.
@@ -111,14 +135,14 @@ async fn catch_up(
     timeout(limit, follower.catch_up()).await.map_err(|_| {
         Error::log(format!(
             "the revocation log could not be read within {limit:?}: allow more time with \
-             `catch_up_within()`, or `start_behind()`"
+             `startup_timeout`, or start without it by `allow_stale_start(true)`"
         ))
     })??;
     let (len, limit) = (revoker.denylist.len(), revoker.denylist.limit());
     if len > limit {
         return Err(Error::configuration(format!(
-            "the log holds {len} revocations, more than the limit of {limit}: raise it with \
-             `.limit({})`",
+            "the log holds {len} revocations, more than `denylist_capacity`, which is {limit}: raise it with \
+             `.denylist_capacity({})`",
             len.saturating_mul(2),
         )));
     }

@@ -6,15 +6,17 @@ use super::metrics;
 
 /// A snapshot of what has happened, and of what is held, for a health page.
 ///
-/// All but [`revoked`](Counts::revoked), [`limit`](Counts::limit) and
+/// All but [`revoked`](Counts::revoked), [`denylist_capacity`](Counts::denylist_capacity) and
 /// [`pending`](Counts::pending) only grow, from zero when the layer was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counts {
     /// Revoked credentials that are held now.
     pub revoked: usize,
-    /// How many can be held.
-    pub limit: usize,
+    /// How many can be held: see
+    /// [`denylist_capacity`](crate::PolarLogoutLayerBuilder::denylist_capacity).
+    pub denylist_capacity: usize,
     /// Requests that were answered for carrying a revoked token.
     pub rejected: u64,
     /// Requests that went on after a revoked credential was taken out of them.
@@ -41,7 +43,7 @@ pub struct Counts {
     /// Entries of the log that could not be read, and were passed over.
     pub skipped: u64,
     /// Requests that were answered 503 because the log had not been followed for too long: see
-    /// [`reject_when_behind`](crate::Builder::reject_when_behind).
+    /// [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag).
     pub unsure: u64,
     /// Logouts that were refused because another site made the browser send them.
     pub cross_site: u64,
@@ -108,10 +110,10 @@ impl Counters {
         }
     }
 
-    pub(crate) fn snapshot(&self, revoked: usize, limit: usize, pending: usize) -> Counts {
+    pub(crate) fn snapshot(&self, revoked: usize, capacity: usize, pending: usize) -> Counts {
         Counts {
             revoked,
-            limit,
+            denylist_capacity: capacity,
             rejected: self.rejected.get(),
             stripped: self.stripped.get(),
             logouts: self.logouts.get(),

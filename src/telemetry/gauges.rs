@@ -13,8 +13,8 @@ pub(crate) struct Gauges {
     oldest_pending_age: Gauge,
     paused: Gauge,
     denylist_size: Gauge,
-    denylist_limit: Gauge,
-    log_behind: Gauge,
+    denylist_capacity: Gauge,
+    log_lag: Gauge,
     log_held: Gauge,
 }
 
@@ -25,8 +25,8 @@ impl Gauges {
             oldest_pending_age: metrics::oldest_pending_age(),
             paused: metrics::paused(),
             denylist_size: metrics::denylist_size(),
-            denylist_limit: metrics::denylist_limit(),
-            log_behind: metrics::log_behind(),
+            denylist_capacity: metrics::denylist_capacity(),
+            log_lag: metrics::log_lag(),
             log_held: metrics::log_held(),
         }
     }
@@ -36,8 +36,8 @@ impl Gauges {
         self.oldest_pending_age.set_age(health.oldest_age.unwrap_or(Duration::ZERO));
         self.paused.set(usize::from(health.paused_until.is_some()));
         self.denylist_size.set(counts.revoked);
-        self.denylist_limit.set(counts.limit);
-        self.log_behind.set_age(health.log_behind.unwrap_or(Duration::ZERO));
+        self.denylist_capacity.set(counts.denylist_capacity);
+        self.log_lag.set_age(health.log_lag.unwrap_or(Duration::ZERO));
         self.log_held.set(health.log_held);
     }
 }

@@ -2,18 +2,26 @@
 
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "serde")]
+use serde::{Serialize, Serializer};
+
 /// How delivery to Polar, and the log, are doing, for a readiness probe or an alarm.
 ///
 /// Polar being away is no reason to take an app out of service: revoked tokens are rejected all the
 /// same. An [`oldest_age`](Health::oldest_age) that grows is a reason to look.
+///
+/// With the feature `serde` it serialises: durations in seconds, times in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Health {
     /// Tokens on their way to Polar.
     pub pending: usize,
     /// How long the oldest of them has been, since this process took it in.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_seconds"))]
     pub oldest_age: Option<Duration>,
     /// When Polar last confirmed a revocation to this process.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_unix_time"))]
     pub last_confirmed: Option<SystemTime>,
     /// What went wrong last, where something did since the last confirmation.
     pub last_error: Option<ErrorClass>,
@@ -21,6 +29,7 @@ pub struct Health {
     /// example. `Some` where [`last_error`](Health::last_error) is.
     pub last_error_reason: Option<String>,
     /// Until when nothing is sent, where delivery is paused.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_unix_time"))]
     pub paused_until: Option<SystemTime>,
     /// Polar is known not to answer soon: delivery is paused, or Polar is down, or as many calls as
     /// may be in flight have all been for longer than 2 s. While this is so, a logout is answered at
@@ -30,14 +39,34 @@ pub struct Health {
     /// much to read. What other replicas revoked meanwhile is not known here. `None` where all that
     /// the log says is known (a log that was just emptied says little until other replicas have
     /// appended again what they know), or there is no log.
-    pub log_behind: Option<Duration>,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_seconds"))]
+    pub log_lag: Option<Duration>,
     /// What was accepted here while the log was away, and is on its way into it: so many appends.
     pub log_held: usize,
+}
+
+/// Seconds, with fractions.
+#[cfg(feature = "serde")]
+#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn as_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}
+
+/// Seconds since 1970-01-01 00:00 UTC, with fractions; 0 for an earlier time.
+#[cfg(feature = "serde")]
+#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn as_unix_time<S: Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let since = time.map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    as_seconds(&since, serializer)
 }
 
 /// What kind of thing went wrong with a call to Polar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum ErrorClass {
     /// Polar refused a token for good.
     Refused,

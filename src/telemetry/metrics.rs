@@ -105,13 +105,13 @@ pub(crate) fn denylist_size() -> Gauge {
     Gauge::new("polar_logout_denylist_size", "Revoked credentials that are held.")
 }
 
-pub(crate) fn denylist_limit() -> Gauge {
-    Gauge::new("polar_logout_denylist_limit", "How many revoked credentials can be held.")
+pub(crate) fn denylist_capacity() -> Gauge {
+    Gauge::new("polar_logout_denylist_capacity", "How many revoked credentials can be held.")
 }
 
-pub(crate) fn log_behind() -> Gauge {
+pub(crate) fn log_lag() -> Gauge {
     Gauge::seconds(
-        "polar_logout_log_behind_seconds",
+        "polar_logout_log_lag_seconds",
         "For how long the log has not been followed to its end; 0 where all of it is known.",
     )
 }

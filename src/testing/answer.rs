@@ -18,7 +18,11 @@ impl PolarAnswer {
     }
 
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
-        Self::empty(status).header(CONTENT_TYPE, "application/json").body(body.to_string())
+        Self::json_text(status, body.to_string())
+    }
+
+    pub(super) fn json_text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self::empty(status).header(CONTENT_TYPE, "application/json").body(body)
     }
 
     /// An answer of the OAuth endpoints proper, which nobody may store.

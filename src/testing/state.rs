@@ -168,7 +168,7 @@ impl State {
         self.requests().push(ReceivedRevoke {
             headers: call.headers.clone(),
             form: call.form.clone(),
-            at: Instant::now(),
+            at: Instant::now().into_std(),
         });
         self.seen.send_modify(|seen| {
             seen.revoke_calls += 1;

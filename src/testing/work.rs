@@ -55,7 +55,7 @@ async fn work(call: &Call, endpoint: Option<Endpoint>, state: &State) -> Done {
             .into();
         }
         Some(Fault::Answer { status, body }) => {
-            return PolarAnswer::json(*status, body).into();
+            return PolarAnswer::json_text(*status, body).into();
         }
         Some(Fault::Drop) => return Done { answer: None, commit: None },
         _ => {}

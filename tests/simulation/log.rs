@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower_polar_logout::{
-    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken, TokenHash,
+    TokenHash,
+    log::{Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken},
 };
 
 use crate::clock::{Expiries, Expiry};

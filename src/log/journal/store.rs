@@ -80,12 +80,10 @@ impl Store {
         Ok(events)
     }
 
-    pub(super) fn close(self, path: &Path) {
-        // A file that was not closed well is as whole as one after a crash: the next to open it
-        // repairs it.
-        let _ = refusal::instead_of_panic(path, || {
+    pub(super) fn close(self, path: &Path) -> Result<(), Refusal> {
+        refusal::instead_of_panic(path, || {
             self.0.close().map_err(|error| refusal::redb(path, error.into()))
-        });
+        })
     }
 }
 

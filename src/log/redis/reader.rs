@@ -101,7 +101,7 @@ impl Reader {
             has_lost |= self.clock.replace(clock).is_some_and(|known| clock.is_far_ahead_of(known));
             followed.events.append(&mut lost);
             self.connection = Some(connection);
-            return Ok(Followed { has_lost, ..followed });
+            return Ok(followed.with_lost(has_lost));
         }
     }
 
@@ -178,7 +178,7 @@ impl Reader {
             self.trim_at.get_or_insert_with(Instant::now);
         }
         let cursor = Cursor::new(last.to_string());
-        Ok(Followed { events, cursor, is_current, has_lost: false, skipped: skipped.tell() })
+        Ok(Followed::new(events, cursor).with_current(is_current).with_skipped(skipped.tell()))
     }
 
     fn write_again(&self, lost: usize) {

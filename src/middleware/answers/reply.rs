@@ -36,10 +36,10 @@ pub enum ReplyKind {
     /// The request carries a revoked token: 401, with `WWW-Authenticate` (RFC 6750, section 3.1).
     Rejected,
     /// Whether the request's credential was revoked is not known: 503, with `Retry-After`. See
-    /// [`reject_when_behind`](crate::Builder::reject_when_behind).
+    /// [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag).
     Unsure,
     /// A logout: 204; 202 if Polar has not confirmed; 303 to a browser if
-    /// [`redirect_to`](crate::Builder::redirect_to) says where to.
+    /// [`redirect_to`](crate::PolarLogoutLayerBuilder::redirect_to) says where to.
     LoggedOut(LogoutOutcome),
     /// A logout that must be repeated: 503, with `Retry-After`.
     LogoutFailed(LogoutOutcome),
