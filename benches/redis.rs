@@ -12,10 +12,8 @@ use common::log::{delivered, pending, revoked};
 use common::redis::{RedisServer, layer};
 use futures_util::future::join_all;
 use redis::cmd;
-use tower_polar_logout::{
-    LogoutHandle, RedisLog, Revocation,
-    log::{Event, RevocationLog},
-};
+use tower_polar_logout::log::{Event, RevocationLog};
+use tower_polar_logout::{LogoutHandle, RedisLog, Revocation};
 
 const ENTRIES: usize = 1_000_000;
 const AT_ONCE: usize = 50_000;

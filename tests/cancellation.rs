@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio_util::sync::PollSemaphore;
 use tower::{Layer, Service, service_fn};
+use tower_polar_logout::client::PolarClient;
+use tower_polar_logout::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{
     ClientCredentials, LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, TokenHash,
     TokenLocation,
-    client::PolarClient,
-    log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog},
 };
 
 const IN_HEAD: &str = "polar_at_u_000000000000000000000000000000000000000head";

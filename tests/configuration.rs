@@ -4,9 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use http::Method;
+use tower_polar_logout::client::{ClientAuthMethod, PolarClient, Token};
 use tower_polar_logout::{
     ClientCredentials, ErrorKind, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, SameSite,
-    TokenLocation, WhenRevoked, client::PolarClient,
+    TokenLocation, WhenRevoked,
 };
 
 fn credentials() -> ClientCredentials {
@@ -215,13 +216,15 @@ async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
 async fn origins_and_numbers_must_make_sense() {
     refused(builder().trusted_origin("app.example.com"), "trusted origin").await;
     refused(builder().trusted_origin("https://app.example.com/x"), "trusted origin").await;
-    refused(builder().denylist_capacity(0), "limit of zero").await;
-    refused(builder().queue_capacity(0), "limit of zero").await;
-    refused(builder().max_body_size(0), "body limit of zero").await;
-    refused(builder().logout_deadline(Duration::ZERO), "deadline of zero").await;
-    refused(builder().access_token_retention(Duration::ZERO), "retention of zero").await;
-    refused(builder().refresh_token_retention(Duration::ZERO), "retention of zero").await;
-    refused(builder().session_id_retention(Duration::ZERO), "retention of zero").await;
+    refused(builder().denylist_capacity(0), "`denylist_capacity` is zero").await;
+    refused(builder().queue_capacity(0), "`queue_capacity` is zero").await;
+    refused(builder().max_body_size(0), "`max_body_size` is zero").await;
+    refused(builder().logout_deadline(Duration::ZERO), "`logout_deadline` is zero").await;
+    refused(builder().access_token_retention(Duration::ZERO), "`access_token_retention` is zero")
+        .await;
+    refused(builder().refresh_token_retention(Duration::ZERO), "`refresh_token_retention` is zero")
+        .await;
+    refused(builder().session_id_retention(Duration::ZERO), "`session_id_retention` is zero").await;
 
     let client = || PolarClient::builder(credentials());
     assert!(client().request_timeout(Duration::ZERO).build().is_err());
@@ -229,6 +232,19 @@ async fn origins_and_numbers_must_make_sense() {
     assert!(client().max_in_flight(0).build().is_err());
     let no_pem = client().root_certificates("no certificate").build().expect_err("no PEM");
     assert_eq!(no_pem.kind(), ErrorKind::Tls);
+}
+
+#[test]
+fn names_from_a_configuration_file_are_parsed() {
+    let basic = "client_secret_basic".parse::<ClientAuthMethod>().expect("a name");
+    assert_eq!(basic, ClientAuthMethod::ClientSecretBasic);
+    let error = "basic".parse::<ClientAuthMethod>().expect_err("not a name");
+    assert!(
+        error.to_string().contains("`basic` is not known: use `client_secret_post`"),
+        "{error}"
+    );
+    let error = "polar_at_u_ with a gap".parse::<Token>().expect_err("not a token");
+    assert!(!error.to_string().contains("polar_at_u_"), "it repeats what was given: {error}");
 }
 
 /// Reads the environment in a process of its own: a variable is the whole process's.
@@ -271,6 +287,8 @@ fn credentials_and_server_come_from_the_environment() {
 
     let output = in_environment(&[id]);
     assert!(output.contains("Environment: POLAR_CLIENT_SECRET is not set"), "{output}");
+    let output = in_environment(&[id, ("POLAR_CLIENT_SECRET", "")]);
+    assert!(output.contains("Environment: POLAR_CLIENT_SECRET is empty: set it"), "{output}");
     let output = in_environment(&[secret]);
     assert!(output.contains("Environment: POLAR_CLIENT_ID is not set"), "{output}");
 
@@ -278,8 +296,9 @@ fn credentials_and_server_come_from_the_environment() {
         ("production", "Production"),
         ("sandbox", "Sandbox"),
         ("http://127.0.0.1:9", "Url(..)"),
-        ("staging", "Environment: POLAR_SERVER: the server is none of"),
-        ("", "Environment: POLAR_SERVER"),
+        ("staging", "Environment: POLAR_SERVER: the server `staging` is not known; use"),
+        ("polar_cs_secret", "Environment: POLAR_SERVER: the server is not known; use"),
+        ("", "Environment: POLAR_SERVER is empty; use"),
         ("ftp://x", "Environment: POLAR_SERVER"),
     ] {
         let output = in_environment(&[("POLAR_SERVER", value)]);

@@ -14,10 +14,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
 use tower::service_fn;
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     ClientCredentials, DeadLetter, ErrorClass, LogoutHandle, LogoutOutcome, PolarLogoutLayer,
-    PolarLogoutLayerBuilder, PolarServer, Revocation, TokenLocation, client::PolarClient,
+    PolarLogoutLayerBuilder, PolarServer, Revocation, TokenLocation,
 };
 
 const AT_ONCE: Duration = Duration::from_millis(1);

@@ -17,12 +17,14 @@ use http_body_util::Full;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::client::PolarClient;
+use tower_polar_logout::log::{
+    Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
+};
 use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{
     ClientCredentials, Error, ErrorKind, LogoutHandle, LogoutOutcome, PolarLogoutLayer,
     PolarLogoutLayerBuilder, PolarServer, Revocation, TokenHash, TokenLocation, WhenRevoked,
-    client::PolarClient,
-    log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

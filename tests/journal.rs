@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use tower_polar_logout::{
-    Error, ErrorKind, Journal, TokenHash,
-    log::{Event, RevocationLog, SealedToken},
-};
+use tower_polar_logout::log::{Event, RevocationLog, SealedToken};
+use tower_polar_logout::{Error, ErrorKind, Journal, TokenHash};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
@@ -178,6 +176,20 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
     assert_eq!(state_at(&dir.path()).await.len(), 1);
 }
 
+/// One handle closes it for all: what was appended is on disk, and the file is free at once.
+#[tokio::test]
+async fn a_closed_journal_refuses_appends_and_opens_again() {
+    let dir = Dir::new();
+    let journal = open(&dir.path());
+    let other_handle = journal.clone();
+    drop(journal.append(vec![revoked(1, later())]));
+    journal.close().await.expect("it is closed");
+    other_handle.close().await.expect("it is closed already");
+    let error = other_handle.append(vec![revoked(2, later())]).await.map(drop).expect_err("closed");
+    assert!(error.to_string().contains("is closed: open it again"), "{error}");
+    assert_eq!(state_at(&dir.path()).await.len(), 1);
+}
+
 #[tokio::test]
 async fn in_any_order_and_any_number_of_times_events_say_the_same_of_the_denylist() {
     let (soon, late) = (at(4_000_000_000_000), at(4_100_000_000_000));
@@ -325,7 +337,7 @@ fn where_no_file_can_be_the_error_says_which_and_why() {
     let cases = [
         (dir.0.join("missing/revocations.redb"), "there is no directory"),
         (dir.0.clone(), "is a directory"),
-        (file.join("revocations.redb"), ""),
+        (file.join("revocations.redb"), "file is a file, not a directory: give another path"),
     ];
     for (path, reason) in cases {
         let message = refused(&path).to_string();

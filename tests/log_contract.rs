@@ -9,11 +9,9 @@ use common::folder::Folder;
 use common::log::{HOUR, Told, delivered, hash, keep, pending, revoked, soon, told};
 use common::redis::RedisServer;
 use futures_util::future::join_all;
+use tower_polar_logout::log::{Claimant, Event, Kept, RevocationLog, SealedToken};
 use tower_polar_logout::testing::MemoryLog;
-use tower_polar_logout::{
-    Journal, RedisLog,
-    log::{Claimant, Event, Kept, RevocationLog, SealedToken},
-};
+use tower_polar_logout::{Journal, RedisLog};
 
 /// Handles of one log.
 struct Log {

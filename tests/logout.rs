@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     ClearSiteData, CookieLocation, LogoutOutcome, PolarLogoutLayerBuilder, Revocation, SameSite,
-    TokenLocation,
+    TokenHash, TokenLocation,
 };
 
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -522,6 +522,18 @@ async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_el
         assert!(!polar.is_alive(&pair.access));
     })
     .await;
+}
+
+/// An app that keeps hashes alone can deny by them. Nothing can be sent to Polar then.
+#[tokio::test]
+async fn a_hash_is_denied_here_and_not_sent() {
+    let polar = start_polar().await;
+    let app = start(Server::Axum, builder(&polar)).await;
+    let token = polar.mint().access;
+    let revocation = Revocation::from(TokenHash::of(&token));
+    assert_eq!(app.handle.revoke([revocation]).await, LogoutOutcome::Confirmed);
+    assert!(app.handle.is_revoked(&token));
+    assert_eq!(polar.seen().revoke_calls, 0);
 }
 
 #[tokio::test]

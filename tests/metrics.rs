@@ -21,10 +21,11 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tower::service_fn;
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::testing::{Fault, MemoryLog};
 use tower_polar_logout::{
     ClientCredentials, LogoutHandle, LogoutOutcome, PolarLogoutLayer, Revocation, TokenLocation,
-    WhenRevoked, client::PolarClient,
+    WhenRevoked,
 };
 
 const AT_ONCE: Duration = Duration::from_millis(1);

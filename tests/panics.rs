@@ -12,11 +12,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use tower_polar_logout::testing::{FakePolar, MemoryLog};
 use tower_polar_logout::{
     LogoutOutcome, PolarLogoutLayer, PolarLogoutLayerBuilder, RequestBody, Revocation,
     TokenLocation,
-    log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog},
 };
 
 async fn polar() -> FakePolar {

@@ -16,13 +16,11 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::service_fn;
-use tower_polar_logout::testing::{FakePolar, Fault};
-use tower_polar_logout::{
-    ClientCredentials, ErrorKind, PolarServer,
-    client::{
-        ClientAuthMethod, PolarClient, PolarClientBuilder, RevokeOutcome, Token, TokenTypeHint,
-    },
+use tower_polar_logout::client::{
+    ClientAuthMethod, PolarClient, PolarClientBuilder, RevokeOutcome, Token, TokenTypeHint,
 };
+use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::{ClientCredentials, ErrorKind, PolarServer};
 
 fn client(polar: &FakePolar) -> PolarClientBuilder {
     PolarClient::builder(polar.credentials()).server(polar.server())

@@ -10,11 +10,11 @@ use common::demo::Demo;
 use common::folder::Folder;
 use common::{App, Server, bearer, impatient_builder, start_polar};
 use http::{Method, StatusCode};
+use tower_polar_logout::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
     ClientCredentials, DeadLetter, Error, ErrorKind, Journal, LogoutOutcome, PolarLogoutLayer,
     PolarLogoutLayerBuilder, PolarServer, Revocation, TokenHash, TokenLocation,
-    log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog},
 };
 
 const SESSION: &str = "session-0123456789";
@@ -151,20 +151,23 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
 #[tokio::test]
 async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
     let (polar, folder) = (start_polar().await, Folder::new("limit"));
-    let journal = journal(&folder);
+    let log = journal(&folder);
     let expires_at = SystemTime::now() + Duration::from_secs(3600);
     let event = |n: u32| {
         let hash = TokenHash::of(n.to_string());
         Event::Revoked { hash, expires_at, sealed: None }
     };
-    journal.append((0..10).map(event).collect()).await.expect("room");
+    log.append((0..10).map(event).collect()).await.expect("room");
     let error = impatient_builder(&polar)
-        .revocation_log(journal)
+        .revocation_log(log)
         .denylist_capacity(5)
         .build()
         .await
         .expect_err("too many");
     assert!(error.to_string().contains("raise it with `.denylist_capacity(20)`"), "{error}");
+    // The file is free again at once, for a second try.
+    let builder = impatient_builder(&polar).revocation_log(journal(&folder)).denylist_capacity(20);
+    assert_eq!(layer(builder).await.handle().counts().revoked, 10);
 }
 
 /// All that a log holds.

@@ -6,10 +6,8 @@ use common::log::{Told, keep, pending, revoked, soon, told};
 use common::proxy::Proxy;
 use common::redis::{Persistence, RedisServer, STREAM, entries, layer, open};
 use redis::{Cmd, Value, cmd};
-use tower_polar_logout::{
-    LogoutOutcome, RedisLog, Revocation, TokenHash,
-    log::{Kept, LogFuture, RevocationLog},
-};
+use tower_polar_logout::log::{Kept, LogFuture, RevocationLog};
+use tower_polar_logout::{LogoutOutcome, RedisLog, Revocation, TokenHash};
 
 const SESSION: &str = "session-0123456789";
 

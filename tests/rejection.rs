@@ -7,9 +7,10 @@ use common::{
     start_polar,
 };
 use http::{Method, StatusCode};
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::{
     PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, ReplyKind, Revocation, TokenLocation,
-    WhenRevoked, client::PolarClient,
+    WhenRevoked,
 };
 
 /// One way for a request to carry a token in a configured place.

@@ -16,11 +16,9 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tower_polar_logout::log::{Event, RevocationLog};
 use tower_polar_logout::testing::Fault;
-use tower_polar_logout::{
-    RedisLog, TokenHash,
-    log::{Event, RevocationLog},
-};
+use tower_polar_logout::{RedisLog, TokenHash};
 
 const REPLICAS: usize = 3;
 const PEOPLE: usize = 6;

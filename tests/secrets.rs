@@ -21,12 +21,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_polar_logout::client::{PolarClient, RevokeOutcome, Token};
+use tower_polar_logout::log::{Event, RevocationLog, SealedToken};
 use tower_polar_logout::testing::{FakePolar, Fault, MemoryLog};
 use tower_polar_logout::{
     ClientCredentials, DeadLetter, Journal, LogoutOutcome, PolarLogoutLayer, PolarServer, RedisLog,
     RequestBody, Revocation, RevocationSignal, TokenHash, TokenLocation,
-    client::{PolarClient, RevokeOutcome, Token},
-    log::{Event, RevocationLog, SealedToken},
 };
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -18,10 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tower::{Layer, service_fn};
-use tower_polar_logout::{
-    PolarLogoutLayer, PolarServer, TokenLocation,
-    client::{PolarClient, RevokeOutcome},
-};
+use tower_polar_logout::client::{PolarClient, RevokeOutcome};
+use tower_polar_logout::{PolarLogoutLayer, PolarServer, TokenLocation};
 
 async fn serve_app(acceptor: TlsAcceptor, layer: &PolarLogoutLayer) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

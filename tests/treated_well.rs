@@ -14,10 +14,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::testing::{FakePolar, Fault, MemoryLog, TokenPair};
 use tower_polar_logout::{
     ClientCredentials, LogoutHandle, LogoutOutcome, PolarLogoutLayer, PolarLogoutLayerBuilder,
-    PolarServer, Revocation, TokenLocation, client::PolarClient,
+    PolarServer, Revocation, TokenLocation,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -23,10 +23,10 @@ use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::client::{ClientAuthMethod, PolarClient, PolarClientBuilder, Token};
 use tower_polar_logout::{
     ClientCredentials, Journal, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer,
     TokenLocation,
-    client::{ClientAuthMethod, PolarClient, PolarClientBuilder, Token},
 };
 use zeroize::Zeroizing;
 

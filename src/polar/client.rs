@@ -28,7 +28,8 @@ type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxE
 /// Clones share one connection pool and one limit of calls in flight. Usable without the layer:
 ///
 /// ```no_run
-/// use tower_polar_logout::{client::{PolarClient, Token}, ClientCredentials};
+/// use tower_polar_logout::client::{PolarClient, Token};
+/// use tower_polar_logout::ClientCredentials;
 ///
 /// # async fn example() -> Result<(), tower_polar_logout::Error> {
 /// # #[cfg(feature = "tls")] {

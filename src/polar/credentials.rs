@@ -28,7 +28,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     ///
-    /// One of the two is not set, or is not text.
+    /// One of the two is not set, is empty, or is not valid UTF-8.
     pub fn from_env() -> Result<Self, Error> {
         Ok(Self::new(variable("POLAR_CLIENT_ID")?, variable("POLAR_CLIENT_SECRET")?))
     }
@@ -97,17 +97,15 @@ impl fmt::Display for ClientAuthMethod {
 }
 
 fn variable(name: &str) -> Result<String, Error> {
-    env::var(name).map_err(|error| {
-        let what = match error {
-            VarError::NotPresent => "is not set",
-            // The source is dropped: its Display shows the value.
-            VarError::NotUnicode(_) => "is not text",
-        };
-        Error::new(
-            ErrorKind::Environment,
-            format!(
-                "{name} {what}: set it to the value from your OAuth client in Polar's settings"
-            ),
-        )
-    })
+    let what = match env::var(name) {
+        Ok(value) if value.is_empty() => "is empty",
+        Ok(value) => return Ok(value),
+        Err(VarError::NotPresent) => "is not set",
+        // The source is dropped: its Display shows the value.
+        Err(VarError::NotUnicode(_)) => "is not valid UTF-8",
+    };
+    Err(Error::new(
+        ErrorKind::Environment,
+        format!("{name} {what}: set it to the value from your OAuth client in Polar's settings"),
+    ))
 }

@@ -94,7 +94,10 @@ impl Recorder {
         let appending = async move { log.append(events).await };
         let appending = self.spawner.spawn_abortable(appending.in_current_span());
         appending.await.unwrap_or_else(|error| {
-            Err(Error::log("the log has panicked: this is a bug of its").with_source(error))
+            Err(Error::log(
+                "the revocation log panicked; this is a bug in the `RevocationLog` implementation",
+            )
+            .with_source(error))
         })
     }
 

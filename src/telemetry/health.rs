@@ -106,3 +106,25 @@ impl ErrorClass {
         }
     }
 }
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_serialises_with_plain_numbers() {
+        let health = Health {
+            oldest_age: Some(Duration::from_millis(1_500)),
+            last_confirmed: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7)),
+            last_error: Some(ErrorClass::RateLimited),
+            ..Health::default()
+        };
+        let json = serde_json::to_value(health).expect("JSON");
+        assert_eq!(json["oldest_age"], json!(1.5));
+        assert_eq!(json["last_confirmed"], json!(7.0));
+        assert_eq!(json["last_error"], json!("rate_limited"));
+        assert_eq!(json["log_lag"], json!(null));
+    }
+}

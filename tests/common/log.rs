@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use tower_polar_logout::{
-    TokenHash,
-    log::{Claimant, Cursor, Event, Followed, Kept, RevocationLog, SealedToken},
+use tower_polar_logout::TokenHash;
+use tower_polar_logout::log::{
+    Claimant, Cursor, Event, Followed, Kept, RevocationLog, SealedToken,
 };
 
 pub const HOUR: Duration = Duration::from_secs(3600);

@@ -32,11 +32,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tower::{ServiceBuilder, service_fn};
+use tower_polar_logout::client::{PolarClient, PolarClientBuilder};
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
     Answer as WriteAnswer, Counts, LogoutHandle, LogoutOutcome, PolarLogoutLayer,
     PolarLogoutLayerBuilder, TokenLocation,
-    client::{PolarClient, PolarClientBuilder},
 };
 
 /// Where the app runs: every story is told on both.

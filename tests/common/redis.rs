@@ -10,10 +10,10 @@ use redis::{Cmd, FromRedisValue};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use tower_polar_logout::log::{Event, RevocationLog};
 use tower_polar_logout::{
     ClientCredentials, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, RedisLog,
     TokenLocation,
-    log::{Event, RevocationLog},
 };
 
 use super::folder::Folder;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tower_polar_logout::{
-    TokenHash,
-    log::{Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken},
+use tower_polar_logout::TokenHash;
+use tower_polar_logout::log::{
+    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
 };
 
 use crate::clock::{Expiries, Expiry};

@@ -18,9 +18,10 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, service_fn};
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::{
     ClientCredentials, DeadLetter, Error, ErrorKind, LogoutHandle, PolarLogout, PolarLogoutLayer,
-    PolarServer, client::PolarClient,
+    PolarServer,
 };
 
 use crate::carried::{Form, REFRESH_HEADER, locations};

@@ -26,7 +26,12 @@ pub(super) struct Store(Database);
 impl Store {
     pub(super) fn open_or_create(path: &Path) -> Result<Self, Refusal> {
         match fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => create(path)?,
+            // `NotADirectory`: a part of the path is a file, which `create` says.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                create(path)?;
+            }
             _ => {}
         }
         Self::open(path)

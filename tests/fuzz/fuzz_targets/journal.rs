@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 use redb::{Database, Durability, TableDefinition};
 use sha2::{Digest, Sha256};
 use tokio::runtime;
-use tower_polar_logout::{log::{Event, RevocationLog, SealedToken}, ErrorKind, Journal, TokenHash};
+use tower_polar_logout::log::{Event, RevocationLog, SealedToken};
+use tower_polar_logout::{ErrorKind, Journal, TokenHash};
 use tower_polar_logout_fuzz::let_panic;
 
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");

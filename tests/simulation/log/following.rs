@@ -6,10 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::sleep;
-use tower_polar_logout::{
-    Error,
-    log::{Cursor, Event, Followed},
-};
+use tower_polar_logout::Error;
+use tower_polar_logout::log::{Cursor, Event, Followed};
 
 use super::{Connection, Stored, Weather};
 use crate::replica::Process;

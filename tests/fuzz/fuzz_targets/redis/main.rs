@@ -12,7 +12,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
-use tower_polar_logout::{log::{Event, Followed, Kept, RevocationLog, SealedToken}, Error, RedisLog};
+use tower_polar_logout::log::{Event, Followed, Kept, RevocationLog, SealedToken};
+use tower_polar_logout::{Error, RedisLog};
 use tower_polar_logout_fuzz::let_panic;
 
 use self::server::{Answer, Server};
