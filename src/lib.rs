@@ -45,89 +45,58 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod after_logout;
-mod answers;
-mod audit;
-#[cfg(feature = "axum")]
-mod axum;
-mod check_body;
-mod client_kind;
-mod correlation;
-mod counts;
-mod csrf;
+mod builder;
 mod delivery;
-mod denylist;
-mod end_streams;
 mod error;
-mod filter;
-mod follower;
-mod freshness;
-mod future;
-mod gauges;
 pub mod guide;
 mod handle;
-mod health;
-mod layer;
 mod location;
-mod log;
-mod logout;
-mod metrics;
+pub mod log;
+mod middleware;
 pub mod observability;
 mod polar;
-mod policy;
-mod prefetch;
-mod read_body;
-mod recorder;
-mod route;
-mod seal;
-mod service;
-mod signal;
-mod task;
-mod tasks;
+mod revocation;
+mod spawner;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(any(feature = "tls", feature = "redis"))]
 mod tls;
 mod token;
-mod under_way;
-mod verdict;
-mod watchers;
-mod when_revoked;
 
-pub use self::after_logout::ClearSiteData;
-pub use self::answers::{
-    Answer, BrowserAnswers, EmptyAnswers, GrpcAnswers, JsonAnswers, Reply, ReplyKind,
-};
-#[cfg(feature = "axum")]
-pub use self::axum::LogoutOutcomeRejection;
-pub use self::check_body::{CheckBody, CheckBodyFuture, CheckBodyLayer};
-pub use self::counts::Counts;
+pub use self::builder::PolarLogoutLayerBuilder;
 pub use self::delivery::DeadLetter;
-pub use self::end_streams::{
-    EndStreams, EndStreamsFuture, EndStreamsLayer, RequestBody, ResponseBody,
-};
 pub use self::error::{Error, ErrorKind};
-pub use self::future::ResponseFuture;
-pub use self::handle::LogoutHandle;
-pub use self::health::{ErrorClass, Health};
-pub use self::layer::{Builder, PolarLogoutLayer};
+#[cfg(feature = "axum")]
+pub use self::handle::LogoutOutcomeRejection;
+pub use self::handle::{LogoutHandle, ShutdownReport};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
 pub use self::log::Journal;
 #[cfg(feature = "redis")]
 pub use self::log::RedisLog;
-pub use self::log::{
-    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
+pub use self::middleware::{
+    Answer, BrowserAnswers, CheckBody, CheckBodyFuture, CheckBodyLayer, ClearSiteData,
+    EmptyAnswers, EndStreams, EndStreamsFuture, EndStreamsLayer, GrpcAnswers, JsonAnswers,
+    PolarLogout, PolarLogoutLayer, Reply, ReplyKind, RequestBody, ResponseBody, ResponseFuture,
+    WhenRevoked,
 };
-pub use self::logout::LogoutOutcome;
-pub use self::polar::{
-    ClientAuthMethod, ClientCredentials, CredentialCheck, Outcome, PolarClient, PolarClientBuilder,
-    PolarServer, Reason,
-};
-pub use self::service::PolarLogout;
-pub use self::signal::RevocationSignal;
-pub use self::token::{Revocation, Token, TokenHash, TokenTypeHint};
-pub use self::when_revoked::WhenRevoked;
+pub use self::polar::{ClientCredentials, PolarServer};
+pub use self::revocation::{LogoutOutcome, RevocationSignal};
+pub use self::telemetry::{Counts, ErrorClass, Health};
+pub use self::token::{Revocation, TokenHash};
+
+/// The client of Polar's revocation endpoint: how it is configured, and how it is used without the
+/// layer.
+///
+/// An application needs it only for what [`ClientCredentials`] and [`PolarServer`] do not say:
+/// time-outs, CA certificates, the authentication method, an HTTP client of its own.
+pub mod client {
+    pub use crate::polar::{
+        ClientAuthMethod, CredentialCheck, PolarClient, PolarClientBuilder, Reason, RevokeOutcome,
+    };
+    pub use crate::token::{Token, TokenTypeHint};
+}
 
 /// Compiles the README's code.
 #[cfg(doctest)]

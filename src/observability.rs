@@ -90,8 +90,8 @@
 //! | `polar_logout_oldest_pending_age_seconds` | gauge | seconds | | for how long the oldest of them has been |
 //! | `polar_logout_paused` | gauge | 0 or 1 | | whether delivery is paused |
 //! | `polar_logout_denylist_size` | gauge | credentials | | revoked credentials that are held |
-//! | `polar_logout_denylist_limit` | gauge | credentials | | how many can be held |
-//! | `polar_logout_log_behind_seconds` | gauge | seconds | | for how long the log has not been followed to its end |
+//! | `polar_logout_denylist_capacity` | gauge | credentials | | how many can be held |
+//! | `polar_logout_log_lag_seconds` | gauge | seconds | | for how long the log has not been followed to its end |
 //! | `polar_logout_log_held` | gauge | appends | | accepted while the log was away, and on their way into it |
 //!
 //! Gauges are set every second at least. The layers of one process share these series, and their
@@ -103,4 +103,4 @@
 //!
 //! Worth an alarm: `polar_logout_oldest_pending_age_seconds` above some minutes,
 //! `polar_logout_dead_letters_total` that grows, `polar_logout_denylist_size` above 80 % of
-//! `polar_logout_denylist_limit`, `polar_logout_log_behind_seconds` above some seconds.
+//! `polar_logout_denylist_capacity`, `polar_logout_log_lag_seconds` above some seconds.

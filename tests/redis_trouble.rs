@@ -6,9 +6,8 @@ use common::log::{Told, keep, pending, revoked, soon, told};
 use common::proxy::Proxy;
 use common::redis::{Persistence, RedisServer, STREAM, entries, layer, open};
 use redis::{Cmd, Value, cmd};
-use tower_polar_logout::{
-    Kept, LogFuture, LogoutOutcome, RedisLog, Revocation, RevocationLog, TokenHash,
-};
+use tower_polar_logout::log::{Kept, LogFuture, RevocationLog};
+use tower_polar_logout::{LogoutOutcome, RedisLog, Revocation, TokenHash};
 
 const SESSION: &str = "session-0123456789";
 
@@ -102,7 +101,7 @@ async fn what_is_held_for_a_layer_that_is_dropped_is_written_all_the_same() {
     let log = RedisLog::connect(&redis.url()).expect("a URL");
     let layer = layer(log).build().await.expect("a layer");
     redis.kill().await;
-    let session = Revocation::opaque(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("one");
     assert_eq!(soon(layer.handle().revoke([session])).await, LogoutOutcome::Pending);
     drop(layer);
     redis.start_again().await;

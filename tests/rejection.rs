@@ -7,8 +7,9 @@ use common::{
     start_polar,
 };
 use http::{Method, StatusCode};
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::{
-    Builder, PolarClient, PolarLogoutLayer, PolarServer, ReplyKind, Revocation, TokenLocation,
+    PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, ReplyKind, Revocation, TokenLocation,
     WhenRevoked,
 };
 
@@ -83,14 +84,18 @@ fn carriers() -> Vec<Carrier> {
     ]
 }
 
-fn around(polar: &TreatedWell, location: impl Into<TokenLocation>) -> Builder {
+fn around(polar: &TreatedWell, location: impl Into<TokenLocation>) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(PolarClient::builder(polar.credentials()).server(polar.server()))
         .logout_route(Method::POST, "/logout")
         .access_token(location)
 }
 
 /// An app, and a token that is dead there.
-async fn start(server: Server, polar: &TreatedWell, builder: Builder) -> (App, String) {
+async fn start(
+    server: Server,
+    polar: &TreatedWell,
+    builder: PolarLogoutLayerBuilder,
+) -> (App, String) {
     let app = App::start(server, builder.build().await.expect("a layer")).await;
     let dead = polar.mint().access;
     revoke(&app, &dead).await;
@@ -248,7 +253,7 @@ async fn public_page_keeps_what_lies_under_a_prefix() {
 #[tokio::test]
 async fn planted_cookie_locks_no_signed_in_user_out() {
     let polar = start_polar().await;
-    let builder = builder(&polar).opaque(TokenLocation::cookie("session"));
+    let builder = builder(&polar).session_id(TokenLocation::cookie("session"));
     let (app, dead) = start(Server::Axum, &polar, builder).await;
     let alive = polar.mint();
     let (alive, refresh) = (alive.access, alive.refresh);
@@ -367,8 +372,8 @@ async fn many_cookies_lock_nobody_out() {
 async fn dead_session_id_is_taken_out_and_the_app_sees_no_session() {
     let polar = start_polar().await;
     let builder = around(&polar, TokenLocation::bearer())
-        .opaque(TokenLocation::cookie("session"))
-        .opaque(TokenLocation::header("x-session"))
+        .session_id(TokenLocation::cookie("session"))
+        .session_id(TokenLocation::header("x-session"))
         .when_revoked_at("/login", WhenRevoked::Anonymous);
     let (app, _) = start(Server::Axum, &polar, builder).await;
     let id = "abcdefghijklmnopqrstuv";

@@ -12,7 +12,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
-use tower_polar_logout::{Error, Event, Followed, Kept, RedisLog, RevocationLog, SealedToken};
+use tower_polar_logout::log::{Event, Followed, Kept, RevocationLog, SealedToken};
+use tower_polar_logout::{Error, RedisLog};
 use tower_polar_logout_fuzz::let_panic;
 
 use self::server::{Answer, Server};
@@ -202,8 +203,8 @@ async fn judge_answer(server: &Server, bytes: &[u8]) {
     server.will(Answer::Bytes(bytes.to_vec()), 0);
     let log = log(server);
     if let Ok(followed) = soon(log.follow(None)).await {
-        assert!(followed.events.len() * 33 <= bytes.len(), "{followed:?}");
-        let skipped = usize::try_from(followed.skipped).expect("few");
+        assert!(followed.events().len() * 33 <= bytes.len(), "{followed:?}");
+        let skipped = usize::try_from(followed.skipped()).expect("few");
         assert!(skipped <= bytes.len(), "{followed:?}");
     }
 }
