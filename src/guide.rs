@@ -1,5 +1,7 @@
-//! The guide, in the order in which one needs it. All code in it is compiled, and most of it runs
-//! against `testing::FakePolar`, the stand-in for Polar's OAuth server.
+//! The guide, in the order in which one needs it.
+//!
+//! All code in it is compiled, and most of it runs against `testing::FakePolar`, the stand-in for
+//! Polar's OAuth server.
 //!
 //! | page | content |
 //! |---|---|

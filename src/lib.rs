@@ -12,8 +12,9 @@
 //! use std::time::Duration;
 //! use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
 //!
-//! let logout = PolarLogoutLayer::builder(ClientCredentials::from_env()?) // POLAR_CLIENT_ID, POLAR_CLIENT_SECRET
-//!     .server(PolarServer::from_env()?) // POLAR_SERVER: `production`, `sandbox`, or a URL
+//! // From POLAR_CLIENT_ID, POLAR_CLIENT_SECRET, and POLAR_SERVER: `production`, `sandbox`, or a URL.
+//! let logout = PolarLogoutLayer::builder(ClientCredentials::from_env()?)
+//!     .server(PolarServer::from_env()?)
 //!     .logout_route(Method::POST, "/logout")
 //!     .access_token(TokenLocation::bearer())
 //!     .access_token(TokenLocation::cookie("access_token"))
@@ -22,7 +23,7 @@
 //!     .build()
 //!     .await?;
 //! let app: Router = Router::new().route("/", get(async || "hello")).layer(logout.clone());
-//! // Serve `app`. When the server has stopped, send once more what Polar has not confirmed:
+//! // Serve `app`. After the server has stopped, tokens that Polar has not confirmed are sent once more:
 //! logout.handle().shutdown(Duration::from_secs(10)).await;
 //! # Ok(())
 //! # }
@@ -72,8 +73,10 @@ pub use self::handle::LogoutOutcomeRejection;
 pub use self::handle::{LogoutHandle, ShutdownReport};
 pub use self::location::{CookieLocation, SameSite, TokenLocation};
 #[cfg(feature = "journal")]
+#[doc(inline)]
 pub use self::log::Journal;
 #[cfg(feature = "redis")]
+#[doc(inline)]
 pub use self::log::RedisLog;
 pub use self::middleware::{
     Answer, BrowserAnswers, CheckBody, CheckBodyFuture, CheckBodyLayer, ClearSiteData,

@@ -1,7 +1,8 @@
+//! Every span, event and metric. This module holds documentation only.
+//!
 //! Operators see spans and events through [`tracing`](https://docs.rs/tracing), and with the feature
-//! `metrics` counters, gauges and a histogram through [`metrics`](https://docs.rs/metrics). This
-//! module holds documentation only. Without a `tracing` subscriber errors go unnoticed, for example
-//! a wrong client secret.
+//! `metrics` counters, gauges and a histogram through [`metrics`](https://docs.rs/metrics). Without a
+//! `tracing` subscriber errors go unnoticed, for example a wrong client secret.
 //!
 //! No event, span or metric holds a token, a session id or a client secret. A credential shows as the
 //! first four bytes of its SHA-256, `TokenHash(2cf24dba..)`.
