@@ -72,8 +72,8 @@ async fn a_server_must_be_an_absolute_https_url_or_http_on_loopback() {
         ("http://10.0.0.1", "in the clear"),
         ("http://localhost.example", "in the clear"),
         ("http://127.0.0.1.example", "in the clear"),
-        ("http://127.0.0.1:99999", "a port that is none"),
-        ("http://127.0.0.1:", "a port that is none"),
+        ("http://127.0.0.1:99999", "has an invalid port"),
+        ("http://127.0.0.1:", "has an invalid port"),
         ("polar_cs_secret", "not absolute"),
     ] {
         refused(with(url), advice).await;

@@ -163,11 +163,11 @@ impl Follower {
         // would be due at different times then, and two processes would each adopt one of them.
         followed.events.sort_by_key(|event| !matches!(event, Event::Revoked { .. }));
         let now = Instant::now();
-        let mut revoked = Vec::with_capacity(followed.events.len());
+        let mut revocations = Vec::with_capacity(followed.events.len());
         for event in followed.events {
             match event {
                 Event::Revoked { hash, expires_at, sealed } => {
-                    revoked.push((hash, expires_at));
+                    revocations.push((hash, expires_at));
                     if let Some(sealed) = sealed {
                         self.orphans.revoked(now, hash, sealed, revoker.delivery.has(&hash));
                     }
@@ -187,9 +187,9 @@ impl Follower {
         }
         self.refill.take_if(|refill| refill.is_finished());
         if let Some(refill) = &self.refill {
-            refill.seen(&revoked);
+            refill.seen(&revocations);
         }
-        Some(revoked)
+        Some(revocations)
     }
 
     /// Denies what the log says. Hands back what takes longer, to be [finished](finish).
