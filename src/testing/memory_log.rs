@@ -28,7 +28,7 @@ use crate::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 ///         .server(polar.server())
 ///         .logout_route(Method::POST, "/logout")
 ///         .access_token(TokenLocation::bearer())
-///         .log(log.clone())
+///         .revocation_log(log.clone())
 ///         .build()
 /// };
 /// let (here, there) = (replica().await?.handle(), replica().await?.handle());
