@@ -5,21 +5,29 @@
 //! Set `POLAR_SERVER=sandbox` to try it at Polar's sandbox, and `LISTEN_ADDR` to listen on another
 //! address than 127.0.0.1:3000.
 
-#[path = "demo/stop.rs"]
+#[path = "shared/http_client.rs"]
+mod http_client;
+#[path = "shared/stop.rs"]
 mod stop;
+#[path = "shared/users.rs"]
+mod users;
 
 use std::env;
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
 use axum::routing::get;
-use http::Method;
+use http::{HeaderMap, Method, StatusCode};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
+
+use crate::users::Users;
 
 /// After the signal to stop: how long open requests may take, and then pending revocations.
 const GRACE: Duration = Duration::from_secs(10);
@@ -60,7 +68,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // Around the outermost router, so that it sees the logout path.
     let app = Router::new()
         .route("/", get(|| async { "welcome\n" }))
-        .route("/me", get(|| async { "your token is not revoked\n" }))
+        .route("/me", get(me))
+        .with_state(Arc::new(Users::from_env()?))
         .layer(logout.clone());
 
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
@@ -80,4 +89,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let left = logout.handle().shutdown(GRACE).await.pending;
     println!("{left} revocations are not delivered to Polar");
     Ok(())
+}
+
+/// The app checks who calls: the layer has only rejected revoked tokens.
+async fn me(State(users): State<Arc<Users>>, headers: HeaderMap) -> Result<String, StatusCode> {
+    Ok(format!("you are {}\n", users.who(&headers).await?))
 }

@@ -5,8 +5,12 @@
 //! Set `POLAR_SERVER=sandbox` to try it at Polar's sandbox, and `LISTEN_ADDR` to listen on another
 //! address than 127.0.0.1:3000.
 
-#[path = "demo/stop.rs"]
+#[path = "shared/http_client.rs"]
+mod http_client;
+#[path = "shared/stop.rs"]
 mod stop;
+#[path = "shared/users.rs"]
+mod users;
 
 use std::convert::Infallible;
 use std::env;
@@ -14,6 +18,7 @@ use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,11 +34,22 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceBuilder;
 use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
 
+use crate::users::Users;
+
 /// After the signal to stop: how long open requests may take, and then pending revocations.
 const GRACE: Duration = Duration::from_secs(10);
 
-async fn app(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::from("your token is not revoked\n")))
+/// The app checks who calls: the layer has only rejected revoked tokens.
+async fn app(
+    users: Arc<Users>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = Response::<Full<Bytes>>::default();
+    match users.who(request.headers()).await {
+        Ok(user) => *response.body_mut() = Full::from(format!("you are {user}\n")),
+        Err(status) => *response.status_mut() = status,
+    }
+    Ok(response)
 }
 
 #[tokio::main]
@@ -65,6 +81,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Err(error) if error.is_unanswered() => eprintln!("credentials not checked: {error}"),
         Err(error) => return Err(error.into()),
     }
+    let users = Arc::new(Users::from_env()?);
+    let app = move |request| app(Arc::clone(&users), request);
     let service = ServiceBuilder::new().layer(&logout).service_fn(app);
 
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());

@@ -7,7 +7,7 @@
 //! before a session is loaded for it. At a logout the layer denies the session id. The tokens are
 //! in the session, which only the app can read, so the app's logout handler revokes them.
 
-#[path = "demo/stop.rs"]
+#[path = "shared/stop.rs"]
 mod stop;
 
 use std::env;

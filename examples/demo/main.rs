@@ -24,6 +24,7 @@ mod assets;
 mod config;
 mod cookies;
 mod health;
+#[path = "../shared/http_client.rs"]
 mod http_client;
 mod me;
 mod page;
@@ -31,6 +32,7 @@ mod polar;
 mod replay;
 mod security;
 mod sign_in;
+#[path = "../shared/stop.rs"]
 mod stop;
 mod time_line;
 

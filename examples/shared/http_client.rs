@@ -1,4 +1,4 @@
-//! The client for the demo's own calls: to Polar's token endpoint and to itself.
+//! The HTTP client of the examples, for their own calls to Polar (and the demo's to itself).
 
 use std::error::Error;
 use std::fmt;
