@@ -1,4 +1,4 @@
-//! How the layer is configured: every option, and its default.
+//! The builder of the layer: every option, and its default.
 
 mod build;
 mod redirect;
@@ -20,7 +20,7 @@ use crate::token::CredentialKind;
 
 /// Configures a [`PolarLogoutLayer`]. [`build`](Self::build) reports every mistake.
 ///
-/// At least one logout route and one token location are needed. Every other option has a default.
+/// At least one logout route and one token location are required. Every other option has a default.
 ///
 /// | what | options |
 /// |---|---|
@@ -38,7 +38,7 @@ pub struct PolarLogoutLayerBuilder<A = EmptyAnswers> {
     answers: A,
 }
 
-/// All but how answers are written.
+/// Every option except how answers are written.
 struct Options {
     revocation: Config,
     logout_routes: Vec<(Method, String)>,
@@ -57,8 +57,8 @@ struct Options {
 }
 
 impl PolarLogoutLayer {
-    /// Starts with the application's credentials at Polar, or with a whole
-    /// [`PolarClientBuilder`] if the client needs more than that.
+    /// Starts with the application's credentials at Polar, or with a [`PolarClientBuilder`] if the
+    /// client needs other options too.
     pub fn builder(client: impl Into<PolarClientBuilder>) -> PolarLogoutLayerBuilder {
         PolarLogoutLayerBuilder::new(client.into())
     }
@@ -80,7 +80,7 @@ impl PolarLogoutLayerBuilder {
             logout_deadline: Duration::from_secs(2),
             denylist_capacity: 1_000_000,
             retention: Retention {
-                // What Polar gives an access token, and a minute for clocks that differ.
+                // Polar's lifetime of an access token, and a minute for clocks that differ.
                 access_token: Duration::from_secs(864_000 + 60),
                 refresh_token: DAY * 30,
                 session_id: DAY * 30,
@@ -109,7 +109,7 @@ impl PolarLogoutLayerBuilder {
 /// # Routes
 impl<A> PolarLogoutLayerBuilder<A> {
     /// Adds a route on which the layer logs out: a method, and a path that is matched exactly.
-    /// POST is the usual method. Needed at least once.
+    /// POST is the usual method. Required at least once.
     ///
     /// On a GET route, a prefetch, a prerender or a preview is answered 403, and a HEAD request
     /// 405. The user has not asked to be logged out, so nothing is revoked.
@@ -121,26 +121,27 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// After the tokens are revoked, calls the application's own handler of the logout route
     /// instead of answering. Default `false`.
     ///
-    /// The handler finds a [`LogoutOutcome`](crate::LogoutOutcome) in the request's extensions, and
-    /// the body untouched; so no location in the body can be configured. The layer adds the
-    /// cookie removals to the handler's response. It does not if the response is a server error
-    /// (5xx), because the browser then needs its cookies to try again. A cookie that the response
-    /// sets with a credential is taken out, and the credential is revoked. The handler is not
-    /// called if the logout failed (403, 503).
+    /// - The handler finds a [`LogoutOutcome`](crate::LogoutOutcome) in the request's extensions.
+    /// - The layer does not read the body, so no location in the body can be configured.
+    /// - The layer adds the cookie removals to the handler's response. It adds none to a server
+    ///   error (5xx), because the browser then needs its cookies to try again.
+    /// - If the response sets a cookie with a credential, the layer takes the cookie out and
+    ///   revokes the credential.
+    /// - The handler is not called if the logout failed (403, 503).
     pub fn call_inner_after_logout(mut self, call: bool) -> Self {
         self.options.call_inner_after_logout = call;
         self
     }
 
-    /// The largest body in which the layer looks for credentials, in bytes. A larger one is
-    /// answered 413. Default 65,536 (64 KiB).
+    /// The largest body in which the layer looks for credentials, in bytes. Requests with a larger
+    /// body are answered 413. Default 65,536 (64 KiB).
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.options.max_body_size = bytes;
         self
     }
 
-    /// Trusts an origin, like `https://app.example.com`, to log its users out from another site.
-    /// It must equal the `Origin` header. Default none.
+    /// Trusts another site's origin, for example `https://app.example.com`, to log users out. It
+    /// must equal the `Origin` header. Default none.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.options.trusted_origins.push(origin.into());
         self
@@ -160,10 +161,11 @@ impl<A> PolarLogoutLayerBuilder<A> {
     }
 
     /// Adds a place of the application's own session ids: at least 16 bytes, random, and kept by
-    /// the server. A logout ends the session id here; it is never sent to Polar. From then on it
-    /// is taken out of requests, and the application sees a visitor without a session.
+    /// the server. A logout denies the session id here and never sends it to Polar. From then on
+    /// the layer takes it out of requests, and the application sees a visitor without a session.
     ///
-    /// Not for API keys: a logout ends what its request carried, and a key is not a session.
+    /// Not for API keys: a logout ends every credential that its request carries, and a key is not
+    /// a session.
     ///
     /// A cookie that holds the whole session (signed or encrypted, without a record on the server)
     /// changes with every change of the session, so a list of ids cannot end it. Keep a random id
@@ -181,24 +183,24 @@ impl<A> PolarLogoutLayerBuilder<A> {
 
 /// # Answers
 impl<A> PolarLogoutLayerBuilder<A> {
-    /// Where a browser goes after a logout, with 303 (htmx: with `HX-Redirect`): a path, or an
-    /// absolute URL whose origin [`allow_redirect_origin`](Self::allow_redirect_origin) allows.
-    /// Default: nowhere, and the answer is 204. Not together with
-    /// [`call_inner_after_logout`](Self::call_inner_after_logout).
+    /// Redirects a browser after a logout, with 303 (htmx: with `HX-Redirect`). The target is a
+    /// path, or an absolute URL whose origin
+    /// [`allow_redirect_origin`](Self::allow_redirect_origin) allows. Default none: the answer is
+    /// 204. Cannot be combined with [`call_inner_after_logout`](Self::call_inner_after_logout).
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
         self.options.redirect_to = Some(target.into());
         self
     }
 
-    /// Allows an origin, like `https://www.example.com`, as the target of the redirect: scheme,
-    /// host and port, without a path.
+    /// Allows an origin as the target of the redirect, for example `https://www.example.com`:
+    /// scheme, host and port, without a path.
     pub fn allow_redirect_origin(mut self, origin: impl Into<String>) -> Self {
         self.options.allowed_redirect_origins.push(origin.into());
         self
     }
 
-    /// Tells the browser on logout to forget more than the configured cookies, with
-    /// `Clear-Site-Data`. Pages in its back-forward cache are not reached. Default nothing.
+    /// On logout, tells the browser with `Clear-Site-Data` to forget more than the configured
+    /// cookies. This does not clear pages in the back-forward cache. Default none.
     pub fn clear_site_data(mut self, what: impl IntoIterator<Item = ClearSiteData>) -> Self {
         self.options.clear_site_data.extend(what);
         self
@@ -217,25 +219,25 @@ impl<A> PolarLogoutLayerBuilder<A> {
     }
 
     /// The same for a path and every path below it: `/assets` holds for `/assets` and
-    /// `/assets/x.css`, not for `/assets.css`. A page with [`WhenRevoked::Anonymous`] needs it for
-    /// its style sheets and scripts too.
+    /// `/assets/x.css`, not for `/assets.css`. The style sheets and scripts of a page with
+    /// [`WhenRevoked::Anonymous`] need it too.
     ///
-    /// [`when_revoked_at`](Self::when_revoked_at) goes before it, and a longer prefix before a
-    /// shorter one.
+    /// [`when_revoked_at`](Self::when_revoked_at) takes precedence, and a longer prefix takes
+    /// precedence over a shorter one.
     pub fn when_revoked_under(mut self, prefix: impl Into<String>, when: WhenRevoked) -> Self {
         self.options.when_revoked_under.push((prefix.into(), when));
         self
     }
 
-    /// How the layer's own answers are written: by [`JsonAnswers`](crate::JsonAnswers),
+    /// Sets the type that writes the layer's own answers: [`JsonAnswers`](crate::JsonAnswers),
     /// [`BrowserAnswers`](crate::BrowserAnswers), [`GrpcAnswers`](crate::GrpcAnswers), or a type of
-    /// the application's own that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]:
-    /// status and headers say everything, and there is no body.
+    /// the application that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]: status
+    /// and headers say everything, and there is no body.
     pub fn answers<N>(self, answers: N) -> PolarLogoutLayerBuilder<N> {
         PolarLogoutLayerBuilder { options: self.options, answers }
     }
 
-    /// The same, by a closure: see [`Answer`](crate::Answer).
+    /// The same with a closure: see [`Answer`](crate::Answer).
     ///
     /// ```
     /// # use tower_polar_logout::{ClientCredentials, PolarLogoutLayer};
@@ -244,7 +246,8 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// use tower_polar_logout::ReplyKind;
     ///
     /// # let credentials = ClientCredentials::new("id", "secret");
-    /// let builder = PolarLogoutLayer::builder(credentials).answer_with(|_, reply| match reply.kind() {
+    /// let builder = PolarLogoutLayer::builder(credentials);
+    /// let builder = builder.answer_with(|_, reply| match reply.kind() {
     ///     ReplyKind::Rejected => Redirect::to("/login").into_response(),
     ///     _ => reply.with_body(Body::empty()),
     /// });
@@ -265,17 +268,18 @@ impl<A> PolarLogoutLayerBuilder<A> {
         self
     }
 
-    /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. It
-    /// does not wait while Polar is known not to answer soon: see [`Health`](crate::Health).
+    /// How long a logout waits for Polar before it is answered with 202 or 303. Default 2 s. The
+    /// logout does not wait if the layer knows that Polar will not answer soon: see
+    /// [`Health`](crate::Health).
     pub fn logout_deadline(mut self, deadline: Duration) -> Self {
         self.options.revocation.logout_deadline = deadline;
         self
     }
 
     /// Answers 503 with `Retry-After` if Polar has not confirmed, instead of 202 or 303 (RFC 7009,
-    /// section 2.2.1). This includes a token that Polar refuses for good, and a place of its token
-    /// that held something else. The token is rejected here nevertheless. The browser keeps its
-    /// cookie, to try again. Default `false`.
+    /// section 2.2.1). This includes a token that Polar refuses permanently, and a place of Polar's
+    /// token that held another value. The credential is denied here nevertheless. The browser keeps
+    /// its cookie, so that it can try again. Default `false`.
     pub fn require_confirmation(mut self, require: bool) -> Self {
         self.options.require_confirmation = require;
         self
@@ -289,23 +293,24 @@ impl<A> PolarLogoutLayerBuilder<A> {
     ///
     /// - Active before and inactive after: the token is revoked.
     /// - Still active after: the revocation is sent again.
-    /// - Inactive before (its access token has expired, or the pair was dead): introspection proves
-    ///   nothing, because it tells about the access token of the pair. The revocation is sent a
-    ///   second time after those 250 ms. Two lost commits in a row for such a pair are not found.
+    /// - Inactive before (its access token has expired, or the pair was revoked): introspection
+    ///   proves nothing, because it reports on the access token of the pair. The revocation is sent
+    ///   a second time after those 250 ms. Two lost commits in a row for such a pair are not
+    ///   detected.
     pub fn verify_revocation(mut self, verify: bool) -> Self {
         self.options.revocation.verify_revocation = verify;
         self
     }
 
-    /// How many tokens may be on their way to Polar. If the queue is full, a logout is denied here
-    /// and answered 503. Default 10,000.
+    /// How many tokens may be on their way to Polar. If the queue is full, the tokens of a logout
+    /// are denied here and the logout is answered 503. Default 10,000.
     pub fn queue_capacity(mut self, tokens: usize) -> Self {
         self.options.revocation.queue_capacity = tokens;
         self
     }
 
-    /// Called for each revocation that will never reach Polar, in addition to the ERROR event and
-    /// the count. Must not block.
+    /// Calls this for each revocation that will never reach Polar, in addition to the ERROR event
+    /// and the count. The callback must not block.
     pub fn on_dead_letter(
         mut self,
         callback: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
@@ -314,15 +319,15 @@ impl<A> PolarLogoutLayerBuilder<A> {
         self
     }
 
-    /// A former client secret, which opens the tokens that the log holds sealed with it. May be
+    /// Adds a former client secret, to open the tokens in the log that were sealed with it. May be
     /// given more than once.
     pub fn previous_client_secret(mut self, secret: impl Into<String>) -> Self {
         self.options.revocation.previous_secrets.push(Zeroizing::new(secret.into()));
         self
     }
 
-    /// Sends `token_type_hint`, by the kind that each location was given. Default `false`. Leave it
-    /// off for Polar: Polar answers a wrong hint with 200 and revokes nothing.
+    /// Sends `token_type_hint`, according to the kind of the token's location. Default `false`.
+    /// Leave it off for Polar: Polar answers a wrong hint with 200 and revokes nothing.
     pub fn send_token_type_hint(mut self, send: bool) -> Self {
         self.options.revocation.send_token_type_hint = send;
         self
@@ -332,9 +337,9 @@ impl<A> PolarLogoutLayerBuilder<A> {
 /// # Revocations
 impl<A> PolarLogoutLayerBuilder<A> {
     /// Keeps revocations in this log, beyond the life of this process. A logout is answered only
-    /// once the log has it, and [`build`](Self::build) restores the denylist and the queue to Polar
-    /// from it. If several processes share the log, each follows what the others append. Default
-    /// none.
+    /// after the log has it. [`build`](Self::build) restores the denylist and the queue to Polar
+    /// from the log. If several processes share the log, each follows what the others append.
+    /// Default none.
     pub fn revocation_log(mut self, log: impl RevocationLog) -> Self {
         self.options.revocation.log = Some(Arc::new(log));
         self
@@ -346,11 +351,11 @@ impl<A> PolarLogoutLayerBuilder<A> {
         self
     }
 
-    /// Starts even if the log cannot be read, or not in time, and catches up in the background.
-    /// Until then the layer does not know what was revoked before. Default `false`:
+    /// Starts even if the log cannot be read in time, and catches up in the background. Until then
+    /// the layer does not know which credentials were revoked before. Default `false`:
     /// [`build`](Self::build) returns an error.
     ///
-    /// With [`max_log_lag`](Self::max_log_lag) no revoked token is let in meanwhile.
+    /// With [`max_log_lag`](Self::max_log_lag), no revoked token is accepted meanwhile.
     pub fn allow_stale_start(mut self, allow: bool) -> Self {
         self.options.revocation.allow_stale_start = allow;
         self
@@ -359,39 +364,40 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// Answers 503 with `Retry-After` to requests that carry a credential, if the log has not been
     /// followed to its end for longer than this: other replicas may have revoked the credential.
     /// At paths with [`WhenRevoked::Anonymous`] such a request goes on without its credentials.
-    /// Logouts go on. Default none: requests are served by what is known.
+    /// Logouts are not affected. Default none: requests are served with the revocations known so
+    /// far.
     ///
-    /// The layer notices within a few seconds that a log does not answer. A shorter time is not
+    /// The layer notices within a few seconds that a log does not answer, so a shorter time is not
     /// stricter.
     pub fn max_log_lag(mut self, lag: Duration) -> Self {
         self.options.max_log_lag = Some(lag);
         self
     }
 
-    /// How many revocations are held at most. If the denylist is full, a logout is answered 503.
+    /// How many revocations the denylist holds. If it is full, a logout is answered 503.
     /// Default 1,000,000, at about 400 bytes each.
     pub fn denylist_capacity(mut self, revocations: usize) -> Self {
         self.options.revocation.denylist_capacity = revocations;
         self
     }
 
-    /// How long a revoked access token is rejected. Default 864,060 s: the lifetime that Polar
-    /// gives it, and a minute.
+    /// How long a revoked access token is rejected. Default 864,060 s: its lifetime at Polar, and a
+    /// minute.
     pub fn access_token_retention(mut self, retention: Duration) -> Self {
         self.options.revocation.retention.access_token = retention;
         self
     }
 
     /// How long a revoked refresh token is rejected. Default 30 days. Polar's refresh tokens do not
-    /// expire, but Polar itself knows that it is revoked.
+    /// expire, but Polar itself knows that the token is revoked.
     pub fn refresh_token_retention(mut self, retention: Duration) -> Self {
         self.options.revocation.retention.refresh_token = retention;
         self
     }
 
-    /// How long a revoked session id is taken out of requests. Default 30 days. Must be as long as
-    /// the application would accept it. It also holds for other values in a place of Polar's
-    /// token.
+    /// How long a revoked session id is taken out of requests. Default 30 days. Must be at least as
+    /// long as the application would accept the session id. Also applies to other values in a
+    /// place of Polar's token.
     pub fn session_id_retention(mut self, retention: Duration) -> Self {
         self.options.revocation.retention.session_id = retention;
         self

@@ -1,4 +1,4 @@
-//! Brings revocations to Polar: each at least once, whatever happens between.
+//! Delivers each revocation to Polar at least once.
 
 mod backoff;
 mod courier;
@@ -28,23 +28,23 @@ use crate::spawner::Spawner;
 use crate::telemetry::{Correlation, Counters, ErrorClass, Health};
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
-/// How often a note that the log did not take is tried again.
+/// How long to wait before appending an [`Event::Delivered`] again that the log did not record.
 const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// A revocation that will never reach Polar. The token is rejected here all the same.
+/// A token that Polar will never revoke. Requests with the token are still rejected here.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DeadLetter<'a> {
-    /// Polar refused it for good.
+    /// Polar refused the token permanently.
     #[non_exhaustive]
     Refused {
         /// The token's hash.
         hash: TokenHash,
-        /// What Polar answered.
+        /// Polar's answer.
         reason: &'a Reason,
     },
-    /// The log holds it sealed under a client secret that is not known here. It stays in the log,
-    /// to be opened when that secret is given with
+    /// The token was sealed in the log under a client secret that this process does not know. The
+    /// token stays in the log and is delivered once that secret is set with
     /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret).
     #[non_exhaustive]
     Unreadable {
@@ -65,7 +65,7 @@ impl DeadLetter<'_> {
 
 pub(crate) type OnDeadLetter = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 
-/// What delivery is made of.
+/// The configuration of [`Delivery`].
 pub(crate) struct Setup {
     pub(crate) client: PolarClient,
     pub(crate) max_in_flight: usize,
@@ -77,7 +77,7 @@ pub(crate) struct Setup {
     pub(crate) spawner: Spawner,
 }
 
-/// The way to Polar. Its tasks end when it is dropped.
+/// The queue to Polar and the tasks that call Polar. The tasks end when this is dropped.
 pub(crate) struct Delivery {
     shared: Arc<DeliveryState>,
     courier: JoinHandle<()>,
@@ -87,13 +87,14 @@ pub(crate) struct Delivery {
 struct DeliveryState {
     client: Mutex<PolarClient>,
     queue: Mutex<Queue>,
-    /// Told whenever the queue may have something to do.
+    /// Notified whenever the queue may have something to do.
     changed: Notify,
-    /// How many are on their way.
+    /// The number of tokens in the queue.
     pending: watch::Sender<usize>,
     /// Polar is known not to answer soon.
     is_unresponsive: AtomicBool,
-    /// Told when it has become so. Not a `watch`, which wakes those who wait in an order of its own.
+    /// Notified when `is_unresponsive` becomes true. Not a `watch`, because a `watch` does not wake
+    /// its waiters in the order in which they came.
     became_unresponsive: Notify,
     last: Mutex<Last>,
     log: Option<Arc<dyn RevocationLog>>,
@@ -104,7 +105,7 @@ struct DeliveryState {
     closing: CancellationToken,
 }
 
-/// What happened last.
+/// The last confirmation, and the last error since then.
 #[derive(Clone, Default)]
 struct Last {
     confirmed: Option<SystemTime>,
@@ -144,14 +145,15 @@ impl Delivery {
         Self { shared, courier, closing: closing.drop_guard() }
     }
 
-    /// Ends it, and resolves once its task holds nothing any more, the log above all.
+    /// Ends the courier task. Resolves once the task has released everything it holds, in
+    /// particular the log.
     pub(crate) async fn end(self) {
         drop(self.closing);
-        // It was cancelled, or it panicked and has said so.
+        // An error means that the task was cancelled, or panicked and has reported the panic.
         let _ = self.courier.await;
     }
 
-    /// Takes the tokens of one logout in, to be sent once they are released.
+    /// Adds the tokens of one logout to the queue. They are sent once they are released.
     pub(crate) fn hold(&self, correlation: Correlation) -> Held<'_> {
         Held {
             shared: &self.shared,
@@ -162,8 +164,8 @@ impl Delivery {
         }
     }
 
-    /// What becomes of a token by the deadline; `None` where that is not known by then. Ends at once
-    /// where Polar is known not to answer soon.
+    /// How the token has ended by the deadline, or `None` if it has not. Returns `None` at once if
+    /// Polar is known not to answer soon.
     pub(crate) async fn delivered_by(
         &self,
         deadline: Instant,
@@ -177,28 +179,31 @@ impl Delivery {
         }
     }
 
-    /// Sends what the log says that nobody has delivered. Says whether it was to be sent at all.
+    /// Adds a token from the log that no process has delivered. Returns whether it was added.
     pub(crate) fn adopt(&self, hash: TokenHash, token: Token) -> bool {
         let correlation = Correlation::new(Instant::now());
         let is_new = self.shared.queue().adopt(Instant::now(), correlation, hash, token);
         if is_new == Ok(true) {
-            debug!(id = %correlation, ?hash, "delivering a token that nobody else has delivered");
+            debug!(
+                id = %correlation, ?hash,
+                "delivering a token from the log that no process has delivered"
+            );
         }
         self.shared.report_pending();
-        // Or the log would hold it open for ever.
+        // Otherwise the log would keep the token as undelivered indefinitely.
         is_new.unwrap_or_else(|_| {
             self.shared.note_delivered(hash);
             false
         })
     }
 
-    /// Another process has delivered it, or has taken it over: there is nothing left to do here.
+    /// Removes a token that another process has delivered or taken over.
     pub(crate) fn delivered_elsewhere(&self, hash: TokenHash) {
         self.shared.queue().delivered_elsewhere(Instant::now(), &hash);
         self.shared.report_pending();
     }
 
-    /// Whether the token is on its way from here.
+    /// Whether the token is in this process's queue.
     pub(crate) fn has(&self, hash: &TokenHash) -> bool {
         self.shared.queue().contains(hash)
     }
@@ -207,7 +212,8 @@ impl Delivery {
         self.shared.dead_letter(letter, None);
     }
 
-    /// Calls Polar with these credentials from now on, and tries again at once what failed before.
+    /// Calls Polar with these credentials from now on. Tokens that failed before are sent again at
+    /// once.
     pub(crate) fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
         {
             let mut client = lock(&self.shared.client);
@@ -222,12 +228,12 @@ impl Delivery {
         lock(&self.shared.client).clone()
     }
 
-    /// What is on its way.
+    /// The tokens in the queue.
     pub(crate) fn tokens(&self) -> Vec<(TokenHash, Token)> {
         self.shared.queue().tokens()
     }
 
-    /// Takes nothing in any more, and tries what failed before once more.
+    /// Closes the queue to new logouts. Tokens that failed before are sent again at once.
     pub(crate) fn close(&self) {
         {
             let mut queue = self.shared.queue();
@@ -237,7 +243,7 @@ impl Delivery {
         self.shared.changed.notify_one();
     }
 
-    /// Waits until nothing is on its way, at most `limit`, and says how much is.
+    /// Waits until the queue is empty, at most `limit`. Returns how many tokens are left in it.
     pub(crate) async fn drain(&self, limit: Duration) -> usize {
         let mut pending = self.shared.pending.subscribe();
         let _ = tokio::time::timeout(limit, pending.wait_for(|pending| *pending == 0)).await;
@@ -283,16 +289,17 @@ impl DeliveryState {
     /// Resolves once Polar is known not to answer soon.
     async fn unresponsive(&self) {
         let mut became = pin!(self.became_unresponsive.notified());
-        // Before it is looked at: nothing falls between.
+        // Registers before the flag is read, so that no notification is missed in between.
         became.as_mut().enable();
         if !self.is_unresponsive.load(Ordering::Acquire) {
             became.await;
         }
     }
 
-    /// After every change of the queue.
+    /// Must be called after every change of the queue.
     fn report_pending(&self) {
-        // Looked at inside: of two reports at once the later must not be overtaken.
+        // The queue is read inside: otherwise an older length could replace a newer one when two
+        // reports run at the same time.
         self.pending.send_if_modified(|known| {
             let pending = self.queue().len();
             std::mem::replace(known, pending) != pending
@@ -304,20 +311,23 @@ impl DeliveryState {
         let ended = self.queue().release(Instant::now(), hashes);
         self.changed.notify_one();
         for hash in ended {
-            // Delivered before the log had it, for another logout of the same token: what the log
-            // now says must not stay open.
+            // Another logout's revocation of the same token was delivered before this one was
+            // recorded. The log must not keep this one as undelivered.
             self.note_delivered(hash);
         }
     }
 
-    /// Notes in the log that a token is delivered.
+    /// Records in the log that a token is delivered.
     fn note_delivered(&self, hash: TokenHash) {
         let Some(log) = self.log.clone() else { return };
         let (spawner, closing) = (self.spawner.clone(), self.closing.clone());
         let noting = async move {
             let Err(error) = note(&*log, hash).await else { return };
-            // At worst the token is delivered once more after a restart, which is harmless.
-            warn!(?hash, %error, "the log could not note that a token is delivered; trying again");
+            // Without the record the token is delivered again after a restart, which is harmless.
+            warn!(
+                ?hash, %error,
+                "the revocation log did not record that a token was delivered; trying again"
+            );
             spawner.spawn_background(async move {
                 closing.run_until_cancelled(note_in_the_end(&*log, hash)).await;
             });
@@ -325,25 +335,27 @@ impl DeliveryState {
         self.spawner.spawn(noting.in_current_span());
     }
 
-    /// With how long it was on its way, where it was.
+    /// `elapsed_ms`: the time since the logout, if the token was in the queue.
     fn dead_letter(&self, letter: &DeadLetter<'_>, elapsed_ms: Option<u64>) {
         self.counters.dead_letters.increment();
         match letter {
             DeadLetter::Refused { hash, reason } => error!(
                 step = "dead_letter", ?hash, elapsed_ms, %reason,
-                "Polar refuses for good to revoke a token; it is rejected here all the same"
+                "Polar refused permanently to revoke a token; requests with it are still rejected \
+                 here"
             ),
             DeadLetter::Unreadable { hash } => error!(
                 step = "dead_letter",
                 ?hash,
-                "the log holds a token that was sealed under another client secret: give that one \
-                 with `previous_client_secret()`; the token is rejected here all the same"
+                "a token in the revocation log was sealed under another client secret and cannot \
+                 be delivered: set that secret with `previous_client_secret()`; requests with the \
+                 token are still rejected here"
             ),
         }
         if let Some(on_dead_letter) = &self.on_dead_letter
             && catch_unwind(AssertUnwindSafe(|| on_dead_letter(letter))).is_err()
         {
-            error!("the application's dead letter callback panicked");
+            error!("the `on_dead_letter` callback panicked; this is a bug in the callback");
         }
     }
 }
@@ -364,7 +376,8 @@ async fn note_in_the_end(log: &dyn RevocationLog, hash: TokenHash) {
     }
 }
 
-/// The tokens of a logout that were taken in, and are sent when this is released or dropped.
+/// The tokens of one logout that were added to the queue. They are sent when this is released or
+/// dropped.
 pub(crate) struct Held<'a> {
     shared: &'a DeliveryState,
     correlation: Correlation,
@@ -374,7 +387,7 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Takes one more in, to be sent after those before it.
+    /// Adds a token. It is sent after those that were added before.
     pub(crate) fn add(
         &mut self,
         hash: TokenHash,
@@ -389,7 +402,7 @@ impl Held<'_> {
         Ok(())
     }
 
-    /// Sends the tokens. The receivers may be dropped: the tokens go on.
+    /// Sends the tokens. They are sent even if the receivers are dropped.
     pub(crate) fn release(mut self) -> Vec<oneshot::Receiver<Delivered>> {
         std::mem::take(&mut self.delivered)
     }
@@ -407,7 +420,7 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// Nothing is left half done under these locks: whoever panicked, the state is whole.
+/// Ignores poisoning: no code leaves a change half done while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -425,7 +438,7 @@ mod tests {
     use crate::polar::PolarServer;
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_whose_logout_breaks_off_is_sent_all_the_same() {
+    async fn token_is_sent_when_its_logout_is_dropped() {
         let polar =
             service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
         let client = PolarClient::builder(ClientCredentials::new("id", "secret"))

@@ -1,14 +1,14 @@
-//! What can go wrong besides answering a request: at start-up, in a log, in a question to Polar.
+//! The error of configuration, of revocation logs, and of questions to Polar.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Any error that a foreign [`Service`](tower::Service) or body may hand us.
+/// Any error of a [`Service`](tower::Service) or body from outside this crate.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why something could not be configured.
+/// An error of configuration, of a revocation log, or of a question to Polar.
 ///
-/// Its message says what to do; it never contains a token or a client secret.
+/// The message says what to do. It never contains a token or a client secret.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -20,9 +20,9 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An environment variable is missing, or is not text.
+    /// An environment variable is missing, empty, not UTF-8, or has an invalid value.
     Environment,
-    /// An option has a value that cannot work, or a needed one is missing.
+    /// An option has an invalid value, or a required option is missing.
     Configuration,
     /// The HTTPS client could not be set up.
     Tls,
@@ -30,14 +30,14 @@ pub enum ErrorKind {
     Runtime,
     /// A revocation log cannot be opened, read or written.
     Log,
-    /// The authorization server does not take the client credentials.
+    /// The authorization server does not accept the client credentials.
     Credentials,
     /// The authorization server did not answer, limits this address, or failed.
     Unanswered,
 }
 
 impl Error {
-    /// An error of a [`RevocationLog`](crate::log::RevocationLog) that says `message`.
+    /// An error of a [`RevocationLog`](crate::log::RevocationLog), with this message.
     pub fn log(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Log, message)
     }
@@ -50,32 +50,32 @@ impl Error {
         Self::new(ErrorKind::Configuration, message)
     }
 
-    /// Adds what caused it.
+    /// Adds the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of error this is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// An environment variable is missing, or is not text.
+    /// Whether an environment variable is missing, empty, not UTF-8, or has an invalid value.
     #[must_use]
     pub fn is_environment(&self) -> bool {
         self.kind == ErrorKind::Environment
     }
 
-    /// An option has a value that cannot work, or a needed one is missing.
+    /// Whether an option has an invalid value, or a required option is missing.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         self.kind == ErrorKind::Configuration
     }
 
-    /// The authorization server did not answer, limits this address, or failed.
+    /// Whether the authorization server did not answer, limits this address, or failed.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         self.kind == ErrorKind::Unanswered

@@ -1,4 +1,4 @@
-//! The application's own hold on the layer.
+//! The application's handle to the layer.
 
 #[cfg(feature = "axum")]
 mod extract;
@@ -21,15 +21,17 @@ use crate::token::{Revocation, TokenHash};
 #[cfg(feature = "axum")]
 pub use self::extract::LogoutOutcomeRejection;
 
-/// Revokes and asks from the application's own code: its own logout handler, an admin page, a
-/// webhook. Cheap to clone; shares everything with the layer it came from.
+/// Revokes credentials and reads the layer's state from the application's own code, for example
+/// from its own logout handler, an admin page or a webhook.
+///
+/// Cheap to clone. Every clone shares its state with the layer.
 #[derive(Clone)]
 pub struct LogoutHandle {
     gate: Arc<Gate>,
 }
 
 impl<A> PolarLogoutLayer<A> {
-    /// The application's own hold on the layer: to revoke, to ask, to shut down.
+    /// The application's handle to the layer: to revoke, to read its state, and to shut it down.
     #[must_use]
     pub fn handle(&self) -> LogoutHandle {
         LogoutHandle { gate: Arc::clone(self.gate()) }
@@ -37,19 +39,20 @@ impl<A> PolarLogoutLayer<A> {
 }
 
 impl LogoutHandle {
-    /// Whether this credential is revoked here: a token, or a session id as it stands in its place.
+    /// Whether this credential is denied here: a token, or a session id as the request carries it.
     #[must_use]
     pub fn is_revoked(&self, credential: impl AsRef<[u8]>) -> bool {
         let hash = TokenHash::of_credential(credential.as_ref());
         hash.is_some_and(|hash| self.gate.revoker.denylist.contains(&hash))
     }
 
-    /// Revokes, as a logout does: first here, then at Polar, waiting for Polar at most the
-    /// deadline. What was begun runs to its end, also when the returned future is dropped.
+    /// Revokes these credentials as a logout does: first here, then at Polar. Waits for Polar at
+    /// most [`logout_deadline`](crate::PolarLogoutLayerBuilder::logout_deadline). The revocation
+    /// goes on if the returned future is dropped.
     ///
-    /// Polar is told of the tokens of one call one after the other, refresh tokens first, because
-    /// two of them may be one pair, and two calls about one pair at the same time freeze Polar. So
-    /// give the tokens of one user together, and those of several users in several calls.
+    /// The tokens of one call are sent to Polar one after the other, refresh tokens first, because
+    /// two of them may be one pair, and two simultaneous calls about one pair freeze Polar. So give
+    /// the tokens of one user in one call, and those of several users in several calls.
     ///
     /// ```
     /// # use tower_polar_logout::{Error, LogoutHandle};
@@ -64,7 +67,7 @@ impl LogoutHandle {
     ///         Revocation::session_id("session-0123456789")?,
     ///     ])
     ///     .await;
-    /// assert!(outcome.is_denied(), "rejected here, whatever Polar says");
+    /// assert!(outcome.is_denied(), "denied here, whatever Polar answers");
     /// # Ok(())
     /// # }
     /// ```
@@ -73,11 +76,11 @@ impl LogoutHandle {
         let (report, outcome) = oneshot::channel();
         let revoker = Arc::clone(&self.gate.revoker);
         let revoking = async move {
-            // The caller may have gone.
+            // Sending fails if the caller has dropped the future.
             let _ = report.send(revoker.run(revocations).await);
         };
         self.gate.spawner.spawn(revoking.in_current_span());
-        // Nothing is reported only if the runtime is shut down: then nothing is sure.
+        // Without a report the runtime has shut down, and the outcome is unknown.
         outcome.await.unwrap_or(LogoutOutcome::Full)
     }
 
@@ -93,75 +96,78 @@ impl LogoutHandle {
         EndStreamsLayer::new(Arc::clone(&self.gate))
     }
 
-    /// What is held, and what has happened so far.
+    /// Counts of the revocations held now, and of the events so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.gate.revoker.counts()
     }
 
-    /// How delivery to Polar, and the log, are doing.
+    /// The state of delivery to Polar, and of the log.
     #[must_use]
     pub fn health(&self) -> Health {
         self.gate.revoker.health()
     }
 
-    /// Exchanges the client credentials, without losing what is on its way: Polar is called with
-    /// the new ones from now on, at once for what failed before, and a log's tokens are sealed
-    /// anew.
+    /// Replaces the client credentials, without losing tokens on their way to Polar:
     ///
-    /// Give the old secret with
-    /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret) at the next start
-    /// nevertheless: a logout at this very moment may still be sealed with it.
+    /// - Polar is called with the new credentials from now on.
+    /// - Tokens that could not be delivered before are sent again at once.
+    /// - The tokens in a log are sealed again.
+    ///
+    /// Still give the old secret to
+    /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret) at the
+    /// next start: the token of a simultaneous logout may still be sealed with it.
     ///
     /// # Errors
     ///
-    /// The credentials are empty or not visible ASCII: then nothing has changed. Or the log could
-    /// not be written: then they are in use, and what is on its way is sealed with the old secret.
+    /// - The credentials are empty or not visible ASCII: nothing has changed.
+    /// - The log could not be written: the new credentials are in use, but tokens on their way are
+    ///   sealed with the old secret.
     pub async fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
         self.gate.revoker.set_credentials(credentials).await
     }
 
-    /// Asks Polar whether it takes the client id and secret, without touching any token: see
-    /// [`PolarClient::check_credentials`](crate::client::PolarClient::check_credentials), also for the errors.
-    /// For the start of the application, not for a readiness probe.
+    /// Asks Polar whether it accepts the client id and secret. No token is touched. Call this when
+    /// the application starts, not in a readiness probe.
     ///
     /// # Errors
     ///
-    /// Polar does not take the credentials; the URL is not Polar's; or Polar cannot be asked.
+    /// Polar does not accept the credentials, the URL is not Polar's, or Polar gave no answer. See
+    /// [`PolarClient::check_credentials`](crate::client::PolarClient::check_credentials).
     pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
         self.gate.revoker.delivery.client().check_credentials().await
     }
 
-    /// Ends delivery in good order: takes nothing in any more, sends once more what waits after a
-    /// failure, waits at most `limit` until Polar has confirmed everything, and says what is left.
+    /// Ends delivery: accepts no new tokens, sends once more the tokens that wait after a failure,
+    /// and waits at most `limit` until Polar has confirmed all of them. Reports what is left.
     ///
-    /// To be called after the server has stopped: a logout that comes later is denied here and
-    /// answered 503.
+    /// Call this after the server has stopped: the tokens of a later logout are denied here, and
+    /// the logout is answered 503.
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         let started = Instant::now();
         let revoker = &self.gate.revoker;
         revoker.delivery.close();
         revoker.delivery.drain(limit).await;
-        // What is noted in the log about what was delivered, and answers to logouts.
+        // Tasks may still record deliveries in the log, or answer logouts.
         self.gate.spawner.drain(limit.saturating_sub(started.elapsed())).await;
         let Health { pending, log_held, .. } = revoker.health();
         ShutdownReport { pending, log_held }
     }
 }
 
-/// What a [`shutdown`](LogoutHandle::shutdown) has left undone.
+/// The work that a [`shutdown`](LogoutHandle::shutdown) left undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// Tokens that Polar has not confirmed. With a log they are delivered after the next start, or
     /// by another replica; without one they are lost with this process.
     pub pending: usize,
-    /// Appends that were accepted while the log was away, and are lost with this process.
+    /// Appends that were accepted while the log was unavailable. They are lost with this process.
     pub log_held: usize,
 }
 
 impl ShutdownReport {
-    /// Whether nothing is left.
+    /// Whether no work is left.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.log_held == 0

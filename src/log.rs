@@ -1,9 +1,11 @@
-//! What must survive this process: one log, three kinds of event.
+//! The revocation log: the events that must survive this process.
 //!
-//! The denylist is what all [`Event::Revoked`] say. The queue to Polar is every `Revoked` with a
-//! sealed token and no [`Event::Delivered`]; an [`Event::Claimed`] says which process has a token in
-//! its queue. Events only ever add, and applying one twice changes nothing, so a log need only keep
-//! each event at least once.
+//! - The denylist is the sum of all [`Event::Revoked`].
+//! - The queue to Polar is every `Revoked` with a sealed token and no [`Event::Delivered`].
+//! - An [`Event::Claimed`] says which process has a token in its queue.
+//!
+//! Events only ever add, and applying an event twice changes nothing. So a log has to keep each
+//! event at least once.
 
 #[cfg(feature = "journal")]
 mod journal;
@@ -28,58 +30,57 @@ pub(crate) use self::seal::Sealer;
 use crate::error::Error;
 use crate::token::TokenHash;
 
-/// What a [`RevocationLog`] keeps.
+/// An event in a [`RevocationLog`].
 ///
-/// Exhaustive on purpose, and so are the fields: a log that passed over a kind of event, or a field,
-/// would lose revocations. So a new one is a breaking change.
+/// The variants and their fields are deliberately exhaustive: a log that ignored one of them would
+/// lose revocations. So a new variant or field is a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A credential is revoked. Of two for one hash the later expiry holds, and a sealed token
-    /// stays until its `Delivered`.
+    /// A credential is revoked. If a hash has two of these events, the later expiry applies. A
+    /// sealed token stays until the `Delivered` event of its hash.
     Revoked {
         /// The credential's hash.
         hash: TokenHash,
-        /// Until when it is rejected, at least.
+        /// The credential is denied at least until this time.
         expires_at: SystemTime,
-        /// The token itself where Polar is yet to be told; `None` where there is nothing to tell.
+        /// The token, if it is still to be sent to Polar; `None` if there is nothing to send.
         sealed: Option<SealedToken>,
     },
-    /// Polar has confirmed the revocation, or refused it for good: the sealed token is of no use
-    /// any more.
+    /// Polar has confirmed the revocation, or refused it permanently. The sealed token is no longer
+    /// needed.
     Delivered {
         /// The token's hash.
         hash: TokenHash,
     },
-    /// A process that lives has the token in its queue, and is the one to deliver it. It appends this
-    /// again and again while that is so; others deliver the token only once its claim has run out,
-    /// and only the first of them to claim it.
+    /// A running process has the token in its queue and will deliver it.
     ///
-    /// [`Event::Revoked`] is a claim too, of the process that appended it, for
+    /// The process appends this event repeatedly while that is so. Other processes deliver the
+    /// token only after the claim has ended, and of these only the first that claims it.
+    ///
+    /// [`Event::Revoked`] also counts as a claim of the process that appended it, for the time
     /// [`adopt_after`](RevocationLog::adopt_after).
     Claimed {
         /// The token's hash.
         hash: TokenHash,
-        /// Until when no other process delivers it.
+        /// No other process delivers the token before this time.
         until: SystemTime,
-        /// Whose claim it is.
+        /// The process that claims the token.
         by: Claimant,
     },
 }
 
-/// A process among those that share a log: chosen by chance when its layer is built.
+/// The random id of a process that shares a log, chosen when its layer is built.
 ///
-/// A claim has to say whose it is, so that a process that reads two claims of one token knows whether
-/// its own came first.
+/// With it a process that reads two claims of one token knows whether its own claim came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Claimant([u8; 8]);
 
 impl Claimant {
-    /// Another than all others.
     pub(crate) fn random() -> Self {
         Self(fastrand::u64(..).to_be_bytes())
     }
 
-    /// A claimant as it was stored.
+    /// Restores a claimant from its stored bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
@@ -92,13 +93,13 @@ impl Claimant {
     }
 }
 
-/// A token that only the holder of the client secret can read: XChaCha20-Poly1305 under a key that
-/// HKDF-SHA-256 derives from the secret, with the token's hash as associated data.
+/// A token that can only be read with the client secret: it is encrypted with XChaCha20-Poly1305,
+/// under a key that HKDF-SHA-256 derives from the secret, with the token's hash as associated data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedToken(pub(crate) Arc<[u8]>);
 
 impl SealedToken {
-    /// A sealed token as it was stored.
+    /// Restores a sealed token from its stored bytes.
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self(bytes.into())
     }
@@ -116,55 +117,65 @@ impl fmt::Debug for SealedToken {
     }
 }
 
-/// The future of a [`RevocationLog`]'s answer.
+/// The future that the methods of a [`RevocationLog`] return.
 pub type LogFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Keeps events beyond the life of this process, and tells of those that other processes append.
+/// Keeps events beyond the life of this process, and returns those that other processes append.
 ///
-/// One log belongs to one layer at a time. It may tell of an event more than once, and need not keep
-/// order, but for [claims](Event::Claimed): all who follow it are told of the claims of one token in
-/// one order, and an append in one piece. Otherwise two processes may send the same token, or the two
-/// of a pair, to Polar at the same time, which freezes it.
+/// One log belongs to one layer at a time. A log may return an event more than once, and in any
+/// order, with two exceptions:
+///
+/// - All followers get the [claims](Event::Claimed) of one token in the same order.
+/// - All followers get the events of one append together.
+///
+/// Otherwise two processes may send the same token, or the two tokens of a pair, to Polar at the
+/// same time, which freezes Polar.
 pub trait RevocationLog: Send + Sync + 'static {
-    /// Told once, before all else, and on the tokio runtime that the layer lives on: the client id
-    /// whose revocations these are. A log that several applications could share keeps them apart by
-    /// it.
+    /// Assigns the log to the layer that has this client id. Called once, before all other methods,
+    /// on the layer's tokio runtime. A log that several apps can share uses the client id to keep
+    /// their events apart.
     ///
     /// # Errors
     ///
-    /// The log is another layer's already.
+    /// The log belongs to another layer.
     fn assign(&self, client_id: &str) -> Result<(), Error> {
         let _ = client_id;
         Ok(())
     }
 
-    /// Told if the layer it was assigned to could not be built: another layer may have it.
+    /// Releases the log for another layer. Called if the layer that it was assigned to could not be
+    /// built.
     fn release(&self) {}
 
-    /// What the log says after this cursor, or from its beginning: each revocation that has not
-    /// expired, and each that is not delivered, in as many steps as the log likes. Once all was
-    /// told it stays pending until others append something, for ever if they cannot. One call at a
-    /// time; a call may be dropped and made again with the same cursor.
+    /// Returns the next events after this cursor, or from the beginning of the log: each revocation
+    /// that has not expired, and each that is not delivered, in any number of steps.
+    ///
+    /// After the last event the future stays pending until another process appends an event, and
+    /// indefinitely if no other process can. There is one call at a time. A call may be dropped and
+    /// made again with the same cursor.
     ///
     /// # Errors
     ///
-    /// The log cannot be read, or not be reached. It is asked again, with the same cursor; once it
-    /// can be read it answers with a step then, also where nothing was appended meanwhile: until a
-    /// step [is current](Followed::with_current) the layer takes itself to be behind.
+    /// The log cannot be reached or read. The layer then calls again with the same cursor. The
+    /// first call that succeeds must return a step even if no event was appended: the layer counts
+    /// as behind until a step [is current](Followed::with_current).
     fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed>;
 
-    /// Keeps these events, all or none. Dropping the future does not take them back.
+    /// Keeps all of these events, or none. Dropping the future does not undo the append.
     ///
     /// # Errors
     ///
-    /// They are not kept, and will not be.
+    /// The events are not kept and will not be.
     fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept>;
 
-    /// How long a process may go without [claiming](Event::Claimed) a token again until others take
-    /// it for dead. They deliver the token in its place once the time-out of a call to Polar has
-    /// passed too, since the dead process may have called Polar just before its end. Zero, the
-    /// default, is for a log that no other process writes: nothing is claimed there. Any other log
-    /// tells a process of its own events too.
+    /// How long a process may take to [claim](Event::Claimed) a token again before other processes
+    /// consider it dead.
+    ///
+    /// Another process then delivers the token, after the time-out of a call to Polar has passed
+    /// too, because the dead process may have called Polar just before its end.
+    ///
+    /// Zero, the default, is for a log that no other process writes. Nothing is claimed in it. Any
+    /// other log must also return a process's own events to it.
     fn adopt_after(&self) -> Duration {
         Duration::ZERO
     }
@@ -203,49 +214,49 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// These events, and from where to go on. There is nothing more to tell at the moment, nothing
-    /// was lost, and nothing skipped, unless the methods below say otherwise.
+    /// A step with these events, and the cursor after them. Unless the methods below say otherwise,
+    /// the step is current, and no event was lost or skipped.
     #[must_use]
     pub fn new(events: Vec<Event>, cursor: Cursor) -> Self {
         Self { events, cursor, is_current: true, has_lost: false, skipped: 0 }
     }
 
-    /// Whether this is all there is to tell at the moment. Default `true`.
+    /// Whether the log holds no further events at the moment. Default `true`.
     #[must_use]
     pub fn with_current(mut self, is_current: bool) -> Self {
         self.is_current = is_current;
         self
     }
 
-    /// Whether the log no longer holds what it held before the cursor: it was emptied, or replaced
-    /// by an older copy of itself; or what it holds expires too early. The follower then appends
-    /// again what it knows. Default `false`.
+    /// Whether the log has lost events from before the cursor, because it was emptied or replaced
+    /// by an older copy, or whether events in it expire too early. The follower then appends again
+    /// the revocations that it knows. Default `false`.
     #[must_use]
     pub fn with_lost(mut self, has_lost: bool) -> Self {
         self.has_lost = has_lost;
         self
     }
 
-    /// How many entries could not be read, and were passed over. Default 0.
+    /// How many entries could not be read and were skipped. Default 0.
     #[must_use]
     pub fn with_skipped(mut self, entries: u64) -> Self {
         self.skipped = entries;
         self
     }
 
-    /// What the log says.
+    /// The events of this step.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The same, by value.
+    /// The events of this step, by value.
     #[must_use]
     pub fn into_events(self) -> Vec<Event> {
         self.events
     }
 
-    /// From where to go on.
+    /// The cursor for the next step.
     #[must_use]
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
@@ -270,31 +281,31 @@ impl Followed {
     }
 }
 
-/// A place in a log, in its own terms.
+/// A place in a log, in a form that the log chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(Box<str>);
 
 impl Cursor {
-    /// The cursor that a log calls this.
+    /// A cursor from the log's own text.
     pub fn new(place: impl Into<Box<str>>) -> Self {
         Self(place.into())
     }
 
-    /// What the log called it.
+    /// The log's own text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How well a log keeps what was appended.
+/// How safely a log keeps appended events.
 ///
-/// Exhaustive on purpose: a log that wraps another must deal with each.
+/// Deliberately exhaustive: a log that wraps another log must handle each case.
 pub enum Kept {
-    /// Beyond the life of this process, and visible to all that follow the log.
+    /// The events outlive this process, and all followers of the log can see them.
     Durably,
-    /// In this process only for now, since the log is away. The future resolves once they are kept
-    /// durably, however long that takes, or to an error where they never will be.
+    /// For now the events are only in this process, because the log is down. The future resolves
+    /// once they are kept durably, however long that takes, or to an error if they never will be.
     ForNow(LogFuture<'static, ()>),
 }
 

@@ -1,4 +1,4 @@
-//! The layer around a service: what becomes of a request, in the order in which one meets it.
+//! The layer and its services: they decide what happens to each request.
 
 mod after_logout;
 mod answers;

@@ -1,4 +1,4 @@
-//! The revocation endpoint of RFC 7009 as Polar speaks it.
+//! The client of an RFC 7009 revocation endpoint, in particular Polar's.
 
 mod client;
 mod credential_check;

@@ -1,4 +1,4 @@
-//! What a revocation does, in this order: it is denied here, recorded in the log, delivered to Polar.
+//! The effects of a revocation, in this order: denied here, recorded in the log, delivered to Polar.
 
 mod denylist;
 mod follower;

@@ -1,4 +1,4 @@
-//! Work that outlives the request that asked for it.
+//! Runs work that outlives the request that started it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::{Error, ErrorKind};
 
-/// Runs on the runtime the layer was built in, whichever one a request is served by.
+/// Runs work on the runtime in which the layer was built, even if another one serves the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner {
     runtime: Handle,
@@ -28,12 +28,12 @@ impl Spawner {
         Ok(Self { runtime, tracker: TaskTracker::new() })
     }
 
-    /// Runs to its end, whoever waits or does not: a shutdown waits for it.
+    /// Runs work to its end, even if no caller waits for it. A shutdown waits for it.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn_on(work, &self.runtime);
     }
 
-    /// The same, unless the handle is dropped before.
+    /// The same, but dropping the handle stops the work.
     pub(crate) fn spawn_abortable<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -41,7 +41,7 @@ impl Spawner {
         AbortOnDropHandle::new(self.tracker.spawn_on(work, &self.runtime))
     }
 
-    /// Runs until it ends by itself; a shutdown does not wait for it.
+    /// Runs work until it ends by itself. A shutdown does not wait for it.
     pub(crate) fn spawn_background(
         &self,
         work: impl Future<Output = ()> + Send + 'static,
@@ -49,7 +49,7 @@ impl Spawner {
         self.runtime.spawn(work)
     }
 
-    /// Waits until all is done, at most `limit`.
+    /// Waits until all work is done that a shutdown waits for, at most `limit`.
     pub(crate) async fn drain(&self, limit: Duration) {
         self.tracker.close();
         let _ = tokio::time::timeout(limit, self.tracker.wait()).await;

@@ -1,4 +1,4 @@
-//! What operators see: counts, health, metrics, and events for an audit.
+//! Counts, health, metrics and audit events for operators.
 
 pub(crate) mod audit;
 mod correlation;

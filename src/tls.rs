@@ -1,4 +1,4 @@
-//! What a server's certificate is checked against, wherever this crate opens TLS itself.
+//! The TLS configuration of connections that this crate opens itself.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -6,11 +6,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::{Error, ErrorKind};
 
-/// Trusts what is in `extra_roots` (PEM, or empty), and the system's roots too where it
-/// `trusts_system`.
+/// Trusts the roots in `extra_roots` (PEM, or empty), and the system's roots if `trusts_system`.
 ///
-/// The crypto provider is named, since an application may have several, and rustls then panics
-/// where it is left to choose one.
+/// Names the crypto provider, because rustls panics if it must choose among an application's
+/// several providers.
 pub(crate) fn client_config(
     extra_roots: &[u8],
     trusts_system: bool,
@@ -34,7 +33,8 @@ fn extra(pem: &[u8]) -> Result<RootCertStore, Error> {
     let unreadable = || {
         Error::new(
             ErrorKind::Tls,
-            "the root certificates cannot be read; give PEM: `-----BEGIN CERTIFICATE-----` ...",
+            "the certificates given to `root_certificates` cannot be read: give them in PEM, which \
+             begins with `-----BEGIN CERTIFICATE-----`",
         )
     };
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -53,8 +53,8 @@ fn add_system_roots(roots: &mut RootCertStore) -> Result<(), Error> {
     if roots.is_empty() {
         return Err(Error::new(
             ErrorKind::Tls,
-            "no root certificates to check the server's against: install the package \
-             `ca-certificates`, set SSL_CERT_FILE, or name them with `root_certificates()`",
+            "no root certificates to check the server's certificate against: install the package \
+             `ca-certificates`, set SSL_CERT_FILE, or give them with `root_certificates`",
         ));
     }
     Ok(())

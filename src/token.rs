@@ -18,12 +18,12 @@ use crate::error::Error;
 /// A token that an authorization server could have issued: 1 to [`Token::MAX_LEN`] bytes of visible
 /// ASCII.
 ///
-/// Polar's own tokens are 54 bytes of `[A-Za-z0-9_]`. The bounds here are wider, so that any
-/// RFC 7009 server's fit, but exclude what Polar answers with a 500 (not ASCII) or with a 200 that
-/// revokes nothing (white space).
+/// Polar's own tokens are 54 bytes of `[A-Za-z0-9_]`. The bounds here are wider, so that the tokens
+/// of any RFC 7009 server fit. They exclude values that Polar answers with a 500 (not ASCII), or
+/// with a 200 that revokes nothing (white space).
 ///
-/// The text is wiped from memory on drop, and `Debug` does not show it. Two are compared in a time
-/// that tells no more than whether they are equally long.
+/// The text is wiped from memory on drop, and `Debug` does not show it. The time of a comparison
+/// shows only whether the two tokens are equally long.
 #[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
@@ -51,22 +51,22 @@ impl Token {
 
 /// # Errors
 ///
-/// No authorization server could have issued it: it is empty, longer than [`Token::MAX_LEN`], or
-/// not visible ASCII. The message does not repeat it.
+/// No authorization server could have issued the value: it is empty, longer than
+/// [`Token::MAX_LEN`], or not visible ASCII. The message does not contain the value.
 impl TryFrom<&[u8]> for Token {
     type Error = Error;
 
     fn try_from(value: &[u8]) -> Result<Self, Error> {
         Self::parse(value).ok_or_else(|| {
             Error::configuration(
-                "the value cannot be a token: a token has 1 to 4096 characters of visible ASCII, \
-                 without white space",
+                "the value cannot be a token: give 1 to 4096 characters of visible ASCII, without \
+                 white space",
             )
         })
     }
 }
 
-/// As `TryFrom<&[u8]>`.
+/// The same as `TryFrom<&[u8]>`.
 impl FromStr for Token {
     type Err = Error;
 
@@ -89,9 +89,9 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 digest of a token or of another credential: all that is kept of a revoked one.
+/// The SHA-256 digest of a token or of another credential. The denylist holds only digests.
 ///
-/// `Debug` shows the first four bytes, enough to tie log lines together.
+/// `Debug` shows the first four bytes, which is enough to correlate log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 
@@ -108,8 +108,8 @@ impl TokenHash {
         Self(digest.finalize().into())
     }
 
-    /// The hash that requests with this credential are recognised by; `None` for what no request
-    /// could be recognised by.
+    /// The hash by which requests with this credential are recognised; `None` if no request could
+    /// be recognised by this value.
     pub(crate) fn of_credential(value: &[u8]) -> Option<Self> {
         let value = value.trim_ascii();
         match PolarToken::at_start(value) {
@@ -118,7 +118,7 @@ impl TokenHash {
         }
     }
 
-    /// A digest as it was stored.
+    /// A stored digest, from its 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -143,8 +143,8 @@ impl fmt::Debug for TokenHash {
 
 /// `token_type_hint` of RFC 7009, section 2.1.
 ///
-/// Polar takes the hint as a filter: a wrong one is answered with 200 and revokes nothing. Without
-/// one, Polar searches both kinds, so none is sent unless asked for.
+/// Polar uses the hint as a filter: it answers a wrong hint with 200 and revokes nothing. Without a
+/// hint, Polar searches both kinds, so none is sent by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenTypeHint {
@@ -155,7 +155,7 @@ pub enum TokenTypeHint {
 }
 
 impl TokenTypeHint {
-    /// The value as it goes over the wire.
+    /// The value that is sent to the server.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -165,20 +165,20 @@ impl TokenTypeHint {
     }
 }
 
-/// What a credential is to the application.
+/// How the application uses a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CredentialKind {
     AccessToken,
     RefreshToken,
-    /// The application's own, a session id for example: nothing that Polar knows.
+    /// The application's own credential, for example a session id. Polar does not know it.
     SessionId,
-    /// In a place of Polar's token, and nothing that Polar could have issued: an encrypted cookie,
-    /// a password, another system's key. Never sent.
+    /// A value in a place of Polar's token that Polar cannot have issued, for example an encrypted
+    /// cookie, a password, or another system's key. Never sent.
     Unrecognized,
 }
 
 impl CredentialKind {
-    /// Whether an authorization server has issued it: a request that carries a dead one is
+    /// Whether an authorization server issued it. Requests that carry a revoked token are
     /// rejected.
     pub(crate) fn is_token(self) -> bool {
         matches!(self, Self::AccessToken | Self::RefreshToken)
@@ -194,11 +194,11 @@ pub(crate) enum Issuer {
 }
 
 impl Issuer {
-    /// Polar's tokens of today have 54 bytes; this leaves room for a format to come.
+    /// Polar's tokens have 54 bytes today. This leaves room for a longer format.
     const LONGEST_OF_POLAR: usize = 128;
 
-    /// Whether the server could have issued this. What it could not is never sent: it may be a
-    /// password or another system's key.
+    /// Whether the server could have issued this value. Other values are never sent: they may be
+    /// passwords or another system's keys.
     pub(crate) fn could_have_issued(self, value: &[u8]) -> bool {
         match self {
             Self::Polar => {
@@ -211,7 +211,7 @@ impl Issuer {
     }
 }
 
-/// Where a credential that is to be revoked was found.
+/// The place in which a credential to be revoked was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FoundIn {
     Authorization,
@@ -221,9 +221,9 @@ pub(crate) enum FoundIn {
     Path,
     Query,
     Body,
-    /// In a response that sets it, though its request's credential was revoked meanwhile.
+    /// In the response to a request whose credential was revoked meanwhile.
     SetCookie,
-    /// In no request: the application itself revokes it.
+    /// Not in a request: the application revokes it through the handle.
     Handle,
 }
 
@@ -243,11 +243,11 @@ impl FoundIn {
     }
 }
 
-/// The order to revoke one credential: reject it here from now on, and tell Polar if it is a token
-/// of Polar's.
+/// The order to revoke one credential: the layer denies it, and sends it to Polar if it is one of
+/// Polar's tokens.
 ///
-/// It can also be made from a [`TokenHash`], for an application that keeps only hashes. Such a
-/// credential is denied here, and Polar is not told, because a hash cannot be sent.
+/// An application that keeps only hashes can make the order from a [`TokenHash`]. Such a credential
+/// is denied here but not sent to Polar, because Polar cannot revoke a hash.
 ///
 /// ```
 /// use std::time::Duration;
@@ -262,9 +262,9 @@ pub struct Revocation {
     pub(crate) hash: TokenHash,
     pub(crate) kind: CredentialKind,
     pub(crate) lifetime: Option<Duration>,
-    /// What could be sent; `None` for the application's own.
+    /// The token that can be sent; `None` for the application's own credentials.
     pub(crate) token: Option<Token>,
-    /// Its logout carries too many tokens: this one is denied here, and not sent.
+    /// Its logout carries too many tokens, so this one is denied but not sent.
     pub(crate) is_one_too_many: bool,
     pub(crate) found_in: FoundIn,
 }
@@ -272,14 +272,16 @@ pub struct Revocation {
 impl Revocation {
     /// Revokes an access token, here and at Polar.
     ///
-    /// A value that Polar cannot have issued is rejected here and never sent: the outcome is
+    /// A value that Polar cannot have issued is denied here and never sent. The outcome is then
     /// [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
     ///
     /// # Errors
     ///
-    /// No request could be recognised by this value: it has fewer than 16 bytes, what is no letter,
-    /// digit or one of `-._~+/=` at its ends not counted; or it holds a token of Polar's and more
-    /// than that.
+    /// No request could be recognised by this value, for one of these reasons:
+    ///
+    /// - It has fewer than 16 bytes. Characters at its ends count only if they are letters, digits
+    ///   or one of `-._~+/=`.
+    /// - It holds one of Polar's tokens and other text.
     pub fn access_token(value: impl AsRef<[u8]>) -> Result<Self, Error> {
         Self::parse(value.as_ref(), CredentialKind::AccessToken)
     }
@@ -293,8 +295,9 @@ impl Revocation {
         Self::parse(value.as_ref(), CredentialKind::RefreshToken)
     }
 
-    /// Revokes a session id of the application's own, here only. A token of Polar's is not sent
-    /// either, so its outcome is [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
+    /// Revokes one of the application's own session ids, here only. If the value is one of Polar's
+    /// tokens, it is not sent either, and the outcome is
+    /// [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
     ///
     /// # Errors
     ///
@@ -303,8 +306,8 @@ impl Revocation {
         Self::parse(value.as_ref(), CredentialKind::SessionId)
     }
 
-    /// How long from now the credential could still be accepted, if the application knows it better
-    /// than the retention configured for its kind. Rejected for at least that long.
+    /// Denies the credential for at least this long from now, instead of the retention configured
+    /// for its kind. Use it if the application knows how long the credential could be accepted.
     #[must_use]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
@@ -321,12 +324,13 @@ impl Revocation {
         }
         if PolarToken::is_in(value) {
             return Err(Error::configuration(
-                "the value holds a token of Polar's and more: give the token alone",
+                "the value holds one of Polar's tokens and other text: give the token alone",
             ));
         }
         read(value, |text, hash| Self::new(hash, kind, sent(text), FoundIn::Handle)).ok_or_else(|| {
             Error::configuration(
-                "no request could be recognised by this value: a credential has at least 16 bytes",
+                "no request could be recognised by this value: give a credential of at least 16 \
+                 bytes",
             )
         })
     }

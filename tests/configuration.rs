@@ -97,9 +97,9 @@ async fn a_logout_route_and_a_location_are_needed() {
     for (path, advice) in [
         ("logout", "write `/logout`"),
         ("", "does not begin with `/`"),
-        ("/logout?x", "never arrives"),
-        ("/logout#x", "never arrives"),
-        ("/log out", "never arrives"),
+        ("/logout?x", "no request has the path"),
+        ("/logout#x", "no request has the path"),
+        ("/log out", "no request has the path"),
         ("/logout/{id}", "looks like a pattern"),
         ("/logout/:id", "looks like a pattern"),
         ("/:id/logout", "looks like a pattern"),
@@ -122,18 +122,18 @@ async fn what_contradicts_itself_is_refused() {
     let both = builder()
         .when_revoked_at("/", WhenRevoked::Anonymous)
         .when_revoked_at("/", WhenRevoked::Reject);
-    refused(both, "both `Anonymous` and `Reject` hold at `/`").await;
+    refused(both, "`when_revoked_at` gives both `Anonymous` and `Reject` to `/`").await;
     let both = builder()
         .when_revoked_under("/assets", WhenRevoked::Anonymous)
         .when_revoked_under("/assets/", WhenRevoked::Reject);
-    refused(both, "both `Anonymous` and `Reject` hold under `/assets`").await;
+    refused(both, "`when_revoked_under` gives both `Anonymous` and `Reject` to `/assets`").await;
     let same = builder()
         .when_revoked_at("/", WhenRevoked::Anonymous)
         .when_revoked_at("/", WhenRevoked::Anonymous);
     same.build().await.expect("no contradiction");
 
     let both = builder().redirect_to("/").call_inner_after_logout(true);
-    refused(both, "the app answers the logout: leave `redirect_to` out").await;
+    refused(both, "the app answers the logout: remove `redirect_to`").await;
     let body = builder().refresh_token(TokenLocation::form("token")).call_inner_after_logout(true);
     refused(body, "with `LogoutHandle::revoke`").await;
 }
@@ -158,18 +158,18 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
     let upper = TokenLocation::header("X-T");
     refused(builder().session_id(TokenLocation::header("x-t")).session_id(upper), twice).await;
 
-    refused(builder().session_id(TokenLocation::cookie("a b")), "no cookie name").await;
+    refused(builder().session_id(TokenLocation::cookie("a b")), "is not a cookie name").await;
     refused(builder().session_id(cookie().path("x")), "must begin with `/`").await;
     refused(builder().session_id(cookie().same_site(SameSite::None)), "`.secure(true)`").await;
     refused(builder().session_id(TokenLocation::header("a b")), "is not a header name").await;
-    refused(builder().session_id(TokenLocation::header("Cookie")), "name the cookie").await;
+    refused(builder().session_id(TokenLocation::header("Cookie")), "`TokenLocation::cookie(").await;
     let authorization = builder().session_id(TokenLocation::header("Authorization"));
     refused(authorization, "`TokenLocation::bearer()`").await;
     let proxy = builder().session_id(TokenLocation::header("Proxy-Authorization"));
     proxy.build().await.expect("another header");
-    refused(builder().session_id(TokenLocation::query("")), "needs the name").await;
-    refused(builder().session_id(TokenLocation::form("")), "needs the name").await;
-    refused(builder().session_id(TokenLocation::json("")), "needs the name").await;
+    refused(builder().session_id(TokenLocation::query("")), "is empty").await;
+    refused(builder().session_id(TokenLocation::form("")), "is empty").await;
+    refused(builder().session_id(TokenLocation::json("")), "is empty").await;
 }
 
 #[tokio::test]

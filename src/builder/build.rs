@@ -1,4 +1,4 @@
-//! From options to a layer: what could not work is refused, what can is started.
+//! Checks the options, and starts the layer.
 
 use http::{HeaderValue, Method};
 
@@ -13,15 +13,16 @@ use crate::revocation::{Config, start};
 use crate::spawner::Spawner;
 
 impl<A: Send + Sync + 'static> PolarLogoutLayerBuilder<A> {
-    /// Checks everything, reads the log, and starts what the layer needs in the background, on the
-    /// tokio runtime it is called in. That runtime must live as long as the layer: without it a
-    /// logout is answered 500.
+    /// Checks every option, reads the log, and starts the layer's background tasks on the current
+    /// tokio runtime. That runtime must live as long as the layer: without it a logout is answered
+    /// 500.
     ///
     /// # Errors
     ///
-    /// Every configuration that cannot work, with what to do about it:
+    /// The message says what to do about the cause:
     ///
-    /// - no logout route, one that never arrives, or one given twice; two rules for one path;
+    /// - no logout route, one that no request can match, or one given twice;
+    /// - two rules for one path;
     /// - no token location, one given twice, or one with an invalid name;
     /// - a redirect to a place that is not allowed, or an invalid origin;
     /// - [`call_inner_after_logout`](Self::call_inner_after_logout) together with a redirect, or
@@ -29,15 +30,15 @@ impl<A: Send + Sync + 'static> PolarLogoutLayerBuilder<A> {
     /// - a capacity, a deadline or a retention of zero;
     /// - [`verify_revocation`](Self::verify_revocation) at a server whose introspection endpoint is
     ///   not known;
-    /// - a log that cannot be read, or not in time, or that holds more revocations than
-    ///   [`denylist_capacity`](Self::denylist_capacity). The log can be given to another builder
-    ///   afterwards;
-    /// - what [`PolarClientBuilder::build`](crate::client::PolarClientBuilder::build) refuses;
+    /// - a log that cannot be read in time, or that holds more revocations than
+    ///   [`denylist_capacity`](Self::denylist_capacity). The log can then be given to another
+    ///   builder;
+    /// - every error of [`PolarClientBuilder::build`](crate::client::PolarClientBuilder::build);
     /// - no tokio runtime.
     ///
     /// # Panics
     ///
-    /// The tokio runtime was built without its timer.
+    /// Panics if the tokio runtime was built without its timer.
     pub async fn build(self) -> Result<PolarLogoutLayer<A>, Error> {
         Ok(PolarLogoutLayer::new(self.options.build().await?, self.answers))
     }
@@ -51,15 +52,15 @@ impl Options {
             Finder::new(std::mem::take(&mut self.locations), self.revocation.client.issuer())?;
         if finder.is_empty() {
             return Err(Error::configuration(
-                "no token location: add `.access_token(TokenLocation::bearer())` or where else your \
-                 requests carry tokens",
+                "no token location: add `.access_token(TokenLocation::bearer())`, or another place \
+                 in which your requests carry tokens",
             ));
         }
         if finder.reads_bodies() && self.call_inner_after_logout {
             return Err(Error::configuration(
-                "with `call_inner_after_logout` the body of a logout is the application's, so the layer cannot \
-                 look for tokens in it: leave the `form` and `json` locations out, and revoke what the \
-                 body holds in the handler, with `LogoutHandle::revoke`",
+                "with `call_inner_after_logout` the app reads the body of a logout, so the layer \
+                 cannot look for tokens in it: remove the `form` and `json` locations, and let the \
+                 app's handler revoke the tokens of the body with `LogoutHandle::revoke`",
             ));
         }
         Ok(Gate {
@@ -76,7 +77,7 @@ impl Options {
             finder,
             max_log_lag: self.max_log_lag,
             requests: RequestCounters::new(),
-            // Last, since this starts something.
+            // Last, because it starts background tasks.
             revoker: start(self.revocation, &spawner).await?,
             spawner,
         })
@@ -108,14 +109,14 @@ impl Options {
             && (self.revocation.allow_stale_start || self.max_log_lag.is_some())
         {
             return Err(Error::configuration(
-                "`allow_stale_start` and `max_log_lag` are about a revocation log, and there is none: \
-                 add `.revocation_log(..)`, or leave them out",
+                "`allow_stale_start` and `max_log_lag` need a revocation log, and there is none: \
+                 add `.revocation_log(..)`, or remove them",
             ));
         }
         if self.call_inner_after_logout && self.redirect_to.is_some() {
             return Err(Error::configuration(
-                "with `call_inner_after_logout` the app answers the logout: leave `redirect_to` out, and \
-                 redirect in the app's own handler",
+                "with `call_inner_after_logout` the app answers the logout: remove `redirect_to`, \
+                 and redirect in the app's own handler",
             ));
         }
         Ok(())
@@ -132,7 +133,7 @@ impl Options {
 }
 
 fn zero(option: &str, advice: &str) -> Error {
-    Error::configuration(format!("`{option}` is zero, so nothing would be revoked: give {advice}"))
+    Error::configuration(format!("`{option}` is zero, which cannot work: set it to {advice}"))
 }
 
 fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
@@ -144,13 +145,13 @@ fn logout_routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
     }
     if routes.iter().any(|route| route.method() == Method::HEAD) {
         return Err(Error::configuration(
-            "HEAD cannot log out: it only asks what a GET would answer; use POST",
+            "HEAD cannot log out: it only asks what a GET would answer; use POST in `logout_route`",
         ));
     }
     if routes.iter().any(|route| route.method() == Method::OPTIONS) {
         return Err(Error::configuration(
-            "OPTIONS cannot log out: it belongs to CORS preflights, which go to the application; \
-             use POST",
+            "OPTIONS cannot log out: CORS preflights use it, and they go to the app; use POST in \
+             `logout_route`",
         ));
     }
     Ok(routes)
@@ -162,7 +163,7 @@ fn routes(given: &[(Method, String)]) -> Result<Vec<Route>, Error> {
         let route = Route::new(method.clone(), path.clone())?;
         if routes.contains(&route) {
             return Err(Error::configuration(format!(
-                "the route `{method} {path}` is given twice; leave one out"
+                "the route `{method} {path}` is given twice to `logout_route`: remove one"
             )));
         }
         routes.push(route);

@@ -1,10 +1,10 @@
-//! Where a browser may be sent after a logout: this site, or an origin that was allowed by name.
+//! Checks the redirect after a logout: its target is this site or an allowed origin.
 
 use http::{HeaderValue, Uri};
 
 use crate::error::Error;
 
-/// The `Location` to answer with.
+/// The `Location` header of the answer.
 pub(super) fn redirect(
     target: Option<&str>,
     allowed_origins: &[String],
@@ -13,11 +13,12 @@ pub(super) fn redirect(
         check_origin(allowed)?;
     }
     let Some(target) = target else { return Ok(None) };
-    let refuse = |why: &str| Err(Error::configuration(format!("the redirect to `{target}` {why}")));
+    let refuse =
+        |why: &str| Err(Error::configuration(format!("`redirect_to(\"{target}\")` {why}")));
     if target.starts_with('/') {
         // Browsers read `//host` and `/\host` as another host.
         if matches!(target.as_bytes().get(1), Some(b'/' | b'\\')) {
-            return refuse("leads to another host; give a path like `/`");
+            return refuse("leads to another host; use a path like `/`");
         }
     } else {
         let Some(origin) = origin(target) else {
@@ -34,21 +35,22 @@ pub(super) fn redirect(
     }
     match HeaderValue::from_str(target) {
         Ok(value) => Ok(Some(value)),
-        Err(_) => refuse("does not fit into a header"),
+        Err(_) => refuse("does not fit into a header; percent-encode it"),
     }
 }
 
 fn check_origin(allowed: &str) -> Result<(), Error> {
-    // What may be a password is not repeated.
+    // The value may contain a password, so the text does not repeat it.
     let Some(origin) = origin(allowed) else {
         return Err(Error::configuration(
-            "an allowed redirect origin must be like `https://www.example.com`, without a user name \
-             or a password",
+            "the origin given to `allow_redirect_origin` is invalid: write it like \
+             `https://www.example.com`, without a user name or a password",
         ));
     };
     if origin != allowed {
         return Err(Error::configuration(format!(
-            "an allowed redirect origin has neither path nor query: write `{origin}`"
+            "the origin given to `allow_redirect_origin` has more than scheme, host and port: \
+             write `{origin}`"
         )));
     }
     Ok(())
@@ -57,7 +59,7 @@ fn check_origin(allowed: &str) -> Result<(), Error> {
 fn origin(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    // What stands before an `@` can pretend to be the host.
+    // Text before an `@` can look like the host.
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
     Some(format!("{scheme}://{authority}"))
 }

@@ -1,20 +1,20 @@
-//! How long to wait before asking again.
+//! How long to wait before a call is made again.
 
 use std::time::Duration;
 
-/// After the first failure at most; and the least that the whole queue pauses.
+/// The longest wait after a first failure, and the shortest pause of the whole queue.
 pub(super) const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Where only a person can fix it.
+/// The wait if only a person can fix the cause, for example a wrong client secret.
 pub(super) const SLOW: Duration = Duration::from_secs(60);
 
-/// No `Retry-After` is followed for longer: Polar's longest is 900 s, and a wrong one must not
-/// silence the queue for a day.
+/// A longer `Retry-After` is cut to this. Polar's longest is 900 s, and a wrong value must not stop
+/// the queue for a day.
 pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(900);
 
-/// Exponential, with full jitter: anything from nothing to 0.5 s after the first failure, to 60 s
-/// after the eighth and all later ones.
+/// Exponential, with full jitter: from 0 to 0.5 s after the first failure, and from 0 to 60 s after
+/// the eighth and each later one.
 pub(super) fn after(failures: u32) -> Duration {
     let longest = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
     longest.mul_f64(fastrand::f64())
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_to_a_minute_and_is_spread_over_all_of_it() {
+    fn wait_grows_to_a_minute_with_full_jitter() {
         for (failures, longest) in
             [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (1000, 60.0)]
         {

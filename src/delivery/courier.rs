@@ -1,4 +1,4 @@
-//! Does what the queue says: calls, waits, and brings back the answers.
+//! The task that makes the calls which the queue orders, and gives the answers back to the queue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) async fn run(shared: Arc<DeliveryState>) {
             Due::Call(call) => shared.call(call),
             Due::Wait(None) => shared.changed.notified().await,
             Due::Wait(Some(until)) => tokio::select! {
-                // Either is good; but a simulation that is replayed must do the same again.
+                // The order does not matter, but a replayed simulation needs the same one.
                 biased;
                 () = sleep_until(until) => {}
                 () = shared.changed.notified() => {}
@@ -63,37 +63,37 @@ impl DeliveryState {
             }
             self.note_delivered(hash);
             for waiter in waiters {
-                // Nobody may be waiting any more.
+                // An error means that the caller no longer waits.
                 let _ = waiter.send(delivered);
             }
         }
         self.report_pending();
     }
 
-    /// Tells the world what came of a call, and the queue what it means.
-    fn read(&self, hash: TokenHash, correlation: Correlation, said: Said) -> CallAnswer {
+    /// Reports the result of a call, and returns what it means to the queue.
+    fn read(&self, hash: TokenHash, correlation: Correlation, result: CallResult) -> CallAnswer {
         let elapsed_ms = correlation.elapsed_ms();
-        if let Some(class) = said.error() {
-            lock(&self.last).error = Some((class, said.to_string()));
+        if let Some(class) = result.error() {
+            lock(&self.last).error = Some((class, result.to_string()));
         }
-        match said {
-            Said::Outcome(RevokeOutcome::Confirmed) => CallAnswer::Confirmed,
-            Said::Inactive => CallAnswer::Inactive,
-            Said::Active { proves_for, after: false } => CallAnswer::Active { proves_for },
-            Said::Outcome(RevokeOutcome::Refused(reason)) => {
+        match result {
+            CallResult::Outcome(RevokeOutcome::Confirmed) => CallAnswer::Confirmed,
+            CallResult::Inactive => CallAnswer::Inactive,
+            CallResult::Active { proves_for, after: false } => CallAnswer::Active { proves_for },
+            CallResult::Outcome(RevokeOutcome::Refused(reason)) => {
                 let letter = DeadLetter::Refused { hash, reason: &reason };
                 self.dead_letter(&letter, Some(elapsed_ms));
                 CallAnswer::Refused
             }
-            Said::Outcome(RevokeOutcome::Misconfigured(reason)) => {
+            CallResult::Outcome(RevokeOutcome::Misconfigured(reason)) => {
                 error!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
-                    "Polar does not accept our configuration, tokens wait here: check client id, \
-                     client secret, the server's URL, and proxies on the way"
+                    "Polar does not accept the configuration, so tokens wait in the queue: check \
+                     the client id, the client secret, the server's URL, and any proxy in between"
                 );
                 CallAnswer::Misconfigured
             }
-            Said::Outcome(RevokeOutcome::TryAgain { reason, retry_after }) => {
+            CallResult::Outcome(RevokeOutcome::TryAgain { reason, retry_after }) => {
                 warn!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar did not confirm a revocation; trying again later"
@@ -105,12 +105,13 @@ impl DeliveryState {
                 let may_be_under_way = reason.may_be_under_way();
                 CallAnswer::TryAgain { retry_after, everyone, may_be_under_way }
             }
-            Said::Active { proves_for, after: true } => {
+            CallResult::Active { proves_for, after: true } => {
                 warn!(
                     step = "retrying",
                     ?hash,
                     elapsed_ms,
-                    "Polar confirmed a revocation that did not take hold; trying again later"
+                    "Polar confirmed a revocation, but the token is still active; trying again \
+                     later"
                 );
                 CallAnswer::Active { proves_for }
             }
@@ -118,22 +119,22 @@ impl DeliveryState {
     }
 }
 
-/// What came of a call.
-enum Said {
+/// The result of a call.
+enum CallResult {
     Outcome(RevokeOutcome),
     Inactive,
-    /// The token lives. `after`: though its revocation was confirmed.
+    /// The token is active. `after`: its revocation was confirmed before.
     Active {
         proves_for: Duration,
         after: bool,
     },
 }
 
-impl Said {
-    fn of_introspection(said: Result<Introspection, RevokeOutcome>, after: bool) -> Self {
-        match said {
-            Ok(said) if said.is_active => {
-                Self::Active { proves_for: said.proves_for(SystemTime::now()), after }
+impl CallResult {
+    fn of_introspection(answer: Result<Introspection, RevokeOutcome>, after: bool) -> Self {
+        match answer {
+            Ok(answer) if answer.is_active => {
+                Self::Active { proves_for: answer.proves_for(SystemTime::now()), after }
             }
             Ok(_) => Self::Inactive,
             Err(outcome) => Self::Outcome(outcome),
@@ -155,7 +156,7 @@ impl Said {
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for CallResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outcome(RevokeOutcome::Confirmed) => f.write_str("confirmed"),
@@ -165,12 +166,12 @@ impl fmt::Display for Said {
                 | RevokeOutcome::TryAgain { reason, .. },
             ) => reason.fmt(f),
             Self::Inactive => f.write_str("inactive"),
-            Self::Active { .. } => f.write_str("active after its revocation was confirmed"),
+            Self::Active { .. } => f.write_str("still active after Polar confirmed its revocation"),
         }
     }
 }
 
-/// How long calls took, for monitoring.
+/// The durations of calls, as metrics.
 pub(super) struct Durations {
     confirmed: Histogram,
     failed: [Histogram; ErrorClass::ALL.len()],
@@ -186,12 +187,13 @@ impl Durations {
 
     fn record(&self, duration: Duration, error: Option<ErrorClass>) {
         let failed = self.failed.iter().zip(ErrorClass::ALL);
-        let failed = failed.filter(|(_, class)| Some(*class) == error).map(|(it, _)| it);
-        failed.chain(error.is_none().then_some(&self.confirmed)).for_each(|it| it.record(duration));
+        let failed = failed.filter(|(_, class)| Some(*class) == error).map(|(metric, _)| metric);
+        let confirmed = error.is_none().then_some(&self.confirmed);
+        failed.chain(confirmed).for_each(|metric| metric.record(duration));
     }
 }
 
-/// A call that will be settled, also when it panics: a transport may be anybody's.
+/// Settles a call even if it panics: an app can bring its own transport.
 struct CallGuard<'a> {
     shared: &'a DeliveryState,
     hash: TokenHash,
@@ -205,19 +207,19 @@ impl CallGuard<'_> {
         self.shared.counters.attempts.increment();
         let (hash, correlation) = (self.hash, self.correlation);
         let began = Instant::now();
-        let said = match call.step {
+        let result = match call.step {
             Step::Revoke | Step::RevokeAgain => {
                 let (attempt, elapsed_ms) = (call.attempt, correlation.elapsed_ms());
                 debug!(step = "forwarded", ?hash, attempt, elapsed_ms, "calling Polar");
-                Said::Outcome(client.revoke(&call.token, call.hint).await)
+                CallResult::Outcome(client.revoke(&call.token, call.hint).await)
             }
             Step::AskBefore | Step::AskAfter => {
-                let said = client.introspect(&call.token).await;
-                Said::of_introspection(said, call.step == Step::AskAfter)
+                let answer = client.introspect(&call.token).await;
+                CallResult::of_introspection(answer, call.step == Step::AskAfter)
             }
         };
-        self.shared.durations.record(began.elapsed(), said.error());
-        let answer = self.shared.read(hash, correlation, said);
+        self.shared.durations.record(began.elapsed(), result.error());
+        let answer = self.shared.read(hash, correlation, result);
         self.is_settled = true;
         self.shared.settle(hash, correlation, answer);
     }
@@ -237,7 +239,7 @@ impl Drop for CallGuard<'_> {
                 let reason = "the call panicked".to_owned();
                 lock(&self.shared.last).error = Some((ErrorClass::Unanswered, reason));
             }
-            // Nobody knows whether it was sent.
+            // It is not known whether the call was sent.
             let answer =
                 CallAnswer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
             self.shared.settle(hash, correlation, answer);

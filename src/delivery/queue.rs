@@ -1,4 +1,4 @@
-//! Which token goes to Polar next, and when: rules and state, no task and no clock.
+//! Decides which token is sent to Polar next, and when: rules and state, without a task or a clock.
 
 mod call;
 mod entry;
@@ -21,53 +21,60 @@ use super::recently_confirmed::RecentlyConfirmed;
 use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
-/// Calls that take longer than this, in every slot, mean that Polar does not answer.
+/// If every call in flight has taken longer than this, Polar counts as unresponsive.
 const HUNG_AFTER: Duration = Duration::from_secs(2);
 
-/// One call in so many takes the oldest group, however often it failed.
+/// One call in this many goes to the oldest group, however often that group failed.
 const OLDEST_EVERY: u64 = 8;
 
-/// Longer durations are cut to this, so that no sum of times overflows.
+/// Longer durations are cut to this, so that adding them to a time cannot overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The tokens on their way to Polar, in *groups*: the tokens of one logout, which may be the two of
-/// one pair. Two calls about one pair at once freeze Polar, so a group has one call in flight at
-/// most, and after a call that Polar may still be working on none until the call's time-out has
-/// passed since it began. Logouts that share a token share a group. Tokens that come from a log have
-/// lost their group: of all these one is in flight.
+/// The tokens that are to be delivered, in groups.
 ///
-/// Which group goes next: the one that failed least, then the oldest; and every eighth call the
-/// oldest. So a token that keeps failing holds nobody back, and is not forgotten.
+/// A *group* is the tokens of one logout, because these may be the two of one pair, and two calls
+/// about one pair at the same time freeze Polar.
 ///
-/// | place of a token | event | goes to |
+/// - A group has at most one call in flight.
+/// - After a call that Polar may still be working on, the group makes no call until the call's
+///   time-out has passed since the call began.
+/// - Logouts that share a token share a group.
+/// - The groups of tokens that come from a log are not known: of all these tokens, at most one is
+///   in flight.
+///
+/// The group that failed least is called next, and of these the oldest. Every eighth call goes to
+/// the oldest group of all. So a token that keeps failing neither delays the others nor is
+/// forgotten.
+///
+/// | state of a token | event | next state |
 /// |---|---|---|
-/// | | [`hold`](Queue::hold) | held, until the log has it |
+/// | | [`hold`](Queue::hold) | held, until it is recorded |
 /// | held | [`release`](Queue::release) | ready |
 /// | | [`adopt`](Queue::adopt) | ready |
-/// | ready | [`next`](Queue::next), and its group has no call in flight | in flight |
-/// | ready, waiting | [`delivered_elsewhere`](Queue::delivered_elsewhere) | gone |
-/// | in flight | [`settle`](Queue::settle): confirmed, and believed or verified; refused | gone |
-/// | in flight | [`settle`](Queue::settle): confirmed, and yet to be verified | waiting, 250 ms |
+/// | ready | [`next`](Queue::next), if its group has no call in flight | in flight |
+/// | ready, waiting | [`delivered_elsewhere`](Queue::delivered_elsewhere) | removed |
+/// | in flight | [`settle`](Queue::settle): refused, or confirmed (and verified) | removed |
+/// | in flight | [`settle`](Queue::settle): confirmed, still to be verified | waiting, 250 ms |
 /// | in flight | [`settle`](Queue::settle): failed | waiting, longer each time |
-/// | waiting | its time has come; or the first success after Polar was down | ready |
+/// | waiting | its time has passed; or Polar was down and has answered | ready |
 pub(super) struct Queue {
     max_in_flight: usize,
     limit: usize,
     verify: bool,
     server: Server,
-    /// How long a call may take, and how long Polar may work on one that was given up.
+    /// How long a call may take, and how long Polar may work on a call that was given up.
     call_timeout: Duration,
     groups: HashMap<u64, Group>,
     group_of: HashMap<TokenHash, u64>,
     ready: BTreeSet<Rank>,
     waiting: BTreeSet<(Instant, u64)>,
     in_flight: Vec<InFlight>,
-    /// Before this no token that comes from a log is called.
+    /// No token that comes from a log is sent before this.
     adopted_not_before: Option<Instant>,
     calls: u64,
     next_number: u64,
     confirmed: RecentlyConfirmed,
-    /// A log may tell late of what was refused meanwhile.
+    /// A log may report a token again after Polar has refused it.
     refused: RecentlyConfirmed,
     closed: bool,
 }
@@ -76,17 +83,18 @@ pub(super) struct Queue {
 struct InFlight {
     hash: TokenHash,
     began: Instant,
-    /// Begun before everything was to be tried again: what is misconfigured may be right by now.
+    /// The call began before [`Queue::try_all_now`]: a wrong configuration may be fixed since.
     is_outdated: bool,
 }
 
-/// A token of a logout that is held: the tokens of the same logout join its group, whichever that is
-/// by then.
+/// A held token of a logout. The next token of the logout joins the group that this one is in by
+/// then.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sibling(Option<TokenHash>);
 
 impl Queue {
-    /// What a log brings back waits for `call_timeout`: a call of the process before may be under way.
+    /// Tokens from a log wait for `call_timeout`: Polar may still be working on a call of the
+    /// previous process.
     pub(super) fn new(
         now: Instant,
         max_in_flight: usize,
@@ -115,8 +123,8 @@ impl Queue {
         }
     }
 
-    /// Takes a token of a logout in, to be held until it is [released](Self::release). One that is
-    /// on its way already is not sent twice: who waits for it shares its outcome, and the other
+    /// Adds a token of a logout, which is held until it is [released](Self::release). A token that
+    /// is in the queue already is not sent twice: all receivers get its one outcome, and the other
     /// tokens of the logout join its group.
     pub(super) fn hold(
         &mut self,
@@ -129,7 +137,8 @@ impl Queue {
     ) -> Result<oneshot::Receiver<Delivered>, NotTaken> {
         let (waiter, delivered) = oneshot::channel();
         if let Some(known) = self.group_of.get(&hash).copied() {
-            if let Some(entry) = self.groups.get_mut(&known).and_then(|it| it.entry(&hash)) {
+            let group = self.groups.get_mut(&known);
+            if let Some(entry) = group.and_then(|group| group.entry(&hash)) {
                 entry.wait(waiter);
             }
             if let Some(own) = self.group_with(*sibling) {
@@ -161,12 +170,12 @@ impl Queue {
         hash.and_then(|hash| self.group_of.get(&hash).copied())
     }
 
-    /// Makes one group of two.
+    /// Merges the group `own` into the group `known`.
     fn join(&mut self, now: Instant, own: u64, known: u64) {
         if own == known {
             return;
         }
-        // Leaves nothing behind in its place.
+        // Leaves an empty group, which `place` removes.
         let Some(joining) = self.groups.get_mut(&own).map(Group::take) else { return };
         self.place(now, own);
         for entry in &joining.entries {
@@ -178,10 +187,10 @@ impl Queue {
         self.place(now, known);
     }
 
-    /// Lets tokens go that were held. Hands back those that have ended: they may have been let go by
-    /// another logout. A token that another process has taken over has not.
+    /// Makes held tokens ready. Returns those that have ended, since another logout may have
+    /// released them before. A token that another process has taken over has not ended.
     pub(super) fn release(&mut self, now: Instant, hashes: &[TokenHash]) -> Vec<TokenHash> {
-        // All of them before the first can go: the order within a group is that of the logout.
+        // Releases all before the first is placed, so that a group keeps the order of its logout.
         let mut released = Vec::with_capacity(hashes.len());
         let mut ended = Vec::new();
         for hash in hashes {
@@ -189,7 +198,8 @@ impl Queue {
                 ended.extend(self.has_ended(hash).then_some(*hash));
                 continue;
             };
-            if let Some(entry) = self.groups.get_mut(&number).and_then(|it| it.entry(hash)) {
+            let group = self.groups.get_mut(&number);
+            if let Some(entry) = group.and_then(|group| group.entry(hash)) {
                 entry.release();
             }
             released.push(number);
@@ -200,8 +210,8 @@ impl Queue {
         ended
     }
 
-    /// Takes in what a log says that nobody has delivered, whatever the limit: it was accepted
-    /// once. Says whether that was news.
+    /// Adds a token from a log that no process has delivered. The limit does not apply, because the
+    /// token was accepted before. Returns whether the token was new.
     pub(super) fn adopt(
         &mut self,
         now: Instant,
@@ -223,17 +233,16 @@ impl Queue {
         Ok(true)
     }
 
-    /// Lets go of a token that another process has delivered, or has taken over. One that is held
-    /// goes on, since the log is yet to have it; one that is in flight, until it is answered.
+    /// Removes a token that another process has delivered or taken over. A held token stays, since
+    /// it is not recorded yet. A token in flight stays until its call is answered.
     pub(super) fn delivered_elsewhere(&mut self, now: Instant, hash: &TokenHash) {
         let Some(number) = self.group_of.get(hash).copied() else { return };
-        let Some(entry) = self.groups.get_mut(&number).and_then(|it| it.entry(hash)) else {
-            return;
-        };
+        let group = self.groups.get_mut(&number);
+        let Some(entry) = group.and_then(|group| group.entry(hash)) else { return };
         match entry.state {
             State::Held => {}
             State::InFlight => entry.is_delivered = true,
-            // The waiters get no outcome: whether Polar confirmed or refused it is not known here.
+            // The waiters get no outcome: this process does not know whether Polar confirmed it.
             State::Free => drop(self.remove(now, hash)),
         }
     }
@@ -255,7 +264,7 @@ impl Queue {
         entry
     }
 
-    /// Puts a group where it belongs, after every change of it.
+    /// Moves a group to the place where it belongs. Must be called after every change of a group.
     fn place(&mut self, now: Instant, number: u64) {
         let Some(group) = self.groups.get_mut(&number) else { return };
         match group.place {
@@ -272,7 +281,7 @@ impl Queue {
         }
     }
 
-    /// What to do next. A call that is handed out is to be [settled](Self::settle), come what may.
+    /// The next thing to do. Each call that is returned must be [settled](Self::settle).
     pub(super) fn next(&mut self, now: Instant) -> Due {
         if let Some(until) = self.server.paused_until(now) {
             return Due::Wait(Some(until));
@@ -283,7 +292,7 @@ impl Queue {
             self.place(now, number);
         }
         if self.in_flight.len() >= self.server.may_have_in_flight() {
-            // Then it is known that Polar does not answer.
+            // From then on Polar counts as unresponsive.
             return Due::Wait(self.hung_at().filter(|at| *at > now));
         }
         let Some(rank) = self.choose(now) else {
@@ -307,7 +316,7 @@ impl Queue {
         if (self.calls + 1).is_multiple_of(OLDEST_EVERY) {
             return self.ready.iter().filter(may_go).min_by_key(|rank| rank.number).copied();
         }
-        // Those from a log come last.
+        // Tokens from a log have the highest rank, and so come last.
         self.ready.first().filter(may_go).copied()
     }
 
@@ -359,23 +368,23 @@ impl Queue {
         }
     }
 
-    /// When the youngest of as many calls as there may be will have taken too long.
+    /// When the youngest call will have taken [`HUNG_AFTER`]; `None` while another call may begin.
     fn hung_at(&self) -> Option<Instant> {
         let youngest = self.in_flight.iter().map(|call| call.began).max();
         youngest.filter(|_| self.in_flight.len() >= self.max_in_flight).map(|at| at + HUNG_AFTER)
     }
 
-    /// Polar is known not to answer soon: a logout must not wait for it.
+    /// Whether Polar is known not to answer soon. A logout then does not wait for Polar.
     pub(super) fn is_unresponsive(&self, now: Instant) -> bool {
         self.server.is_down()
             || self.server.paused_until(now).is_some()
             || self.hung_at().is_some_and(|at| at <= now)
     }
 
-    /// Makes all ready that wait because a call failed, whatever their time, unless the server set
-    /// it, or may still be working on the call.
+    /// Makes all tokens ready that wait because a call failed. A token stays if the server asked
+    /// for its wait, or may still be working on its call.
     fn wake_failed(&mut self, now: Instant) {
-        // Also where another token of the group is ready.
+        // All groups: a ready group may also hold tokens that failed.
         let numbers: Vec<_> = self.groups.keys().copied().collect();
         for number in numbers {
             if let Some(group) = self.groups.get_mut(&number) {
@@ -385,15 +394,15 @@ impl Queue {
         }
     }
 
-    /// Forgets all that went wrong: the credentials were replaced, or the process shuts down. The time
-    /// that the server asked for stays, and so does the time of a call that it may be working on.
+    /// Forgets all failures, because the credentials were replaced or the process shuts down. Waits
+    /// that the server asked for stay, and so do waits for a call that it may be working on.
     pub(super) fn try_all_now(&mut self, now: Instant) {
         self.server.forget_failures();
         self.in_flight.iter_mut().for_each(|call| call.is_outdated = true);
         self.wake_failed(now);
     }
 
-    /// Takes nothing in any more.
+    /// Refuses further logouts.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }

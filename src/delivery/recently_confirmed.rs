@@ -1,14 +1,14 @@
-//! The tokens that were confirmed lately.
+//! The tokens that ended recently.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::token::TokenHash;
 
-/// How many are remembered, so as not to be sent again. Older ones may be: repeating a revoke is
-/// harmless.
+/// How many tokens are remembered, so that they are not sent again. Older tokens may be sent again,
+/// which is harmless.
 const REMEMBERED: usize = 65_536;
 
-/// The latest of what was put in.
+/// The tokens that were inserted last.
 #[derive(Default)]
 pub(super) struct RecentlyConfirmed {
     known: HashSet<TokenHash>,
@@ -24,7 +24,7 @@ impl RecentlyConfirmed {
         if self.known.contains(&hash) {
             return;
         }
-        // Before the newcomer: one more than a power of two would take twice the memory.
+        // Removes the oldest first: one more than a power of two would take twice the memory.
         if self.oldest_first.len() >= REMEMBERED
             && let Some(oldest) = self.oldest_first.pop_front()
         {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_are_remembered_and_the_memory_does_not_grow() {
+    fn only_the_latest_are_remembered() {
         let hash = |n: usize| TokenHash::of(n.to_string());
         let mut remembered = RecentlyConfirmed::default();
         for n in 0..=REMEMBERED {

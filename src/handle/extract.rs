@@ -11,11 +11,12 @@ use http::request::Parts;
 use crate::handle::LogoutHandle;
 use crate::revocation::LogoutOutcome;
 
-/// From the router's state, as axum's `State` does: the state is the handle, or `FromRef` takes it
-/// out of the state. Where it is not there the handler does not compile, so this never fails.
+/// Extracts the handle from the router's state, as axum's `State` does: the state is the handle, or
+/// `FromRef` takes it out of the state. Without either the application's handler does not compile,
+/// so this never fails.
 ///
-/// The layer puts no handle into the extensions of a request: that would be an allocation for each,
-/// and a request through the layer costs none.
+/// The layer puts no handle into the extensions of a request: that would cost an allocation for
+/// each request, and a request through the layer costs none.
 ///
 /// ```
 /// use axum::extract::FromRef;
@@ -35,7 +36,7 @@ use crate::revocation::LogoutOutcome;
 /// }
 ///
 /// async fn sign_out_everywhere(logout: LogoutHandle) -> StatusCode {
-///     // Of all of the user's sessions.
+///     // The tokens of all of the user's sessions.
 ///     let tokens = [
 ///         "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
 ///         "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzHIJKLMN",
@@ -66,10 +67,10 @@ where
     }
 }
 
-/// In the application's own logout handler, which
-/// [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout) has called after the tokens were revoked.
+/// Extracts the outcome in the application's own logout handler, which the layer calls with
+/// [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
 ///
-/// `Option<LogoutOutcome>` is `None` everywhere else.
+/// `Option<LogoutOutcome>` is `None` in every other handler.
 ///
 /// ```
 /// use axum::response::Redirect;
@@ -84,7 +85,8 @@ where
 ///     })
 /// }
 ///
-/// /// The layer is built with `.logout_route(Method::POST, "/logout")` and `.call_inner_after_logout(true)`.
+/// /// The layer is built with `.logout_route(Method::POST, "/logout")` and
+/// /// `.call_inner_after_logout(true)`.
 /// fn app(layer: PolarLogoutLayer) -> Router {
 ///     Router::new().route("/logout", post(goodbye)).layer(layer)
 /// }
@@ -105,16 +107,21 @@ impl<S: Sync> OptionalFromRequestParts<S> for LogoutOutcome {
     }
 }
 
-/// No logout came before: the handler is not behind the layer, or not on one of its logout routes,
-/// or the layer does not call it. Answered with 500, and a text that says what to do.
+/// The layer did no logout before this handler. Answered 500, with a text that says what to do. The
+/// cause is one of these:
+///
+/// - The handler is not behind the layer.
+/// - The handler's route is not a logout route of the layer.
+/// - The layer is built without
+///   [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
 #[derive(Debug)]
 pub struct LogoutOutcomeRejection(());
 
 impl fmt::Display for LogoutOutcomeRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no logout came before this handler: put `PolarLogoutLayer` around the router, with \
-             this route as a `logout_route` and with `call_inner_after_logout(true)`",
+            "the layer did no logout before this handler: put `PolarLogoutLayer` around the \
+             router, with this route as a `logout_route` and with `call_inner_after_logout(true)`",
         )
     }
 }

@@ -1,4 +1,4 @@
-//! The one walk through a request.
+//! Searches the parts of a request for credentials.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use super::{Found, Head, PlaceId, TokenLocation, json, query};
 use crate::error::Error;
 use crate::token::{CredentialKind, FoundIn, Issuer, PolarToken, read};
 
-/// Is handed what is found, and says whether to go on.
+/// Receives each credential that is found, and returns whether to go on.
 pub(super) type Visit<'a> = dyn FnMut(Found<'_>) -> ControlFlow<()> + 'a;
 
 /// Finds the credentials of a request.
@@ -24,7 +24,7 @@ pub(crate) struct Finder {
     issuer: Issuer,
 }
 
-/// A part of a request, and what is known of it before it is looked at.
+/// A part of a request, and what is known of it before it is searched.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     text: &'a [u8],
@@ -32,12 +32,12 @@ struct Part<'a> {
     carrier: FoundIn,
     came_by_itself: bool,
     place: Option<PlaceId>,
-    /// What stands in the place, if the place could hold another credential than Polar's tokens.
+    /// The content of the place, if the place could hold a credential that is not Polar's token.
     value: Option<&'a [u8]>,
 }
 
 impl<'a> Part<'a> {
-    /// A part that is no configured place.
+    /// A part that is not a configured place.
     fn of(text: &'a [u8], carrier: FoundIn) -> Self {
         let encodings = match carrier {
             FoundIn::Authorization | FoundIn::Subprotocol => Encodings::TextAndBase64,
@@ -51,7 +51,7 @@ impl<'a> Part<'a> {
         Self { text, encodings, carrier, came_by_itself, place: None, value: None }
     }
 
-    /// The same in a configured place that holds this value.
+    /// The same part as a configured place that holds this value.
     fn named(self, named: Option<(PlaceId, &'a [u8])>) -> Self {
         Self { place: named.map(|(place, _)| place), value: named.map(|(_, value)| value), ..self }
     }
@@ -82,24 +82,25 @@ impl Finder {
         self.places.all_removals()
     }
 
-    /// `Set-Cookie` values that remove the cookie of a place; none if the place is no cookie.
+    /// `Set-Cookie` values that remove the cookie of a place; empty if the place is not a cookie.
     pub(crate) fn removals_of(&self, place: PlaceId) -> &[HeaderValue] {
         self.places.removals(place)
     }
 
-    /// Says, once for each place, that a logout was left half done.
+    /// Warns, once for each place, that a logout denied a value that cannot be sent to Polar.
     pub(crate) fn warn_of_something_else(&self, place: PlaceId) {
         if self.places.holds_something_else(place) {
             warn!(
                 place = self.places.name(place),
-                "a place of Polar's token held something else on a logout (an encrypted cookie, for \
-                 example): it is rejected here, but Polar is not told; revoke the token itself with \
-                 `LogoutHandle::revoke`, or give the place with `session_id()` if it is a session id"
+                "a place configured for Polar's token held another value at a logout, for example \
+                 an encrypted cookie: the value is denied here, but nothing is sent to Polar; \
+                 revoke the token itself with `LogoutHandle::revoke`, or configure the place with \
+                 `session_id` if it holds a session id"
             );
         }
     }
 
-    /// Hands on what the head of a request carries, until told to stop.
+    /// Passes the credentials in the head of a request to `found`, until it returns `Break`.
     #[inline]
     pub(crate) fn find_in_head(
         &self,
@@ -173,7 +174,7 @@ impl Finder {
         ControlFlow::Continue(())
     }
 
-    /// Polar's tokens alone: the other items are names that all users share.
+    /// Finds only Polar's tokens: the other items are names that all users share.
     pub(super) fn find_in_subprotocols(
         &self,
         value: &[u8],
@@ -216,14 +217,14 @@ impl Finder {
         })
     }
 
-    /// Hands on what a body carries: Polar's tokens whatever its syntax, other credentials if it is
-    /// what their place says.
+    /// Passes the credentials in a body to `found`: Polar's tokens in any syntax, other credentials
+    /// if the body is the form or the JSON object that their place is in.
     pub(crate) fn find_in_body(
         &self,
         body: &[u8],
         mut found: impl FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut in_body = |it: Found<'_>| found(Found { carrier: FoundIn::Body, ..it });
+        let mut in_body = |each: Found<'_>| found(Found { carrier: FoundIn::Body, ..each });
         self.find_in_part(&Part::of(body, FoundIn::Body), &mut in_body)?;
         if !self.places.form.is_empty() {
             self.find_in_fields(body, &self.places.form, &mut in_body)?;
@@ -237,7 +238,8 @@ impl Finder {
         })
     }
 
-    /// Hands on what a `Set-Cookie` value sets; nothing if it removes a cookie.
+    /// Passes the credentials that a `Set-Cookie` value sets to `found`. A value that removes a
+    /// cookie sets none.
     pub(super) fn find_in_set_cookie(
         &self,
         value: &[u8],
@@ -249,8 +251,8 @@ impl Finder {
         }
     }
 
-    /// A part that holds Polar's tokens stands for these; one that holds none, for what its place
-    /// says.
+    /// Finds Polar's tokens in a part. If it holds none and is a configured place, its whole value
+    /// is the credential.
     #[inline]
     fn find_in_part(&self, part: &Part<'_>, found: &mut Visit<'_>) -> ControlFlow<()> {
         let Part { text, encodings, carrier, came_by_itself, place, value } = *part;
@@ -258,10 +260,10 @@ impl Finder {
         search(text, encodings, &mut |token: PolarToken<'_>| {
             holds_polar = true;
             let (hash, text) = (token.hash(), token.as_bytes());
-            let it = Found { hash, kind: token.kind(), carrier, place, came_by_itself, text };
-            // Another server is not told of Polar's tokens that lie about.
-            let is_sent = self.issuer == Issuer::Polar || it.is_expected();
-            found(if is_sent { it } else { Found { kind: CredentialKind::SessionId, ..it } })
+            let polar = Found { hash, kind: token.kind(), carrier, place, came_by_itself, text };
+            // Another server must not receive Polar's tokens that an app does not read.
+            let is_sent = self.issuer == Issuer::Polar || polar.is_expected();
+            found(if is_sent { polar } else { Found { kind: CredentialKind::SessionId, ..polar } })
         })?;
         let (Some(place), Some(value), false) = (place, value, holds_polar) else {
             return ControlFlow::Continue(());
@@ -281,20 +283,20 @@ impl Finder {
 
 /// Whether a value of `Authorization` begins with this scheme (RFC 9110, section 11.1).
 fn is_scheme(value: &[u8], scheme: &[u8]) -> bool {
-    // HTTP/2 delivers white space at both ends.
+    // In HTTP/2, a value can have white space at both ends.
     value.trim_ascii_start().split_at_checked(scheme.len()).is_some_and(|(word, rest)| {
         word.eq_ignore_ascii_case(scheme) && rest.first().is_some_and(u8::is_ascii_whitespace)
     })
 }
 
-/// Whether a browser adds such an `Authorization` value by itself, as it does cookies.
+/// Whether a browser adds such an `Authorization` value by itself, as it adds cookies.
 fn comes_by_itself(authorization: &[u8]) -> bool {
     [&b"basic"[..], b"digest", b"ntlm", b"negotiate"]
         .iter()
         .any(|scheme| is_scheme(authorization, scheme))
 }
 
-/// All values of these headers that stay.
+/// Replaces each value of the headers with this name by the result of `keep`, or removes it.
 pub(super) fn retain_values(
     headers: &mut HeaderMap,
     name: &HeaderName,

@@ -1,12 +1,14 @@
-//! The search for Polar's tokens, in every encoding that an app may undo.
+//! Searches a text for Polar's tokens, in every encoding that an app may decode.
 //!
-//! A token is found whatever stands around it: as it is, percent-encoded ([`percent`]), with
-//! backslash escapes ([`backslash`]) and, if asked for, in base64 ([`base64`]).
+//! A token is found inside any other text: plain, percent-encoded ([`percent`]), with backslash
+//! escapes ([`backslash`]) and, if asked for, in base64 ([`base64`]).
 //!
-//! Each text is decoded as far as it goes, whatever number of times an app decodes it. That loses
-//! no token that becomes readable on the way: a token contains no character that begins an escape,
-//! and an escape in front of it cannot reach into it, since `p` is neither a hexadecimal nor an
-//! octal digit.
+//! Each text is decoded until no escape is left, even if an app decodes it fewer times. A token
+//! that becomes readable on the way is not lost:
+//!
+//! - A token contains no character that begins an escape.
+//! - An escape in front of a token cannot reach into it, since `p` is neither a hexadecimal nor an
+//!   octal digit.
 
 mod backslash;
 mod base64;
@@ -27,16 +29,16 @@ use zeroize::Zeroizing;
 
 use crate::token::PolarToken;
 
-/// The encodings in which tokens are looked for.
+/// The encodings in which tokens are searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encodings {
     /// Percent-encoding and backslash escapes.
     Text,
-    /// These, and base64.
+    /// Percent-encoding, backslash escapes and base64.
     TextAndBase64,
 }
 
-/// Reports every token in `text`, until `found` breaks off.
+/// Reports every token in `text`, until `found` returns `Break`.
 ///
 /// A token may be reported more than once.
 pub(super) fn search(
@@ -58,13 +60,13 @@ pub(super) fn search(
             is_cut = is_cut || is_cut_by_an_escape(candidate);
         }
     }
-    // Any letter of base64 may be escaped.
     let mut may_be_encoded = is_cut;
     if encodings == Encodings::TextAndBase64 && text.len() >= base64::SHORTEST {
         base64::search(text, found)?;
+        // An escape may stand for any letter of base64.
         may_be_encoded = true;
     } else if left < PolarToken::LEN {
-        // A bearer is over with this.
+        // The usual end for a bearer token.
         return ControlFlow::Continue(());
     }
     match memchr2(b'%', b'\\', text) {
@@ -75,8 +77,8 @@ pub(super) fn search(
     }
 }
 
-/// Whether `text` may hold a token, base64 apart: `false` is certain. For a text that is worth
-/// taking apart only then.
+/// Whether `text` may hold a token that is not in base64. `false` is certain. Callers split only
+/// a text that may hold one.
 #[inline]
 pub(super) fn may_hold(text: &[u8]) -> bool {
     let has_an_escape =
@@ -85,7 +87,7 @@ pub(super) fn may_hold(text: &[u8]) -> bool {
     text.len() >= PolarToken::LEN && (candidates(text).next().is_some() || has_an_escape())
 }
 
-/// The bytes of a token that no other token shares: one may end in the `polar` of the next.
+/// The bytes of a token that it shares with no other: a token may end in the `polar` of the next.
 const OWN: usize = PolarToken::LEN - (PolarToken::PREFIX.len() - 1);
 
 #[cold]
@@ -114,15 +116,17 @@ fn search_decoded(
     report(backslash::decode_literals(unpercented), found)
 }
 
-/// A copy to decode in place: it is wiped, and never grows, which would leave an unwiped one.
+/// A copy to decode in place. It is wiped on drop, and never grows: growing would leave an unwiped
+/// copy behind.
 fn copy_of(text: &[u8]) -> Zeroizing<Box<[u8]>> {
     Zeroizing::new(Box::from(text))
 }
 
-/// Reports the tokens in a decoded text, those included that were readable before: whoever takes
-/// the trouble to write escapes may pay for a second look.
+/// Reports the tokens in a decoded text, including those that were readable before. Only texts
+/// with suspicious escapes pay for this second search.
 ///
-/// Slower than a search for the prefix on a usual text, and much faster on one full of prefixes.
+/// On a usual text this is slower than a search for the prefix. On a text full of prefixes it is
+/// much faster.
 fn report(
     text: &[u8],
     found: &mut impl FnMut(PolarToken<'_>) -> ControlFlow<()>,
@@ -130,7 +134,7 @@ fn report(
     let mut rest = text;
     while rest.len() >= PolarToken::LEN {
         let is_worth_a_look = match rest.first_chunk() {
-            // Without a branch, the compiler looks at many positions at once.
+            // Without a branch, the compiler checks many positions at once.
             Some(block) => (0..BLOCK).fold(false, |any, at| any | is_likely(block, at)),
             None => true,
         };
@@ -148,21 +152,21 @@ fn report(
     ControlFlow::Continue(())
 }
 
-/// How many positions are looked at together.
+/// How many positions are checked together.
 const BLOCK: usize = 32;
 
 /// Whether a token could begin at this position, by its first two underscores.
 #[inline]
-#[allow(clippy::needless_bitwise_bool, reason = "a branch for each byte is what this avoids")]
+#[allow(clippy::needless_bitwise_bool, reason = "this avoids a branch for each byte")]
 fn is_likely(block: &[u8; BLOCK + 9], at: usize) -> bool {
     (block[at + 5] == b'_') & (block[at + 8] == b'_')
 }
 
-/// What begins with the prefix of Polar's tokens, and has room for one.
+/// The parts of `text` that begin with the prefix of Polar's tokens and are long enough for one.
 #[inline]
 fn candidates(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     static PREFIX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PolarToken::PREFIX));
-    /// For fewer positions the search would not pay.
+    /// For at most this many positions, `memmem` is slower than a comparison at each.
     const FEW: usize = 32;
 
     let positions = (text.len() + 1).saturating_sub(PolarToken::LEN);
@@ -179,7 +183,7 @@ fn candidates(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether an escape stands where this ceases to look like a token.
+/// Whether the first byte that cannot belong to a token begins an escape.
 fn is_cut_by_an_escape(candidate: &[u8]) -> bool {
     let cut = (PolarToken::PREFIX.len()..PolarToken::LEN)
         .map(|index| (index, candidate[index]))

@@ -1,17 +1,17 @@
-//! The revocation log as a file of this machine, kept by redb.
+//! A revocation log in a local file, stored with redb.
 //!
 //! The file holds state, not history: one entry for each revoked hash, with its expiry and, until
-//! Polar is told, the sealed token. [`Event`]s may come twice and in any order:
+//! the token is delivered, the sealed token. [`Event`]s may come twice and in any order:
 //!
-//! - the denylist is the same whatever the order: of two expiries the later holds, and a
-//!   [`Event::Delivered`] takes nothing from it;
-//! - the queue to Polar errs towards telling Polar once more: a `Revoked` with a sealed token is
-//!   pending until the next `Delivered`, also where a `Delivered` came before it. Was it late, or
-//!   was the token logged out again? Nobody can tell, and to tell Polar twice is harmless. A
-//!   `Revoked` without a sealed token never makes an entry pending.
+//! - The denylist does not depend on the order: of two expiries the later one applies, and an
+//!   [`Event::Delivered`] removes nothing from the denylist.
+//! - A `Revoked` with a sealed token is pending until the next `Delivered`, even if a `Delivered`
+//!   came before it. That `Revoked` may be late, or the token may have been logged out again: the
+//!   journal cannot know, and delivering a token twice is harmless.
+//! - A `Revoked` without a sealed token never makes an entry pending.
 //!
-//! An entry that has expired and is not pending is removed, some at each append and the rest when
-//! there is nothing else to do.
+//! Entries that have expired and are not pending are removed: some at each append, and the rest
+//! while the journal is idle.
 
 mod create;
 mod database;
@@ -37,33 +37,36 @@ use self::writer::{Append, Job, Writer};
 use super::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use crate::error::Error;
 
-/// How many appends may wait for the disk. A disk that hangs must not fill the memory with them.
+/// How many appends may wait for the disk. The limit bounds the memory that they take if the disk
+/// hangs.
 const QUEUE: usize = 10_000;
 
-/// A [`RevocationLog`] in a file: what is revoked, and what Polar is yet to be told, survives this
-/// process, also when it is killed.
+/// A [`RevocationLog`] in a file. Revocations, and tokens that are not delivered yet, survive this
+/// process, even if it is killed.
 ///
-/// A clone is another handle of the same journal. One process at a time may have the file open.
+/// A clone is another handle of the same journal. Only one process at a time can open the file.
 ///
 /// # Durability
 ///
 /// An append resolves once its events are synced to the disk. Appends that come together share one
-/// sync, which a thread of the journal's own does; whoever awaits blocks no thread. Where the disk
-/// is full an append resolves to an error, and the next one tries again: nothing needs to be
-/// restarted once there is room.
+/// sync. The journal has its own thread for that, so an append blocks no other thread.
+///
+/// If the disk is full, an append resolves to an error, and the next append tries again. Once there
+/// is room, nothing needs to be restarted.
 ///
 /// # The file
 ///
-/// It is created with the permissions 0600, complete or not at all; those of a file that exists
-/// are left as they are. It holds hashes of tokens, expiries, and tokens sealed under a key
-/// derived from the client secret, never a token one could use. Its checksums are verified
-/// whenever it is opened, before the first byte of it is changed.
+/// - A new file is created complete or not at all, with the permissions 0600. The permissions of an
+///   existing file are not changed.
+/// - The file holds hashes of tokens, expiries, and tokens sealed under a key that is derived from
+///   the client secret. It never holds a usable token.
+/// - Its checksums are verified whenever it is opened, before anything in it is changed.
 ///
 /// # Closing
 ///
-/// [`close`](Self::close) waits, without blocking a thread, until everything appended is on disk and
-/// the file is closed. Dropping the last handle does the same and blocks the thread, usually for
-/// some milliseconds. Afterwards the file can be opened again at once.
+/// [`close`](Self::close) waits, without blocking a thread, until all appends are on disk and the
+/// file is closed. Dropping the last handle does the same and blocks the thread, usually for some
+/// milliseconds. Afterwards the file can be opened again at once.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tower_polar_logout::Error> {
@@ -76,32 +79,31 @@ pub struct Journal(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
-    /// `None` only while it is being dropped: the thread ends once there is nobody to send it jobs.
+    /// `None` only during drop: the thread ends once the last sender is dropped.
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Journal {
-    /// Opens the journal at `path`, and creates it where there is no such file.
+    /// Opens the journal at `path`, and creates it if the file does not exist.
     ///
-    /// Blocks while it reads the whole file, to verify it: some tenths of a second for
-    /// 100,000 revocations.
+    /// Blocks while it reads and verifies the whole file: some tenths of a second for 100,000
+    /// revocations.
     ///
     /// # Errors
     ///
-    /// The message names the file and says what to do. The file is left as it was, to the byte,
-    /// where
+    /// The message names the file and says what to do. No byte of the file is changed if
     ///
     /// - it cannot be created, read or written: the directory does not exist, the path is a
-    ///   directory, a permission is missing, the disk is full;
-    /// - it is in use, by another process or by another `Journal` of this one;
-    /// - it is empty, or not a journal, or one of a newer version of this crate;
-    /// - it is damaged. What it still says is not used: a token whose revocation cannot be read
-    ///   would be let in again.
+    ///   directory, a permission is missing, or the disk is full;
+    /// - it is in use by another process, or by another `Journal` of this process;
+    /// - it is empty, is not a journal, or is a journal of a newer version of this crate;
+    /// - it is damaged. Its readable part is not used either, because tokens whose revocations
+    ///   cannot be read would be accepted again.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        // Absolute, since it may be opened again after the application has changed directory.
+        // Absolute, because the file may be opened again after the app has changed its directory.
         let path = std::path::absolute(path.as_ref()).map_err(|error| {
-            Error::log("the journal's path is empty: name a file").with_source(error)
+            Error::log("the journal's path is empty: give the path of a file").with_source(error)
         })?;
         let store = Store::open_or_create(&path)?;
         let (jobs, queue) = sync_channel(QUEUE);
@@ -109,27 +111,27 @@ impl Journal {
         let thread = thread::Builder::new()
             .name("polar-logout-journal".to_owned())
             .spawn(move || writer.run())
-            .map_err(|error| refusal::new(&path, "has no thread to write it", error))?;
+            .map_err(|error| refusal::new(&path, "could not start its thread", error))?;
         Ok(Self(Arc::new(Inner { path, jobs: Some(jobs), thread: Some(thread) })))
     }
 
-    /// Closes the file, for all handles: waits until everything appended before is on disk. What is
-    /// appended afterwards is refused, so shut the layer down first
-    /// ([`LogoutHandle::shutdown`](crate::LogoutHandle::shutdown)). Closing it again does nothing.
+    /// Closes the file for all handles, after all earlier appends are on disk. Later appends fail,
+    /// so shut down the layer first ([`LogoutHandle::shutdown`](crate::LogoutHandle::shutdown)).
+    /// Closing again does nothing.
     ///
     /// # Errors
     ///
-    /// The file could not be closed well. It is as whole as after a crash: the next one to open it
-    /// repairs it.
+    /// The file could not be closed cleanly. No event is lost: as after a crash, the file is
+    /// repaired when it is opened again.
     pub async fn close(&self) -> Result<(), Error> {
         let (reply, closed) = oneshot::channel();
         let close = Job::Close(reply);
-        // It is short of room only while the disk does not keep up.
+        // The send blocks while the queue is full, so it needs a thread that may block.
         let Some(jobs) = self.0.jobs.clone() else { return Ok(()) };
         let sent = tokio::task::spawn_blocking(move || jobs.send(close).is_ok()).await;
         match sent {
             Ok(true) => Ok(closed.await.unwrap_or(Ok(()))?),
-            // Closed already.
+            // The journal is closed already.
             _ => Ok(()),
         }
     }
@@ -141,7 +143,8 @@ impl Journal {
         };
         sent.map_err(|error| match error {
             TrySendError::Full(_) => Error::log(format!(
-                "{QUEUE} appends wait for the journal {} already: its disk does not keep up",
+                "{QUEUE} appends already wait for the journal {}: check its disk, which is too \
+                 slow or does not respond",
                 self.0.path.display()
             )),
             TrySendError::Disconnected(_) => self.ended(),
@@ -157,7 +160,7 @@ impl Journal {
         job: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Job,
     ) -> LogFuture<'_, T> {
         let (reply, answer) = oneshot::channel();
-        // Now and not when first polled: a caller that hangs up must not undo it.
+        // Sent now, not when the future is polled: a caller that hangs up must not undo it.
         let sent = self.send(job(reply));
         Box::pin(async move {
             sent?;
@@ -169,7 +172,7 @@ impl Journal {
 impl RevocationLog for Journal {
     fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
         if after.is_some() {
-            // Nobody else writes the file: all was told at once.
+            // The first step returned all events, and no other process writes the file.
             return Box::pin(std::future::pending());
         }
         let replay = self.ask(Job::Replay);
@@ -179,8 +182,7 @@ impl RevocationLog for Journal {
         })
     }
 
-    /// As [`RevocationLog::append`]. The events are on their way once this returns, whether the
-    /// future is polled or not.
+    /// As [`RevocationLog::append`]. The events are appended even if the future is never polled.
     fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
         if events.is_empty() {
             return Box::pin(std::future::ready(Ok(Kept::Durably)));
@@ -200,7 +202,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
-            // It catches its panics; one that it missed has been reported by the panic hook.
+            // The thread catches its panics. The panic hook has reported any other.
             let _ = thread.join();
         }
     }

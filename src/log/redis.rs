@@ -1,8 +1,8 @@
-//! The revocation log as a stream in Redis, which all replicas of an application share.
+//! A revocation log in a Redis stream, which all replicas of an app share.
 //!
-//! Each append is one entry of the stream, and every replica reads the stream from its beginning,
-//! and then what the others append. The stream is history, not state: entries that say nothing any
-//! more are trimmed away by their age.
+//! Each append is one entry of the stream. Each replica reads the stream from the beginning, and
+//! then the entries that the others append. The stream is history, not state: entries that are old
+//! enough to say nothing new are trimmed.
 
 mod address;
 mod batch_size;
@@ -38,41 +38,48 @@ use super::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use crate::error::{Error, ErrorKind};
 use crate::tls;
 
-/// A [`RevocationLog`] in a Redis stream, which all replicas of an application share: what one
-/// revokes the others reject within milliseconds, and what one could not deliver before it died
-/// another delivers.
+/// A [`RevocationLog`] in a Redis stream, which all replicas of an app share. Tokens that one
+/// replica revokes are rejected by the others within milliseconds. If a replica dies, another one
+/// delivers its pending tokens.
 ///
-/// Redis 6.2 or newer, or Valkey. Give the URL of the primary: neither Sentinel nor Redis Cluster
-/// is supported. A clone is another handle of the same log, and one log belongs to one layer, also
-/// where building that layer failed: connect another to try again.
+/// - It requires Redis 6.2 or newer, or Valkey.
+/// - Neither Sentinel nor Redis Cluster is supported: use the URL of the primary.
+/// - A clone is another handle of the same log.
+/// - One log belongs to one layer. If building that layer fails, the log is free again.
 ///
-/// # Where Redis is away
+/// # While Redis is down
 ///
-/// The log neither fails nor waits for it: events are held in memory, 100,000 appends at most, and
-/// are written once Redis is back, in their order. Whoever appends them is told after two seconds
-/// at the latest, or at once where it is known already, that they are kept [for now](Kept::ForNow)
-/// only. Those that are held when the process ends are lost. The log writes a `WARN` when Redis
-/// goes away, with the reason, and an `INFO` when it is back.
+/// Events are held in memory, at most 100,000 appends, and are written in their order once Redis is
+/// back. Appends resolve to [`Kept::ForNow`] within two seconds, or at once if Redis is already
+/// known to be down. Events that are still held when the process ends are lost.
+///
+/// The log writes a `WARN` event with the reason when Redis goes down, and an `INFO` event when it
+/// is back.
 ///
 /// # Durability
 ///
-/// An append is durable once Redis has acknowledged it, as far as Redis is: with `appendonly yes`
-/// and `appendfsync always` it survives a crash of Redis, with `everysec` all but the last second
-/// does, and without either, or in a failover, more may be lost. Each replica notices that Redis has
-/// lost something, and appends again what it knows; so nothing is lost for good while one replica
-/// that knows it lives.
+/// An append is durable once Redis has acknowledged it. How much survives depends on Redis:
+///
+/// - With `appendonly yes` and `appendfsync always`, all acknowledged appends survive a crash.
+/// - With `appendfsync everysec`, all but those of the last second survive.
+/// - Without either, or in a failover, more may be lost.
+///
+/// Each replica notices when Redis has lost events, and appends again those that it knows. So an
+/// event is not lost permanently while a replica that knows it is running.
 ///
 /// # The stream
 ///
-/// It holds hashes of tokens, expiries, and tokens sealed under a key derived from the client
-/// secret, never a token one could use. An entry is removed an hour after the longest revocation in
-/// the stream would have ended had it begun with it, and not before its token is delivered. Redis
-/// must not evict it: `maxmemory-policy noeviction`, or one of the `volatile-` policies.
+/// The stream holds hashes of tokens, expiries, and tokens sealed under a key that is derived from
+/// the client secret. It never holds a usable token.
 ///
-/// Expiries are stored by Redis's clock, so the replicas' own clocks may differ.
+/// An entry is removed when its age exceeds the longest lifetime of a revocation in the stream by
+/// an hour, but not before its token is delivered. Redis must not evict the stream: set
+/// `maxmemory-policy` to `noeviction` or to one of the `volatile-` policies.
 ///
-/// A user of an ACL needs `XADD`, `XREAD`, `XRANGE`, `XTRIM`, `TIME`, `MULTI` and `EXEC` on the
-/// stream's key.
+/// Expiries are stored by Redis's clock, so the clocks of the replicas may differ.
+///
+/// An ACL user needs `XADD`, `XREAD`, `XRANGE`, `XTRIM`, `TIME`, `MULTI` and `EXEC` on the stream's
+/// key.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tower_polar_logout::Error> {
@@ -88,11 +95,11 @@ pub struct RedisLog {
     stream: Option<String>,
     adopt_after: Duration,
     roots: Vec<u8>,
-    /// Shared by all handles: assigned once, it is for all of them.
+    /// Shared by all handles: an assignment applies to all of them.
     assigned: Arc<std::sync::Mutex<Option<Arc<Assigned>>>>,
 }
 
-/// What a log has once it is a layer's. Tasks and connections end when it is dropped.
+/// The state of a log that belongs to a layer. Its tasks and connections end when it is dropped.
 struct Assigned {
     shared: Arc<Shared>,
     reader: Mutex<Reader>,
@@ -100,16 +107,18 @@ struct Assigned {
 }
 
 impl RedisLog {
-    /// A log in the Redis at this URL: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, with
-    /// `rediss://` for TLS. The port is 6379 and the database 0 where none is given. On Unix a
-    /// socket too: `unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]`.
+    /// A log in the Redis at this URL:
     ///
-    /// Only reads the URL. The log connects when the layer is built, and again whenever the
-    /// connection is lost.
+    /// - `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS. The default
+    ///   port is 6379, and the default database 0.
+    /// - On Unix also a socket: `unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]`.
+    ///
+    /// This method does not connect yet. The log connects when the layer is built, and again
+    /// whenever the connection is lost.
     ///
     /// # Errors
     ///
-    /// It is not such a URL. The message does not repeat it.
+    /// The URL has another form. The message does not repeat the URL.
     pub fn connect(url: &str) -> Result<Self, Error> {
         Ok(Self {
             address: Address::parse(url)?,
@@ -120,25 +129,27 @@ impl RedisLog {
         })
     }
 
-    /// The stream's key. Default `polar-logout:` and the client id, so that applications which
-    /// share a Redis do not mix.
+    /// The stream's key. Default `polar-logout:` and the client id, so that apps can share a Redis.
     #[must_use]
     pub fn stream(mut self, key: impl Into<String>) -> Self {
         self.stream = Some(key.into());
         self
     }
 
-    /// How long a replica may go without claiming a token again until the others take it for dead:
-    /// see [`RevocationLog::adopt_after`]. Default 30 s. One of them delivers the token once the
-    /// time-out of a call to Polar (35 s) has passed too, and up to half of this time later, by chance.
+    /// How long a replica may take to claim a token again before the others consider it dead: see
+    /// [`RevocationLog::adopt_after`]. Default 30 s.
+    ///
+    /// One of the others then delivers the token, after the time-out of a call to Polar (35 s) has
+    /// passed too, and after a random wait of up to half of this time.
     #[must_use]
     pub fn adopt_after(mut self, time: Duration) -> Self {
         self.adopt_after = time;
         self
     }
 
-    /// Trusts these root certificates (PEM) too, beside the system's: for a `rediss://` URL and a
-    /// private authority. They are read when the layer is built, which fails where they cannot be.
+    /// Trusts these root certificates (PEM) in addition to the system's, for a `rediss://` URL and
+    /// a private authority. They are read when the layer is built. If they are invalid, the build
+    /// fails.
     #[must_use]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots = pem.into();
@@ -162,8 +173,8 @@ impl RedisLog {
     fn assigned(&self) -> Result<Arc<Assigned>, Error> {
         self.assignment().clone().ok_or_else(|| {
             Error::log(
-                "the Redis log belongs to no layer yet: give it to `revocation_log` of a layer's \
-                 builder, and build the layer",
+                "the Redis log does not belong to a layer yet: pass it to `revocation_log()` of a \
+                 layer's builder, and build the layer",
             )
         })
     }
@@ -174,11 +185,12 @@ impl RevocationLog for RedisLog {
         let mut assignment = self.assignment();
         if assignment.is_some() {
             return Err(Error::log(
-                "the Redis log is in use by another layer: connect another for this one",
+                "the Redis log is in use by another layer: create another one for this layer with \
+                 `RedisLog::connect()`",
             ));
         }
         let runtime = Handle::try_current().map_err(|error| {
-            Error::new(ErrorKind::Runtime, "no tokio runtime: build the layer from within one")
+            Error::new(ErrorKind::Runtime, "there is no tokio runtime: build the layer inside one")
                 .with_source(error)
         })?;
         let shared = Arc::new(Shared::new(self.target(client_id)?));
@@ -198,20 +210,19 @@ impl RevocationLog for RedisLog {
             let after = match after {
                 None => Id::ZERO,
                 Some(cursor) => Id::parse(cursor.as_str().as_bytes()).ok_or_else(|| {
-                    Error::log("the cursor is none of a Redis stream's: follow from the beginning")
+                    Error::log("the cursor is not from a Redis stream: follow from the beginning")
                 })?,
             };
             Ok(self.assigned()?.reader.lock().await.follow(after).await?)
         })
     }
 
-    /// As [`RevocationLog::append`]. The events are on their way once this returns, whether the
-    /// future is polled or not.
+    /// As [`RevocationLog::append`]. The events are appended even if the future is never polled.
     fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
         if events.is_empty() {
             return Box::pin(std::future::ready(Ok(Kept::Durably)));
         }
-        // Now and not when first polled: a caller that hangs up must not undo it.
+        // Appended now, not when the future is polled: a caller that hangs up must not undo it.
         let appended = self.assigned().and_then(|assigned| assigned.shared.append(events));
         Box::pin(async { appended?.await.map_err(|_| outbox::ended()) })
     }

@@ -1,4 +1,4 @@
-//! Why a log could not do it: one answer to all who wait for the same.
+//! The error of a log, in a form that several callers can get.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 
-/// An [`Error`] that can be told more than once.
+/// An [`Error`] that can be cloned.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     message: String,

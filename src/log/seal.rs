@@ -1,4 +1,4 @@
-//! Tokens at rest: readable by the holder of the client secret, and by nobody else.
+//! Encrypts tokens for storage, under a key derived from the client secret.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use zeroize::Zeroizing;
 use crate::log::SealedToken;
 use crate::token::{Token, TokenHash};
 
-/// Says what the derived key is for, so that no other use of the secret ever shares it.
+/// The purpose of the derived key, so that no other use of the secret gets the same key.
 const PURPOSE: &[u8] = b"tower-polar-logout sealed token";
-/// The first byte of a sealed token: what follows is a nonce and a ciphertext.
+/// The first byte of a sealed token. A nonce and a ciphertext follow.
 const FORMAT: u8 = 1;
 const NONCE_LEN: usize = 24;
 
-/// Seals with the key of one secret, and opens with those of its predecessors too.
+/// Seals with the key of the current secret, and opens also with the keys of previous secrets.
 pub(crate) struct Sealer {
     current: Key,
     previous: Vec<Key>,
 }
 
-/// Boxed: what is moved leaves a copy behind.
+/// Boxed, because moving the bytes would leave a copy of them behind.
 struct Key(Box<Zeroizing<[u8; 32]>>);
 
 impl Sealer {
@@ -32,27 +32,27 @@ impl Sealer {
         Self { current: Key::of(secret), previous: previous.into_iter().map(Key::of).collect() }
     }
 
-    /// Opens what `former` did.
+    /// Also opens the tokens that `former` opens.
     pub(crate) fn opens_too(&mut self, former: Self) {
         for key in [former.current].into_iter().chain(former.previous) {
-            // Each once: an app may exchange a secret for the same one, hour by hour.
+            // Each key once: an app may replace a secret by the same one every hour.
             if key != self.current && !self.previous.contains(&key) {
                 self.previous.push(key);
             }
         }
     }
 
-    /// `None` only where the system gives no random bytes.
+    /// `None` only if the system provides no random bytes.
     pub(crate) fn seal(&self, token: &Token, hash: &TokenHash) -> Option<SealedToken> {
         let nonce = XNonce::try_generate().ok()?;
-        // The hash is bound in: a sealed token that is moved to another entry does not open.
+        // The hash is included, so that a sealed token does not open in the entry of another token.
         let payload = Payload { msg: token.as_str().as_bytes(), aad: hash.as_bytes() };
         let ciphertext = self.current.cipher().encrypt(&nonce, payload).ok()?;
         let sealed: Vec<u8> = [FORMAT].into_iter().chain(nonce).chain(ciphertext).collect();
         Some(SealedToken::from_bytes(sealed))
     }
 
-    /// `None` for what another secret sealed, and for what was tampered with.
+    /// `None` if the token was sealed under another secret, or was tampered with.
     pub(crate) fn open(&self, sealed: &SealedToken, hash: &TokenHash) -> Option<Token> {
         let (FORMAT, rest) = sealed.as_bytes().split_first().map(|(first, rest)| (*first, rest))?
         else {
@@ -79,7 +79,7 @@ impl Key {
         let mut key = Box::new(Zeroizing::new([0; 32]));
         Hkdf::<Sha256>::new(None, secret.as_bytes())
             .expand(PURPOSE, &mut **key)
-            .expect("32 bytes are within what HKDF-SHA-256 gives");
+            .expect("HKDF-SHA-256 can give 32 bytes");
         Self(key)
     }
 
@@ -89,7 +89,7 @@ impl Key {
 }
 
 impl PartialEq for Key {
-    /// In a time that says nothing about the keys.
+    /// In constant time.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&**other.0).into()
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_with_the_same_secret_and_no_other() {
+    fn sealed_token_opens_only_with_its_secret() {
         let (token, hash) = token();
         let sealed = Sealer::new("secret", []).seal(&token, &hash).expect("sealed");
         assert_eq!(Sealer::new("secret", []).open(&sealed, &hash), Some(token.clone()));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_are_exchanged_back_and_forth_are_kept_once_each_and_all_open() {
+    fn repeated_secrets_are_kept_once() {
         let (token, hash) = token();
         let secrets = ["one", "two", "two", "three"];
         let mut sealer = Sealer::new(secrets[0], ["zero"]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_nothing_and_is_never_the_same_twice() {
+    fn sealed_token_shows_nothing_and_never_repeats() {
         let (token, hash) = token();
         let sealer = Sealer::new("secret", []);
         let (first, second) = (sealer.seal(&token, &hash), sealer.seal(&token, &hash));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_moved_cut_or_flipped_does_not_open() {
+    fn tampered_token_does_not_open() {
         let (token, hash) = token();
         let keeper = Sealer::new("secret", []);
         let sealed = keeper.seal(&token, &hash).expect("sealed");

@@ -1,4 +1,4 @@
-//! What a logout answers.
+//! The answer to a logout.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -8,13 +8,13 @@ use crate::revocation::LogoutOutcome;
 
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 
-/// A kind of data that the browser is told to forget, with `Clear-Site-Data`.
+/// A kind of data that `Clear-Site-Data` tells the browser to forget.
 ///
 /// There is no `"cache"`: clearing it can take a browser minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClearSiteData {
-    /// `"cookies"`: all of the site's cookies, other applications' on the same domain included.
+    /// `"cookies"`: all cookies of the site, also those of other applications on the same domain.
     Cookies,
     /// `"storage"`: local storage, `IndexedDB`, service workers.
     Storage,
@@ -32,13 +32,13 @@ pub(crate) struct AfterLogout {
 }
 
 impl AfterLogout {
-    /// Whether a logout with this outcome has failed, so that it is answered 503.
+    /// Whether a logout with this outcome has failed and is answered 503.
     pub(crate) fn is_failure(&self, outcome: LogoutOutcome) -> bool {
         outcome.is_failure() || self.require_confirmation && outcome.is_accepted_only()
     }
 
-    /// The reply to a logout. The browser is told to forget nothing if the request came from
-    /// another site: that would be a logout forced by a stranger.
+    /// The reply to a logout. If the request came from another site, the browser is told to forget
+    /// nothing: otherwise any site could log a user out.
     pub(crate) fn reply(
         &self,
         outcome: LogoutOutcome,
@@ -61,7 +61,7 @@ impl AfterLogout {
         Prepared { reply, cookie_removals, clear_site_data: self.clear_site_data.clone() }
     }
 
-    /// Adds to the response of the application's own logout handler what every logout answers.
+    /// Adds the headers of a logout to the response of the application's own logout handler.
     pub(crate) fn add_to(&self, headers: &mut HeaderMap, cross_site: bool) {
         if cross_site {
             answers::forbid_storing(headers);

@@ -1,4 +1,4 @@
-//! How the layer's own answers are written. An application replaces this.
+//! How the layer's own answers are written; an application can replace this.
 
 mod browser;
 mod grpc;
@@ -13,8 +13,8 @@ pub use self::json::JsonAnswers;
 pub(crate) use self::reply::{Prepared, add_to, forbid_storing};
 pub use self::reply::{Reply, ReplyKind};
 
-/// Writes the answers of the layer's own, with the body type `R` of the service behind it: the 401
-/// for a revoked token, the answer to a logout, and the refusals.
+/// Writes the layer's own answers, with the body type `R` of the inner service: the 401 for a
+/// revoked token, the answer to a logout, and the refusals.
 ///
 /// Implemented for closures, which are given with
 /// [`answer_with`](crate::PolarLogoutLayerBuilder::answer_with):
@@ -32,18 +32,19 @@ pub use self::reply::{Reply, ReplyKind};
 /// }
 /// ```
 ///
-/// After it has answered, the layer sets `Cache-Control: no-store`, and adds the removals of
-/// cookies.
+/// The layer then sets `Cache-Control: no-store` on the response, and adds the cookie removals.
 #[diagnostic::on_unimplemented(
-    message = "`PolarLogoutLayer` cannot answer with the body type `{R}` by `{Self}`",
+    message = "`{Self}` cannot write answers of `PolarLogoutLayer` with the body type `{R}`",
     label = "the layer answers some requests itself, with a body of the type `{R}`",
-    note = "`EmptyAnswers`, the default, needs `{R}: Default`; `JsonAnswers` needs `{R}: From<Bytes>`",
-    note = "for a body that has neither, such as hyper's `Incoming`: box it in front of the layer, with \
-            `.map_response(|response| response.map(BodyExt::boxed))` of tower and http-body-util"
+    note = "`EmptyAnswers`, the default, needs `{R}: Default`; `JsonAnswers` needs \
+            `{R}: From<Bytes>`",
+    note = "for a body that has neither, such as hyper's `Incoming`: box it in the service that \
+            the layer wraps, with `.map_response(|response| response.map(BodyExt::boxed))` of \
+            tower and http-body-util"
 )]
 pub trait Answer<R> {
-    /// The answer to a request, of which the head is given. [`Reply::with_body`] writes what the
-    /// layer would.
+    /// Writes the answer to the request with this head. [`Reply::with_body`] writes the default
+    /// answer.
     fn answer(&self, request: &request::Parts, reply: Reply) -> Response<R>;
 }
 

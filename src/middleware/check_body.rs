@@ -1,4 +1,4 @@
-//! Looks for revoked tokens in the bodies of a route.
+//! Rejects requests whose body carries a revoked token.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,16 +15,21 @@ use super::answers::{EmptyAnswers, Prepared, ReplyKind};
 use super::gate::Gate;
 use super::read_body::read_body;
 
-/// Rejects requests whose body carries a revoked token: for a route that takes a refresh token in
-/// its body, for example. Made by [`LogoutHandle::check_body`](crate::LogoutHandle::check_body).
+/// Rejects requests whose body carries a revoked token, for example on a route that takes a refresh
+/// token in its body. Made by [`LogoutHandle::check_body`](crate::LogoutHandle::check_body).
 ///
-/// The body is read to its end, at most [`max_body_size`](crate::PolarLogoutLayerBuilder::max_body_size) bytes of it, and
-/// handed on as [`Full<Bytes>`]; its trailers are dropped. It is searched for Polar's tokens,
-/// whatever its syntax, and for other credentials in [`form`](crate::TokenLocation::form) and
-/// [`json`](crate::TokenLocation::json) locations. The answers have no body: 401 for a revoked token;
-/// 413 for a body that is too large, 415 for a compressed one, 400 for one that broke off; 503
-/// while
-/// [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag) says so.
+/// The layer reads the body to its end, at most
+/// [`max_body_size`](crate::PolarLogoutLayerBuilder::max_body_size) bytes, and passes it on as
+/// [`Full<Bytes>`] without trailers. It searches the body for Polar's tokens in any syntax, and for
+/// other credentials in [`form`](crate::TokenLocation::form) and
+/// [`json`](crate::TokenLocation::json) locations.
+///
+/// Its own answers have no body:
+///
+/// - 401 for a revoked token;
+/// - 413 for a body that is too large, 415 for a compressed one, 400 for an incomplete one;
+/// - 503 if the log lags more than
+///   [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag).
 ///
 /// ```
 /// use axum::{Router, routing::post};

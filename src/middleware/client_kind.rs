@@ -1,4 +1,4 @@
-//! Who sends a request: how a client is sent on to a page.
+//! The kind of client that sent a request, which decides how it is redirected.
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName};
@@ -7,12 +7,12 @@ const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientKind {
-    /// Sent on by 303.
+    /// Redirected with 303.
     Browser,
-    /// Sent on by `HX-Redirect`: its script would follow a 303 itself, and put the page into the
-    /// one that is open.
+    /// Redirected with `HX-Redirect`. Its script would follow a 303 itself, and put the page into
+    /// the open one.
     Htmx,
-    /// Not sent on.
+    /// Not redirected.
     Other,
 }
 
@@ -28,7 +28,7 @@ impl ClientKind {
     }
 }
 
-/// Whether `Accept` names HTML: a browser that navigates does, a script's `*/*` does not.
+/// Whether `Accept` names HTML. A browser that navigates names it; a script sends `*/*`.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn html_is_wanted_where_it_is_named_and_not_refused() {
+    fn html_is_wanted_if_named_and_not_refused() {
         let wants = |accept: &str| {
             wants_html(&HeaderMap::from_iter([(ACCEPT, accept.parse().expect("a value"))]))
         };

@@ -1,4 +1,4 @@
-//! Whether a request came from another site: the rules of tower-http's `CsrfLayer`.
+//! Decides whether a request came from another site, by the rules of tower-http's `CsrfLayer`.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -30,7 +30,8 @@ impl Csrf {
         for origin in trusted_origins {
             layer = layer.add_trusted_origin(&origin).map_err(|error| {
                 Error::configuration(format!(
-                    "the trusted origin `{origin}` must be like `https://app.example.com`"
+                    "the trusted origin `{origin}` is invalid: give `trusted_origin` an origin \
+                     like `https://app.example.com`"
                 ))
                 .with_source(error)
             })?;
@@ -38,8 +39,8 @@ impl Csrf {
         Ok(Self(layer.layer(service_fn(|_| ready(Ok(Response::new(())))))))
     }
 
-    /// Why the request came from another site, if it did. Asked as a POST, whatever its method: a
-    /// logout changes something, also if the application lets it be a GET.
+    /// Which header shows that the request came from another site; `None` if it did not. The
+    /// request is checked as a POST, because a logout changes state even on a GET route.
     pub(crate) fn cross_site(&self, head: Head<'_>) -> Option<CrossSite> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
@@ -55,20 +56,20 @@ impl Csrf {
         let verdict = pin!(self.0.clone().call(request));
         let is_refused = match verdict.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(response)) => response.extensions().get::<ProtectionError>().is_some(),
-            // The inner service is ready at once. Should that ever change: better refused.
+            // The inner service is always ready. If that changes, the request is refused.
             Poll::Pending => true,
         };
         is_refused.then(|| CrossSite::by(head.headers))
     }
 }
 
-/// What says that a request came from another site.
+/// The header that shows that a request came from another site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CrossSite {
-    /// The browser itself.
+    /// `Sec-Fetch-Site`: the browser itself says so.
     SecFetchSite,
-    /// An `Origin` that is not the `Host`, from a browser that sends no `Sec-Fetch-Site`: one from
-    /// before 2023, or any over plain HTTP.
+    /// An `Origin` that is not the `Host`, from a browser that sends no `Sec-Fetch-Site`: a browser
+    /// from before 2023, or any browser over plain HTTP.
     Origin,
     /// `Origin: null` from such a browser, and no `Referer` of this site.
     NullOrigin,
@@ -93,8 +94,8 @@ impl CrossSite {
         }
     }
 
-    /// Tells operators that a logout was refused. Of the request they see the other site's host
-    /// alone.
+    /// Tells operators that a logout was refused. The event shows only the host of the other
+    /// site.
     pub(crate) fn report(self, headers: &HeaderMap) {
         let origin = headers.get(ORIGIN).and_then(parse);
         let from = origin.as_ref().and_then(Uri::host);
@@ -106,10 +107,14 @@ impl CrossSite {
 /// as in `Host`. `None` if the request came from elsewhere, or if its browser sends
 /// `Sec-Fetch-Site`.
 ///
-/// Browsers leave a default port out of `Origin`; clients and proxies may write it into `Host`. For
-/// `Origin: null` the `Referer` decides: no other site can make a browser send one of this site,
-/// and by the standard a sandboxed frame sends none. A page with `Referrer-Policy: no-referrer`
-/// sends none either: its form cannot be told from an attack, and is refused.
+/// Browsers leave a default port out of `Origin`; clients and proxies may write it into `Host`.
+///
+/// For `Origin: null` the `Referer` decides:
+///
+/// - No other site can make a browser send a `Referer` of this site.
+/// - By the standard, a sandboxed frame sends none.
+/// - A page with `Referrer-Policy: no-referrer` sends none either. Its form looks like an attack,
+///   so the request is refused.
 fn own_origin(head: Head<'_>) -> Option<HeaderValue> {
     if says_its_site(head.headers) {
         return None;
@@ -235,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_referer_decides_where_the_origin_is_null() {
+    fn the_referer_decides_if_the_origin_is_null() {
         for (host, referer, is_same) in [
             ("app.example", "https://app.example/settings?tab=1", true),
             ("app.example:443", "https://app.example/", true),
@@ -243,7 +248,7 @@ mod tests {
             ("app.example", "https://evil.example/https://app.example/", false),
             ("app.example", "https://app.example@evil.example/", false),
             ("app.example", "https://app.example.evil.example/", false),
-            // Trusted under its own name, and this is none.
+            // Trusted as an `Origin`, but not as a `Referer`.
             ("app.example", "https://trusted.example/", false),
             ("app.example", "about:srcdoc", false),
             ("app.example", "", false),

@@ -1,4 +1,4 @@
-//! Ends what is still being sent when a credential of its request is revoked.
+//! Ends responses that are still being sent when a credential of their request is revoked.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,20 +14,27 @@ use tower::{Layer, Service};
 use super::gate::Gate;
 use crate::revocation::RevocationSignal;
 
-/// Ends responses that are still being sent when a credential of their request is revoked,
-/// server-sent events for example. Made by [`LogoutHandle::end_streams`](crate::LogoutHandle::end_streams), and put inside of the
+/// Ends responses that are still being sent when a credential of their request is revoked, for
+/// example server-sent events. Made by
+/// [`LogoutHandle::end_streams`](crate::LogoutHandle::end_streams). Put it inside the
 /// [`PolarLogoutLayer`](crate::PolarLogoutLayer), around the routes that stream.
 ///
-/// It puts a [`RevocationSignal`] into the request's extensions, by which a handler ends what
-/// outlives the response, a WebSocket for example. Requests without a credential pass untouched.
+/// The layer puts a [`RevocationSignal`] into the extensions of requests with a credential. With it
+/// a handler ends work that outlives the response, for example a WebSocket. Requests without a
+/// credential pass unchanged.
 ///
-/// A credential that is revoked before the request comes here ends nothing: the logout itself may
-/// be what comes here, with [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
+/// A credential that is revoked before the request comes here ends nothing, because the request may
+/// be the logout itself, with
+/// [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
 ///
-/// A body ends without an error, as if it were whole; if its length was told in advance, the
-/// connection ends with it. A response that is ready with its first frame is handed over, also if
-/// its own handler has just revoked the credential. But a request whose body was still arriving
-/// when its credential was revoked gets no body at all.
+/// How a response ends:
+///
+/// - Its body ends without an error, as if it were complete. If its length was announced, the
+///   connection ends too.
+/// - A first frame that is ready at once is sent, even if the handler has just revoked the
+///   credential.
+/// - A response has no body if the body of its request was still arriving when the credential was
+///   revoked.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -89,11 +96,11 @@ where
     }
 }
 
-/// When a request and its response are to end.
+/// When a response must end.
 #[derive(Clone)]
 struct Until {
     signal: RevocationSignal,
-    /// The request's body was still arriving when its credential was revoked.
+    /// Whether the request's body was still arriving when its credential was revoked.
     came_too_late: Arc<AtomicBool>,
 }
 
@@ -127,7 +134,7 @@ impl<F> fmt::Debug for EndStreamsFuture<F> {
 }
 
 pin_project! {
-    /// The body of a request behind an [`EndStreamsLayer`]: the caller's.
+    /// The body of a request behind an [`EndStreamsLayer`], unchanged.
     pub struct RequestBody<B> {
         #[pin]
         body: B,
@@ -169,8 +176,7 @@ impl<B> fmt::Debug for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response through an [`EndStreamsLayer`]: the inner service's, until it is
-    /// ended.
+    /// The response body of the inner service, until an [`EndStreamsLayer`] ends it.
     pub struct ResponseBody<B> {
         #[pin]
         body: B,
@@ -181,7 +187,7 @@ pin_project! {
 /// Ends a body when the credential of its request is revoked.
 struct End {
     until: Until,
-    /// Most responses are over with their first frame, and never wait.
+    /// `None` until the first frame is sent: most responses end with it, and never wait.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     has_begun: bool,
     is_over: bool,
@@ -212,8 +218,8 @@ impl End {
         if !self.is_revoked(cx) {
             return body.poll_frame(cx);
         }
-        // The trailers follow the data that was handed over: without them it would be no answer in
-        // gRPC.
+        // Trailers that are ready are sent after the data: without them a gRPC answer is
+        // incomplete.
         match body.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(Some(Ok(frame))),
             _ => Poll::Ready(None),
@@ -256,8 +262,8 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-/// The empty body, which `CorsLayer` or `TimeoutLayer` may have to answer with if they stand
-/// directly outside.
+/// The empty body, with which a `CorsLayer` or `TimeoutLayer` directly outside may have to
+/// answer.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         Self { body: B::default(), end: None }

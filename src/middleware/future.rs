@@ -1,4 +1,4 @@
-//! The future of a response.
+//! The response future.
 
 use std::fmt;
 use std::pin::Pin;
@@ -31,9 +31,9 @@ pin_project! {
     #[project = StateProjected]
     enum State<S, F, B, A> {
         Called { #[pin] future: F },
-        // The same for a request with a credential, which may be revoked meanwhile.
+        // The same for a request with a credential, because that may be revoked meanwhile.
         CalledWith { #[pin] future: F, passed: Passed },
-        // Apart, so that nearly every future is no larger, and no slower, than the one it wraps.
+        // Boxed, so that most futures are no larger and no slower than the one they wrap.
         Otherwise { rest: Pin<Box<Otherwise<S, F, B, A>>> },
     }
 }
@@ -42,25 +42,25 @@ pin_project! {
     #[project = OtherwiseProjected]
     enum Otherwise<S, F, B, A> {
         Answered {
-            // Taken when it is polled.
+            // `None` after it was polled.
             request_and_reply: Option<(request::Parts, Prepared)>,
             shared: Arc<Configured<A>>,
         },
-        // For a task that logs out.
+        // Waits for the task that logs out.
         Waiting {
             next: oneshot::Receiver<Next<B>>,
-            // The service that was polled ready, if the task may want it called.
+            // The service that was polled ready, if it is called after the logout.
             inner: Option<S>,
             shared: Arc<Configured<A>>,
         },
-        // A request that carried what is revoked.
+        // For a request without the revoked credentials that it carried.
         CalledStripped {
             #[pin]
             future: F,
             passed: Passed,
             cookie_removals: Vec<HeaderValue>,
         },
-        // The application's own logout handler, and what its response needs.
+        // The application's own logout handler, and the additions to its response.
         CalledAfterLogout {
             #[pin]
             future: F,
@@ -161,8 +161,8 @@ where
                             request_and_reply: Some((request, prepared)),
                             shared: Arc::clone(shared),
                         },
-                        // The task is gone: the runtime shuts down, or a body panicked. Or it wants
-                        // a service called that it was not given.
+                        // The task ended without an answer, because the runtime shuts down or a
+                        // body panicked. Or there is no service to call.
                         _ => {
                             let (request, ()) = Request::new(()).into_parts();
                             let lost = Prepared::from(ReplyKind::Lost);
@@ -190,7 +190,7 @@ where
     }
 }
 
-/// Removes dead cookies, except those that the response sets again.
+/// Removes revoked cookies from the browser, except those that the response sets again.
 fn remove_cookies(headers: &mut HeaderMap, removals: &[HeaderValue]) {
     let name = |value: &HeaderValue| {
         let value = value.as_bytes();

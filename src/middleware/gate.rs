@@ -1,4 +1,4 @@
-//! The configured whole: what every clone of the layer and every service share.
+//! The state that all clones of the layer and all its services share.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ pub(crate) struct Gate {
     pub(crate) call_inner_after_logout: bool,
     pub(crate) csrf: Csrf,
     pub(crate) after_logout: AfterLogout,
-    /// For how long requests with credentials are served without all knowledge of the log.
+    /// How long requests with credentials are served although the log is not read to its end.
     pub(crate) max_log_lag: Option<Duration>,
     pub(crate) requests: RequestCounters,
     pub(crate) revoker: Arc<Revoker>,
-    /// Where logouts run.
+    /// Runs logouts.
     pub(crate) spawner: Spawner,
 }
 
@@ -42,13 +42,12 @@ pub(crate) struct Configured<A> {
     pub(crate) answers: A,
 }
 
-/// Counts for monitoring what is not counted elsewhere: [`Counters`](crate::telemetry::Counters) know
-/// who was turned away.
+/// Counts the requests that [`Counters`](crate::telemetry::Counters) do not count.
 #[derive(Debug)]
 pub(crate) struct RequestCounters {
     pub(crate) passed: metrics::Counter,
-    /// A body that is looked into is too large, compressed, or broken off, or holds too many
-    /// tokens.
+    /// Requests whose body cannot be searched: it is too large, compressed or incomplete, or holds
+    /// too many tokens.
     pub(crate) unreadable: metrics::Counter,
     pub(crate) logout: metrics::Counter,
 }
@@ -64,15 +63,15 @@ impl RequestCounters {
 }
 
 impl Gate {
-    /// Whether requests with credentials are not served, because the log has not been followed for
-    /// too long.
+    /// Whether requests with credentials are answered 503, because the log has not been followed
+    /// to its end for too long.
     pub(crate) fn is_unsure(&self) -> bool {
-        let too_long = |limit| self.revoker.log_lag.behind_for().is_some_and(|for_| for_ > limit);
+        let too_long = |limit| self.revoker.log_lag.behind_for().is_some_and(|lag| lag > limit);
         self.max_log_lag.is_some_and(too_long)
     }
 
-    /// The credentials in a request that stand where the application looks for them and are not
-    /// revoked yet.
+    /// The credentials in a request that stand where the application looks for them and are not yet
+    /// denied.
     pub(crate) fn carried(&self, head: Head<'_>) -> Carried {
         let mut carried = Carried::new();
         let _ = self.finder.find_in_head(head, |found| {
@@ -84,11 +83,11 @@ impl Gate {
         carried
     }
 
-    /// Whether a request goes on that carried this when it came, and whose body has been read; or
-    /// why not.
+    /// Checks a request after its body was read. `carried` holds the credentials that were in its
+    /// head before. The error is the reason to refuse the request.
     pub(crate) fn check(&self, carried: &Carried, body: &[u8]) -> Result<(), ReplyKind> {
         let is_denied = |hash: &TokenHash| self.revoker.denylist.contains(hash);
-        // A logout may have come while the body arrived.
+        // A logout may have denied one of them while the body arrived.
         let mut revoked = carried.iter().find(|hash| is_denied(hash)).copied();
         let mut any = !carried.is_empty();
         let _ = self.finder.find_in_body(body, |found| {
@@ -112,8 +111,8 @@ impl Gate {
         debug!(step = "rejected", ?hash, "a request with a revoked token was rejected");
     }
 
-    /// Takes what sets a credential in a cookie out of a response, and revokes it: here at once,
-    /// the rest in a task. Returns how many there were.
+    /// Takes every `Set-Cookie` with a credential out of a response, and revokes the credentials:
+    /// they are denied at once, and a task does the rest. Returns their number.
     pub(crate) fn take_back_cookies(&self, headers: &mut HeaderMap) -> usize {
         let mut taken = Vec::new();
         self.finder.take_set_cookies(headers, |found| taken.push(found.revocation()));

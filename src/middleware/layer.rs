@@ -9,11 +9,11 @@ use super::answers::EmptyAnswers;
 use super::gate::{Configured, Gate};
 use super::service::PolarLogout;
 
-/// Catches logout, tells Polar, and rejects revoked credentials from then on.
+/// Catches logouts, sends their tokens to Polar, and rejects revoked tokens from then on.
 ///
 /// Wrap it around the outermost router or service: an axum layer inside `nest`, or a `route_layer`,
-/// never sees a logout path that no route was registered for. Every clone, and every service it is
-/// wrapped around, shares one denylist.
+/// never sees a logout path for which no route is registered. All clones of the layer, and all
+/// services that it wraps, share one denylist.
 ///
 /// ```
 /// use axum::{Router, routing::get};

@@ -1,4 +1,4 @@
-//! What comes after the task of a logout, and how the response future is told.
+//! Tells the response future what to do after the task of a logout.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use tokio::sync::oneshot;
 use super::answers::{Prepared, forbid_storing};
 use super::gate::Gate;
 
-/// What the response future does when the task is through.
+/// The next step of the response future after the task.
 pub(crate) enum Next<B> {
     Answer {
         request: request::Parts,
         prepared: Prepared,
     },
-    /// Calls the application's own logout handler, and adds to its response what every logout
-    /// answers.
+    /// Calls the application's own logout handler, and adds the headers of a logout to its
+    /// response.
     CallAfterLogout {
         request: Request<B>,
         logged_out: LoggedOut,
     },
 }
 
-/// What the response of the application's own logout handler needs.
+/// The additions to the response of the application's own logout handler.
 pub(crate) struct LoggedOut {
     gate: Arc<Gate>,
     cross_site: bool,
@@ -34,17 +34,17 @@ impl LoggedOut {
     }
 
     pub(crate) fn add_to<R>(&self, response: &mut Response<R>) {
-        // A rolling session sets its cookie with every answer: it would bring the session back.
+        // A rolling session sets its cookie in every response, which would restore the session.
         self.gate.take_back_cookies(response.headers_mut());
         if response.status().is_server_error() {
-            // The handler has failed: the browser keeps what it needs to try again.
+            // The handler has failed, so the browser keeps its cookies to try again.
             return forbid_storing(response.headers_mut());
         }
         self.gate.after_logout.add_to(response.headers_mut(), self.cross_site);
     }
 }
 
-/// Who waits for the task, or does no longer.
+/// The caller, which waits for the task or has hung up.
 pub(crate) struct Caller<B>(oneshot::Sender<Next<B>>);
 
 impl<B> Caller<B> {
@@ -59,7 +59,7 @@ impl<B> Caller<B> {
     }
 
     pub(crate) fn tell(self, next: Next<B>) {
-        // A caller that hung up changes nothing.
+        // Sending fails if the caller has hung up; the logout is done nevertheless.
         let _ = self.0.send(next);
     }
 

@@ -1,4 +1,4 @@
-//! What is still under way when its credential is revoked: the request had passed.
+//! Checks the response of a request whose credential may be revoked after it passed.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tracing::info;
 use super::gate::Gate;
 use crate::revocation::Carried;
 
-/// A request that passed, and what it passed with.
+/// A request that passed, with its credentials.
 #[derive(Debug)]
 pub(crate) struct Passed {
     gate: Arc<Gate>,
@@ -22,8 +22,9 @@ impl Passed {
         Self { gate, carried }
     }
 
-    /// Looks at the response of the inner service. A session that was renewed while it was ended is
-    /// ended: the browser does not get the new cookies, and what is in them is revoked.
+    /// Checks the response of the inner service. If the response renews a session that a logout has
+    /// ended meanwhile, the browser does not get the new cookies, and the credentials in them are
+    /// revoked.
     #[inline]
     pub(crate) fn finish<R>(&self, response: &mut Response<R>) {
         if response.headers().contains_key(SET_COOKIE) && self.is_revoked() {
@@ -31,7 +32,8 @@ impl Passed {
             if count > 0 {
                 info!(
                     count,
-                    "cookies were taken out of a response whose request's credential was revoked meanwhile"
+                    "cookies were taken out of a response: its request's credential was revoked \
+                     meanwhile"
                 );
             }
         }

@@ -1,14 +1,15 @@
-//! Whether a request only fetches ahead of a click that may never come.
+//! Recognises prefetches: requests that a client sends before the user has clicked.
 
 use http::header::{HeaderMap, HeaderName};
 
-/// Headers whose value says what a request is for, and who sends them:
+/// Headers whose value is the purpose of a request, and the clients that send them:
 ///
-/// - `Sec-Purpose`: browsers today (Fetch standard), for `<link rel=prefetch>` and speculation rules;
+/// - `Sec-Purpose`: browsers today (Fetch standard), for `<link rel=prefetch>` and speculation
+///   rules;
 /// - `Purpose`: Chromium before that, and `WebKit`; the data requests of Next.js's pages router;
 /// - `X-Purpose`: Chromium before `Purpose`, and Safari's previews;
 /// - `X-Moz`: Firefox before `Sec-Purpose`;
-/// - `X-Sec-Purpose`: Turbo, since scripts cannot set `Sec-Purpose`.
+/// - `X-Sec-Purpose`: Turbo, because scripts cannot set `Sec-Purpose`.
 const PURPOSES: [HeaderName; 5] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
@@ -17,16 +18,16 @@ const PURPOSES: [HeaderName; 5] = [
     HeaderName::from_static("x-sec-purpose"),
 ];
 
-/// Headers that say it by being there: those of Next.js's app router, of Next.js's pages router
-/// with a middleware, and of htmx's extension `preload`.
+/// Headers that mark a prefetch with any value: those of Next.js's app router, of Next.js's pages
+/// router with a middleware, and of htmx's extension `preload`.
 const MARKS: [HeaderName; 3] = [
     HeaderName::from_static("next-router-prefetch"),
     HeaderName::from_static("x-middleware-prefetch"),
     HeaderName::from_static("hx-preloaded"),
 ];
 
-/// Whether the request is a prefetch, a prerender or a preview. Routers that mark theirs by
-/// nothing, or fetch another path (`SvelteKit`'s `__data.json`), are not seen.
+/// Whether the request is a prefetch, a prerender or a preview. Prefetches of routers that do not
+/// mark them, or that fetch another path (`SvelteKit`'s `__data.json`), are not recognised.
 pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     MARKS.iter().any(|mark| headers.contains_key(mark))
         || PURPOSES
@@ -36,10 +37,10 @@ pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
             .any(says_prefetch)
 }
 
-/// A structured token with parameters, `prefetch;prerender`, or a list of such.
+/// The value is a structured token with parameters (`prefetch;prerender`), or a list of them.
 fn says_prefetch(purpose: &str) -> bool {
     purpose.split([',', ';', ' ', '\t']).any(|word| {
-        ["prefetch", "prerender", "preview"].iter().any(|it| word.eq_ignore_ascii_case(it))
+        ["prefetch", "prerender", "preview"].iter().any(|name| word.eq_ignore_ascii_case(name))
     })
 }
 

@@ -1,4 +1,4 @@
-//! Reads a body, to look for tokens in it.
+//! Reads a body, so that it can be searched for tokens.
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::answers::ReplyKind;
 
-/// Reads a body to its end, at most so many bytes, unless the caller is gone before. What was read
-/// is wiped when the last clone of it is gone. Trailers are dropped.
+/// Reads a body to its end, at most `limit` bytes, unless the caller is `gone` first. The bytes are
+/// wiped when their last clone is dropped. Trailers are dropped.
 pub(crate) async fn read_body<B: Body>(
     headers: &HeaderMap,
     body: B,
@@ -24,7 +24,7 @@ pub(crate) async fn read_body<B: Body>(
         return Err(ReplyKind::BodyEncoded);
     }
     tokio::select! {
-        // A request that has arrived in full counts, though its caller be gone already.
+        // A body that has arrived in full counts, even if the caller is gone already.
         biased;
         read = read(body, limit) => read,
         () = gone => Err(ReplyKind::BodyBroken),
@@ -32,7 +32,7 @@ pub(crate) async fn read_body<B: Body>(
 }
 
 async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReplyKind> {
-    // Said in advance by Content-Length: no need to wait for it.
+    // `Content-Length` announces a body that is too large: do not wait for it.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(ReplyKind::BodyTooLarge);
@@ -55,7 +55,7 @@ async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReplyKind> {
     Ok(Bytes::from_owner(data))
 }
 
-/// Makes room, and wipes what must be moved away from.
+/// Makes room, and wipes the old buffer if the bytes must move.
 fn reserve(data: &mut Zeroizing<Vec<u8>>, more: usize) {
     let length = data.len() + more;
     if length > data.capacity() {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     async fn read_with_coding(coding: Option<&'static str>) -> Result<Bytes, ReplyKind> {
-        let coding = coding.map(|it| (CONTENT_ENCODING, HeaderValue::from_static(it)));
+        let coding = coding.map(|coding| (CONTENT_ENCODING, HeaderValue::from_static(coding)));
         let headers = HeaderMap::from_iter(coding);
         read_body(&headers, Full::new(Bytes::from("data")), 4, pending()).await
     }
@@ -92,14 +92,14 @@ mod tests {
 
     #[tokio::test]
     async fn body_past_the_limit_is_not_read() {
-        let said = Full::new(Bytes::from("12345"));
-        assert_eq!(read(said, 4).await, Err(ReplyKind::BodyTooLarge));
+        let announced = Full::new(Bytes::from("12345"));
+        assert_eq!(read(announced, 4).await, Err(ReplyKind::BodyTooLarge));
 
         let chunks = [
             Ok::<_, Infallible>(Frame::data(Bytes::from("123"))),
             Ok(Frame::data(Bytes::from("45"))),
         ];
-        let unsaid = StreamBody::new(futures_util::stream::iter(chunks));
-        assert_eq!(read(unsaid, 4).await, Err(ReplyKind::BodyTooLarge));
+        let unannounced = StreamBody::new(futures_util::stream::iter(chunks));
+        assert_eq!(read(unannounced, 4).await, Err(ReplyKind::BodyTooLarge));
     }
 }

@@ -1,4 +1,4 @@
-//! A method and an exact path.
+//! A logout route: a method and an exact path.
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
@@ -17,7 +17,7 @@ impl Route {
         Ok(Self { method, path })
     }
 
-    /// A HEAD is a GET without its body, and routers give it to the same handler.
+    /// A GET route matches HEAD too, because routers give HEAD to the handler of GET.
     pub(crate) fn matches(&self, method: &Method, uri: &Uri) -> bool {
         self.path == uri.path()
             && (self.method == *method || (self.method == Method::GET && *method == Method::HEAD))
@@ -28,7 +28,7 @@ impl Route {
     }
 }
 
-/// The methods that the routes of a path have, for `Allow` (RFC 9110, section 10.2.1).
+/// The methods of the routes with this path, for `Allow` (RFC 9110, section 10.2.1).
 pub(crate) fn allow(routes: &[Route], uri: &Uri) -> HeaderValue {
     let methods: Vec<_> = routes
         .iter()
@@ -38,7 +38,7 @@ pub(crate) fn allow(routes: &[Route], uri: &Uri) -> HeaderValue {
     HeaderValue::from_str(&methods.join(", ")).expect("methods are tokens")
 }
 
-/// A path as it stands in a request line: absolute, without a query, percent-encoded.
+/// Checks a path, which must be as in a request line: absolute, percent-encoded, without a query.
 pub(crate) fn check_path(path: &str) -> Result<(), Error> {
     if !path.starts_with('/') {
         return Err(Error::configuration(format!(
@@ -50,14 +50,14 @@ pub(crate) fn check_path(path: &str) -> Result<(), Error> {
         || path.contains('#')
     {
         return Err(Error::configuration(format!(
-            "the path `{path}` never arrives like that; give it without query and fragment, \
-             percent-encoded"
+            "no request has the path `{path}`: give it percent-encoded, without a query or a \
+             fragment"
         )));
     }
-    // axum 0.7 writes `/:id`; a colon further in is an ordinary character.
+    // axum 0.7 writes `/:id`. A colon further inside a segment is an ordinary character.
     if path.contains(['{', '}', '*']) || path.contains("/:") {
         return Err(Error::configuration(format!(
-            "the path `{path}` looks like a pattern, but is matched to the letter; give each path"
+            "the path `{path}` looks like a pattern, but paths must match exactly; give each path"
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The service: does what the verdict says.
+//! The service: carries out the verdict on a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +18,10 @@ use super::slow_path::log_out;
 use super::verdict::{Stripped, Verdict};
 use crate::revocation::Carried;
 
-/// Catches logout and rejects revoked credentials in front of the service `S`.
+/// Catches logouts and rejects revoked tokens in front of the service `S`.
 ///
-/// Made by [`PolarLogoutLayer`](crate::PolarLogoutLayer). The inner service gets the requests with
-/// their own body type, and its responses go out with theirs. The layer's own answers are written
-/// by `A`: see [`Answer`].
+/// Made by [`PolarLogoutLayer`](crate::PolarLogoutLayer). Requests keep their body type, and so do
+/// the responses of the inner service. `A` writes the layer's own answers: see [`Answer`].
 pub struct PolarLogout<S, A = EmptyAnswers> {
     inner: S,
     shared: Arc<Configured<A>>,
@@ -81,7 +80,7 @@ where
 }
 
 impl<S, A> PolarLogout<S, A> {
-    /// Apart, so that nearly every request is moved about less.
+    /// A function of its own, so that most requests are moved less often.
     #[cold]
     fn call_stripped<B>(&mut self, request: Request<B>) -> ResponseFuture<S, B, A>
     where
@@ -112,7 +111,7 @@ impl<S, A> PolarLogout<S, A> {
         // The service that was polled ready is the one to be called; its clone may not be ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        // Dropped if it will not be called: it may hold a permit that others wait for.
+        // Dropped if it will not be called: it may hold a permit that other requests wait for.
         let inner = gate.call_inner_after_logout.then_some(ready);
         ResponseFuture::waiting(next, inner, Arc::clone(&self.shared))
     }

@@ -1,4 +1,4 @@
-//! A logout, in a task of its own: a caller that hangs up cannot stop it half way.
+//! Runs a logout in a task of its own, so that a caller that hangs up cannot stop it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,20 +21,20 @@ use super::route::allow;
 use crate::location::{Finder, Found};
 use crate::token::{CredentialKind, Revocation, TokenHash};
 
-/// How many tokens of one request are sent to Polar. A browser has two; more than these are planted.
+/// The most tokens of one request that are sent to Polar. A browser has two; more are planted.
 const MOST_SENT: usize = 16;
 
-/// How many credentials a body may hold: a front end sends two.
+/// The most credentials that a body may hold. A front end sends two.
 const MOST_IN_BODY: usize = 64;
 
-/// How many are denied, at 2 us each, until other tasks of the same thread have their turn.
+/// The most credentials that are denied, at 2 us each, before other tasks of the thread may run.
 const AT_ONCE: usize = 128;
 
-/// A body that stalls holds up no longer what its head carried, which is denied, but not yet in the
-/// log, nor on its way to Polar.
+/// How long a body may take to arrive. Until then the credentials in the head are denied, but not
+/// yet recorded or sent to Polar.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 
-/// Logs out: every credential of the request is revoked. Goes on when the caller hangs up.
+/// Revokes every credential of the request, even if the caller hangs up.
 pub(crate) async fn log_out<B>(gate: Arc<Gate>, request: Request<B>, mut caller: Caller<B>)
 where
     B: Body + Send + 'static,
@@ -55,7 +55,7 @@ where
     }
     gate.requests.logout.add(1);
     let cross_site = cross_site.is_some();
-    // Before the body, which may take its time.
+    // Before the body is read, because that may take long.
     for together in credentials.found.chunks(AT_ONCE) {
         for Credential { revocation, .. } in together {
             gate.revoker.deny_at_once(revocation);
@@ -63,7 +63,7 @@ where
         yield_now().await;
     }
     if gate.call_inner_after_logout {
-        // Its body is the application's, unread.
+        // The application reads the body.
         let outcome = gate.revoker.run(credentials.into_revocations()).await;
         if gate.after_logout.is_failure(outcome) {
             let prepared = gate.after_logout.reply(outcome, &parts.headers, cross_site);
@@ -83,7 +83,7 @@ where
     };
     let outcome = gate.revoker.run(credentials.into_revocations()).await;
     if let Some(why) = unreadable {
-        // What the head carried is revoked nevertheless.
+        // The credentials in the head are revoked nevertheless.
         gate.requests.unreadable.add(1);
         return caller.answer(parts, why);
     }
@@ -91,11 +91,11 @@ where
     caller.answer(parts, prepared);
 }
 
-/// The reply to a request of a GET route that is no click on a logout link.
+/// The reply to a request to a GET route that is not a click on a logout link.
 fn unasked(gate: &Gate, request: &request::Parts) -> Option<Reply> {
     match request.method {
-        // Link checkers and previews send it. It is safe (RFC 9110, section 9.2.1), a logout is
-        // not.
+        // Link checkers and previews send HEAD. HEAD is safe (RFC 9110, section 9.2.1), a logout
+        // is not.
         Method::HEAD => {
             let allow = allow(&gate.logout_routes, &request.uri);
             Some(Reply::new(ReplyKind::Head).with(ALLOW, allow))
@@ -105,18 +105,18 @@ fn unasked(gate: &Gate, request: &request::Parts) -> Option<Reply> {
     }
 }
 
-/// What a logout found, each credential once.
+/// The credentials that a logout found, each once.
 #[derive(Default)]
 struct Credentials {
     found: Vec<Credential>,
     known: HashMap<TokenHash, usize>,
-    /// A browser would send one of them, whichever site made it send the request.
+    /// Whether a browser sends one of them by itself, even if another site caused the request.
     came_by_itself: bool,
 }
 
 struct Credential {
     revocation: Revocation,
-    /// It stands where the application looks for it.
+    /// Whether it stands where the application looks for it.
     is_expected: bool,
 }
 

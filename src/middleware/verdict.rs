@@ -1,4 +1,4 @@
-//! What becomes of a request: it passes, it logs out, or it carries what is revoked.
+//! The verdict on a request: it passes, it logs out, or it carries a revoked credential.
 
 use std::ops::ControlFlow;
 
@@ -16,25 +16,25 @@ use crate::token::{CredentialKind, FoundIn, TokenHash};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
-    /// It carries what is revoked, or may be: see [`Gate::strip`].
+    /// It carries a credential that is revoked, or may be: see [`Gate::strip`].
     Strip,
     Logout,
 }
 
-/// A request without what is revoked.
+/// A request without its revoked credentials.
 #[derive(Debug)]
 pub(crate) struct Stripped {
-    /// What is left.
+    /// The credentials that are left.
     pub(crate) carried: Carried,
     /// `Set-Cookie` values for its response.
     pub(crate) cookie_removals: Vec<HeaderValue>,
 }
 
 impl Gate {
-    /// Decides, and keeps what the request carries if something may come of that later.
+    /// Decides, and keeps the request's credentials in `carried` if its response needs a check.
     #[inline]
     pub(crate) fn verdict(&self, head: Head<'_>, carried: &mut Carried) -> Verdict {
-        // First, so that repeating a logout is harmless.
+        // Before the denylist, so that a logout with a denied token can be repeated.
         if self.logout_routes.iter().any(|route| route.matches(head.method, head.uri)) {
             return Verdict::Logout;
         }
@@ -51,18 +51,15 @@ impl Gate {
         if look.is_break() { Verdict::Strip } else { Verdict::Pass }
     }
 
-    /// Says what a request with something revoked is answered, or takes that out, and says how it
-    /// goes on.
+    /// Takes the revoked credentials out of a request that may go on. The error is the answer to a
+    /// request that may not.
     #[cold]
-    #[allow(
-        clippy::result_large_err,
-        reason = "of nearly all of these requests it is what comes of it"
-    )]
+    #[allow(clippy::result_large_err, reason = "nearly all of these requests end in the error")]
     pub(crate) fn strip(&self, parts: &mut request::Parts) -> Result<Stripped, Prepared> {
         let is_anonymous = self.when_revoked.at(parts.uri.path()) == WhenRevoked::Anonymous;
         let is_unsure = self.is_unsure();
         let Seen { dead, left } = self.see((&*parts).into());
-        // What one cookie of a name holds, another cookie of the name may not take along.
+        // A cookie is not removed if another cookie of its name holds a living credential.
         let cookies = dead.places.iter().filter(|place| !left.living_places.contains(place));
         let removals = cookies.flat_map(|place| self.finder.removals_of(*place)).cloned().collect();
         if !is_anonymous && let Some(hash) = dead.rejected_unless(left.lives) {
@@ -71,8 +68,8 @@ impl Gate {
         self.finder.take_out(parts, |found| {
             is_unsure && is_anonymous || self.revoker.denylist.contains(&found.hash)
         });
-        // Once more: a living credential may have gone with a dead one that it could not be
-        // separated from, and what stands in the path, for example, cannot go at all.
+        // Look again: a living credential may have been taken out together with a dead one, and a
+        // dead one may still be there, for example in the path.
         let still = self.see((&*parts).into());
         let rejected = dead.rejected_unless(still.left.lives).filter(|_| !is_anonymous);
         if let Some(hash) = rejected.or(still.dead.any) {
@@ -109,21 +106,21 @@ impl Gate {
     }
 }
 
-/// What a request carries.
+/// The credentials of a request. *Dead* ones are denied, *living* ones are not.
 #[derive(Default)]
 struct Seen {
     dead: Dead,
     left: Left,
 }
 
-/// Of few places, seldom of more than one.
+/// A request seldom has credentials in more than one place.
 type Places = SmallVec<[PlaceId; 4]>;
 
-/// What is revoked.
+/// The denied credentials.
 #[derive(Default)]
 struct Dead {
     any: Option<TokenHash>,
-    /// A token in `Authorization` or another header that its sender must have put there.
+    /// A token in `Authorization` or another header: the sender must have put it there.
     in_header: Option<TokenHash>,
     /// A token in a configured place, where it may have been planted or left over.
     in_place: Option<TokenHash>,
@@ -149,13 +146,13 @@ impl Dead {
     }
 }
 
-/// What is not.
+/// The credentials that are not denied.
 #[derive(Default)]
 struct Left {
     any: bool,
     carried: Carried,
     /// Whether a living access token stands in a configured place: it signs its user in. A made-up
-    /// one gains nothing, since it is all that the application sees.
+    /// token gains nothing, because the application sees only that token.
     lives: bool,
     living_places: Places,
 }
@@ -167,6 +164,6 @@ impl Left {
             self.carried.push(found.hash);
         }
         self.lives |= found.place.is_some() && found.kind == CredentialKind::AccessToken;
-        self.living_places.extend(found.place.filter(|it| !self.living_places.contains(it)));
+        self.living_places.extend(found.place.filter(|place| !self.living_places.contains(place)));
     }
 }

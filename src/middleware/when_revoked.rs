@@ -1,4 +1,4 @@
-//! What becomes of a request that carries a revoked credential, by its path.
+//! The rules for requests that carry a revoked credential, by path.
 
 use super::route::check_path;
 use crate::error::Error;
@@ -7,25 +7,29 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenRevoked {
-    /// A revoked token is answered 401, and the inner service never sees the request. The default.
+    /// A request with a revoked token is answered 401, and the inner service never sees it. The
+    /// default.
     ///
-    /// A cookie, a query parameter or an item of `Sec-WebSocket-Protocol` can have been planted, or
-    /// be left over from before. So it is taken out, and the request goes on, if a living access
-    /// token stands in a configured place, or if the dead token was in no configured place. A dead
-    /// session id is always taken out, and the request goes on.
+    /// A cookie, a query parameter or an item of `Sec-WebSocket-Protocol` may have been planted or
+    /// left over. A revoked token there is taken out, and the request goes on, in two cases:
+    ///
+    /// - An access token that is not revoked stands in a configured place.
+    /// - The revoked token does not stand in a configured place.
+    ///
+    /// A revoked session id is always taken out, and the request goes on.
     #[default]
     Reject,
-    /// Every revoked credential is taken out of the request, and the request goes on: for a login
-    /// page or a public page, which must work for a browser that carries a dead cookie. The answer
-    /// removes the cookie from the browser. A token that cannot be taken out, in the path for
-    /// example, is answered 401 here too.
+    /// Every revoked credential is taken out of the request, and the request goes on. Use it for a
+    /// login page or a public page, which must work for a browser that carries a revoked cookie.
+    /// The answer removes the cookie from the browser. If a token cannot be taken out, for example
+    /// from the path, the request is answered 401 here too.
     ///
-    /// Copies that a layer further out has made are not touched: axum's `OriginalUri`, or parsed
-    /// cookies in the request's extensions.
+    /// Copies that an outer layer has made stay in the request, for example axum's `OriginalUri`,
+    /// or parsed cookies in the request's extensions.
     Anonymous,
 }
 
-/// The default, and the paths where another rule holds.
+/// The default, and the paths that have another rule.
 #[derive(Debug)]
 pub(crate) struct Rules {
     default: WhenRevoked,
@@ -46,13 +50,13 @@ impl Rules {
         for (prefix, _) in &mut prefixes {
             prefix.truncate(prefix.trim_end_matches('/').len());
         }
-        check_each_has_one_rule(&paths, "at ")?;
-        check_each_has_one_rule(&prefixes, "under ")?;
+        check_each_has_one_rule(&paths, "when_revoked_at")?;
+        check_each_has_one_rule(&prefixes, "when_revoked_under")?;
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         Ok(Self { default, paths, prefixes })
     }
 
-    /// What holds at a path: its own rule, or that of the longest prefix, or the default.
+    /// The rule for a path: its own, or that of the longest prefix, or the default.
     pub(crate) fn at(&self, path: &str) -> WhenRevoked {
         let own = || self.paths.iter().find(|(known, _)| known == path);
         let prefix = || self.prefixes.iter().find(|(prefix, _)| is_under(path, prefix));
@@ -64,13 +68,13 @@ fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn check_each_has_one_rule(rules: &[(String, WhenRevoked)], place: &str) -> Result<(), Error> {
+fn check_each_has_one_rule(rules: &[(String, WhenRevoked)], option: &str) -> Result<(), Error> {
     for (at, (path, when)) in rules.iter().enumerate() {
         let others = &rules[..at];
-        if let Some((_, other)) = others.iter().find(|it| it.0 == *path && it.1 != *when) {
+        if let Some((_, other)) = others.iter().find(|rule| rule.0 == *path && rule.1 != *when) {
             let path = if path.is_empty() { "/" } else { path };
             return Err(Error::configuration(format!(
-                "both `{other:?}` and `{when:?}` hold {place}`{path}`: leave one of them out"
+                "`{option}` gives both `{other:?}` and `{when:?}` to `{path}`: remove one of them"
             )));
         }
     }
@@ -134,11 +138,11 @@ mod tests {
     fn two_rules_for_one_path_are_a_configuration_error() {
         let twice = |path, other| [(path, Anonymous), (other, Reject)];
         let error = rules(&twice("/", "/"), &[]).expect_err("a path");
-        assert!(error.to_string().contains("both `Anonymous` and `Reject` hold at `/`"), "{error}");
+        assert!(error.to_string().contains("both `Anonymous` and `Reject` to `/`"), "{error}");
         let error = rules(&[], &twice("/a", "/a/")).expect_err("a prefix");
-        assert!(error.to_string().contains("hold under `/a`"), "{error}");
+        assert!(error.to_string().contains("to `/a`"), "{error}");
         let error = rules(&[], &twice("/", "/")).expect_err("everything");
-        assert!(error.to_string().contains("hold under `/`"), "{error}");
+        assert!(error.to_string().contains("to `/`"), "{error}");
         assert!(rules(&[("/", Anonymous); 2], &[("/", Reject); 2]).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Calls Polar: in time, a few at once, and with one typed outcome.
+//! Calls Polar: with a time-out, a limit of calls in flight, and a typed outcome.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use super::server::PolarServer;
 use crate::error::{BoxError, Error};
 use crate::token::{Issuer, Token, TokenTypeHint};
 
-/// How much of an answer is read, in bytes. Polar's longest is below 300.
+/// How much of an answer is read, in bytes. Polar's longest answer has fewer than 300.
 const ANSWER_LIMIT: usize = 16 * 1024;
 
 type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>;
 
 /// Revokes tokens at Polar, or at any server with an RFC 7009 endpoint.
 ///
-/// Clones share one connection pool and one limit of calls in flight. Usable without the layer:
+/// Clones share one connection pool and one limit of calls in flight. The client also works without
+/// the layer:
 ///
 /// ```no_run
 /// use tower_polar_logout::client::{PolarClient, Token};
@@ -48,7 +49,7 @@ pub struct PolarClient {
 }
 
 impl PolarClient {
-    /// Starts with the defaults of [`PolarClientBuilder`].
+    /// Returns a builder with the defaults of [`PolarClientBuilder`].
     pub fn builder(credentials: ClientCredentials) -> PolarClientBuilder {
         PolarClientBuilder {
             credentials,
@@ -65,12 +66,13 @@ impl PolarClient {
         }
     }
 
-    /// Asks the server once to revoke `token`, and says what became of it.
+    /// Asks the server once to revoke `token`, and returns the outcome.
     ///
-    /// Leave `hint` at `None` for Polar, which takes it as a filter: a wrong one is answered with
-    /// 200 and revokes nothing. Waits for its turn where
-    /// [`max_in_flight`](PolarClientBuilder::max_in_flight) calls are under way; the time-out starts
-    /// after that. Dropping the future may or may not stop the call.
+    /// - `hint` must be `None` for Polar, which takes the hint as a filter: Polar answers 200 to a
+    ///   wrong hint and revokes nothing.
+    /// - While [`max_in_flight`](PolarClientBuilder::max_in_flight) calls are in flight, the call
+    ///   waits for its turn. The time-out starts after that.
+    /// - Dropping the future may or may not stop the call.
     pub async fn revoke(&self, token: &Token, hint: Option<TokenTypeHint>) -> RevokeOutcome {
         match self.send(self.requests.revoke(token, hint)).await {
             Ok(answer) => RevokeOutcome::of_answer(&answer),
@@ -78,8 +80,8 @@ impl PolarClient {
         }
     }
 
-    /// Whether the server says the token is alive (RFC 7662, section 2.2). Where it says neither,
-    /// why: as for a revoke call, but for nothing it answers is the token beyond help.
+    /// Asks the server whether the token is active (RFC 7662, section 2.2). The error is as for a
+    /// revoke call, but never [`RevokeOutcome::Refused`].
     pub(crate) async fn introspect(&self, token: &Token) -> Result<Introspection, RevokeOutcome> {
         let Some(request) = self.requests.introspect(token) else {
             return Err(RevokeOutcome::unanswered(
@@ -89,8 +91,8 @@ impl PolarClient {
         Introspection::of_answer(&self.send(request).await?)
     }
 
-    /// What the token endpoint says of a code that nobody was issued, asked by this method; `None`
-    /// where the endpoint is not known.
+    /// Sends a made-up code to the token endpoint, with this authentication method. `None` if the
+    /// endpoint is not known.
     pub(super) async fn exchange_made_up_code(
         &self,
         method: ClientAuthMethod,
@@ -110,18 +112,18 @@ impl PolarClient {
         self.requests.auth_method()
     }
 
-    /// How long a call may take. Longer than Polar's statement timeout, so that Polar has ended it
-    /// too, unless it waited behind a frozen worker.
+    /// How long a call may take. The default is longer than Polar's statement timeout, so that
+    /// Polar has ended the call by then too, unless the call waited behind a frozen worker.
     pub(crate) fn request_timeout(&self) -> Duration {
         self.request_timeout
     }
 
-    /// Whether it knows where to ask about a token.
+    /// Whether the server's introspection endpoint is known.
     pub(crate) fn can_introspect(&self) -> bool {
         self.requests.endpoints().introspection.is_some()
     }
 
-    /// The same client, connections and all, for other credentials.
+    /// A client with other credentials that shares this one's connections.
     pub(crate) fn with_credentials(&self, credentials: ClientCredentials) -> Result<Self, Error> {
         let requests = self.requests.with_credentials(credentials)?;
         Ok(Self { requests, ..self.clone() })
@@ -138,9 +140,13 @@ impl fmt::Debug for PolarClient {
 
 /// Configures a [`PolarClient`].
 ///
-/// Defaults: [`PolarServer::Production`], `client_secret_post`, a time-out of 35 s (5 s to
-/// connect), 4 calls in flight, and with the feature `tls` an HTTPS client of its own that trusts
-/// the system's root certificates.
+/// Defaults:
+///
+/// - [`PolarServer::Production`]
+/// - `client_secret_post`
+/// - a time-out of 35 s for a call, and of 5 s to connect
+/// - 4 calls in flight
+/// - with the feature `tls`, an HTTPS client that trusts the system's root certificates
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PolarClientBuilder {
     credentials: ClientCredentials,
@@ -152,7 +158,7 @@ pub struct PolarClientBuilder {
     connect_timeout: Duration,
     max_in_flight: usize,
     connection: Connection,
-    /// Root certificates to trust beside the system's, in PEM.
+    /// Root certificates to trust in addition to the system's, in PEM.
     #[cfg(feature = "tls")]
     extra_roots: Vec<u8>,
 }
@@ -162,7 +168,7 @@ impl PolarClientBuilder {
         &self.credentials
     }
 
-    /// Whose tokens are sent.
+    /// The issuer of the tokens that are sent.
     pub(crate) fn issuer(&self) -> Issuer {
         match self.server {
             PolarServer::RevocationEndpoint(_) => Issuer::Other,
@@ -175,50 +181,54 @@ impl PolarClientBuilder {
     }
 }
 
-/// What carries the requests.
+/// The HTTP client that sends the requests.
 #[derive(Default)]
 enum Connection {
-    /// The one that comes with the feature `tls`.
+    /// The client that comes with the feature `tls`.
     #[default]
     Own,
     Brought(Transport),
 }
 
 impl PolarClientBuilder {
-    /// Which server is told. Default [`PolarServer::Production`].
+    /// The server that revokes the tokens. Default [`PolarServer::Production`].
     pub fn server(mut self, server: PolarServer) -> Self {
         self.server = server;
         self
     }
 
-    /// Allows `http://` to a host that is not loopback. Tokens and the client secret can then be
-    /// read on the way, so it is only for a network you trust. Default `false`.
+    /// Allows `http://` to a host that is not loopback. Tokens and the client secret are then sent
+    /// unencrypted, so use it only in a network that you trust. Default `false`.
     pub fn allow_insecure_http(mut self, allow: bool) -> Self {
         self.allow_insecure_http = allow;
         self
     }
 
-    /// How the client authenticates itself. Default [`ClientAuthMethod::ClientSecretPost`].
+    /// How the client authenticates. Default [`ClientAuthMethod::ClientSecretPost`].
     pub fn auth_method(mut self, method: ClientAuthMethod) -> Self {
         self.auth_method = method;
         self
     }
 
-    /// How long one call may take, connecting and reading the answer included. Default 35 s: longer
-    /// than Polar's statement timeout of 30 s. A call that is given up earlier is still being
-    /// worked on at Polar, and a second call about the same pair then freezes the server for
-    /// everybody. A logout does not wait that long: see
+    /// How long one call may take, including connecting and reading the answer. Default 35 s, which
+    /// is longer than Polar's statement timeout of 30 s. If a call is given up earlier, Polar still
+    /// works on it, and a second call about the same pair then freezes the server for everybody.
+    ///
+    /// A logout does not wait that long: see
     /// [`logout_deadline`](crate::PolarLogoutLayerBuilder::logout_deadline).
     ///
-    /// After a call that was sent and not answered, no token of the same logout is sent again
-    /// before this time has passed since the call began. Nothing that a log holds from before is
-    /// sent in this time after the start either.
+    /// Two waits have this length:
+    ///
+    /// - After a call that was sent and not answered, no token of the same logout is sent until
+    ///   this time has passed since the call began.
+    /// - After the start, no token that the log holds from before is sent until this time has
+    ///   passed.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// How long connecting may take: resolving the name, TCP and TLS. Default 5 s. Only for the
+    /// How long connecting may take: name resolution, TCP and TLS. Default 5 s. Applies only to the
     /// client that comes with the feature `tls`.
     #[cfg(feature = "tls")]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -226,21 +236,23 @@ impl PolarClientBuilder {
         self
     }
 
-    /// How many calls are under way at once. Default 4; twelve at once freeze a worker of Polar's.
+    /// How many calls may be in flight at the same time. Default 4. Twelve at the same time freeze
+    /// one of Polar's workers.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.max_in_flight = calls;
         self
     }
 
-    /// Trusts these root certificates (PEM) too, beside the system's: for a private authority.
+    /// Trusts these root certificates (PEM) in addition to the system's, for a private authority.
     #[cfg(feature = "tls")]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.extra_roots = pem.into();
         self
     }
 
-    /// Brings a client: any service from a request to a response, behind a proxy, a mock, or with
-    /// TLS of its own. It must not follow redirects, and must not retry without end.
+    /// Uses this HTTP client: any service from a request to a response, for example one that uses a
+    /// proxy, a mock, or one with its own TLS. It must not follow redirects, and must not retry
+    /// indefinitely.
     pub fn transport<T, B>(mut self, transport: T) -> Self
     where
         T: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -254,30 +266,36 @@ impl PolarClientBuilder {
         self
     }
 
-    /// Checks everything and builds the client.
+    /// Checks the configuration and builds the client.
     ///
     /// # Errors
     ///
-    /// Credentials that are empty or not visible ASCII; an URL that is not absolute, or not https
-    /// (or http to loopback, or allowed by name); a time-out or a limit of zero; no root
-    /// certificates; without the feature `tls`, no [`transport`](Self::transport).
+    /// - The credentials are empty or not visible ASCII.
+    /// - The URL is not absolute, or is neither https nor http to loopback, unless
+    ///   [`allow_insecure_http`](Self::allow_insecure_http) is set.
+    /// - A time-out or [`max_in_flight`](Self::max_in_flight) is zero.
+    /// - There are no root certificates.
+    /// - Without the feature `tls`, there is no [`transport`](Self::transport).
     pub fn build(self) -> Result<PolarClient, Error> {
         let endpoints = self.server.endpoints(self.allow_insecure_http)?;
         let requests = Requests::new(endpoints, self.credentials, self.auth_method)?;
         if self.request_timeout.is_zero() {
             return Err(Error::configuration(
-                "`request_timeout` is zero, so every call would fail: leave the option out (35 s)",
+                "`request_timeout` is zero, so every call would fail: set it above zero, or leave \
+                 it out (35 s)",
             ));
         }
         #[cfg(feature = "tls")]
         if self.connect_timeout.is_zero() {
             return Err(Error::configuration(
-                "`connect_timeout` is zero, so every call would fail: leave the option out (5 s)",
+                "`connect_timeout` is zero, so every call would fail: set it above zero, or leave \
+                 it out (5 s)",
             ));
         }
         if self.max_in_flight == 0 {
             return Err(Error::configuration(
-                "`max_in_flight` is zero, so nothing would reach Polar: leave the option out (4)",
+                "`max_in_flight` is zero, so no token would reach Polar: set it to at least 1, or \
+                 leave it out (4)",
             ));
         }
         let connection = match self.connection {
@@ -290,7 +308,8 @@ impl PolarClientBuilder {
             #[cfg(not(feature = "tls"))]
             Connection::Own => {
                 return Err(Error::configuration(
-                    "no HTTP client: enable the feature `tls`, or bring one with `transport()`",
+                    "there is no HTTP client: enable the feature `tls`, or set one with \
+                     `transport()`",
                 ));
             }
             Connection::Brought(transport) => transport,
@@ -316,7 +335,7 @@ impl fmt::Debug for PolarClientBuilder {
     }
 }
 
-/// Reads what comes back, so that the time-out covers it and the connection can be used again.
+/// Reads the whole answer, so that the time-out covers it and the connection can be used again.
 fn read_answers<T, B>(transport: T) -> Transport
 where
     T: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -338,7 +357,7 @@ where
     let mut body = std::pin::pin!(body);
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // A 2xx has said all that matters: RFC 7009, section 2.2, gives its body no meaning.
+        // The body of a 2xx does not matter (RFC 7009, section 2.2).
         let frame = match frame {
             Ok(frame) => frame,
             Err(_) if parts.status.is_success() => break,

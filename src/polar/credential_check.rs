@@ -1,4 +1,4 @@
-//! Whether the server takes the client's credentials, told before the first logout needs them.
+//! Checks the client credentials before the first logout needs them.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,12 +15,14 @@ use crate::token::Token;
 /// Not a token of any server.
 const MADE_UP_TOKEN: &str = "made-up";
 
-/// How long each answer is waited for. The calls touch no row at the server, so to give one up is
+/// How long to wait for each answer. The calls touch no row at the server, so giving up a call is
 /// harmless.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The server takes the client credentials. `Display` says so, and names the authentication method
-/// to use where the one in use works for revoking only.
+/// The result of a check in which the server accepted the client credentials.
+///
+/// If the authentication method in use works only for revoking, `Display` names the method to use
+/// for exchanging codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialCheck {
     method: ClientAuthMethod,
@@ -28,17 +30,18 @@ pub struct CredentialCheck {
 }
 
 impl CredentialCheck {
-    /// The authentication method that the client is registered for at the token endpoint; `None`
-    /// where the server does not tell the methods apart, or did not say.
+    /// The authentication method that the client is registered for at the token endpoint. `None` if
+    /// the token endpoint is not known, or if its answers did not show the method.
     ///
-    /// Polar revokes and introspects by either method, and exchanges codes by the registered one
-    /// only: a client registered for `client_secret_basic` cannot exchange a code by form.
+    /// Polar revokes and introspects with either method, and exchanges codes only with the
+    /// registered one: a client registered for `client_secret_basic` cannot exchange a code by
+    /// form.
     #[must_use]
     pub fn registered_method(&self) -> Option<ClientAuthMethod> {
         self.registered
     }
 
-    /// The method that revoke calls use is not the registered one.
+    /// Whether the method that revoke calls use differs from the registered one.
     #[must_use]
     pub fn is_mismatch(&self) -> bool {
         self.registered.is_some_and(|registered| registered != self.method)
@@ -47,14 +50,14 @@ impl CredentialCheck {
 
 impl fmt::Display for CredentialCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server takes the client credentials")?;
+        f.write_str("the server accepts the client credentials")?;
         match self.registered.filter(|_| self.is_mismatch()) {
             None => Ok(()),
             Some(registered) => write!(
                 f,
-                "; the client is registered for {registered}: revoking works by {used} too, but \
-                 the token endpoint answers 401 to a code exchanged by {used}, so exchange codes by \
-                 {registered}, or register the client for {used} in Polar's settings",
+                "; the client is registered for {registered}: revoking also works with {used}, but \
+                 the token endpoint answers 401 to it; exchange codes with {registered}, or \
+                 register the client for {used} in Polar's settings",
                 used = self.method,
             ),
         }
@@ -62,10 +65,12 @@ impl fmt::Display for CredentialCheck {
 }
 
 impl PolarClient {
-    /// Asks the server whether it takes the client id and secret, and which authentication method
-    /// the client is registered for, without touching any token. For the start of an application:
-    /// it makes up to three calls, which count against Polar's limit for this address (500 a minute
-    /// in production, 100 in the sandbox), so it is no readiness probe. Takes 15 s at most.
+    /// Asks the server whether it accepts the client id and secret, and which authentication method
+    /// the client is registered for. No token is touched. Takes at most 15 s.
+    ///
+    /// Call this when an app starts, not in a readiness probe: it makes up to three calls, which
+    /// count against Polar's limit for this address (500 a minute in production, 100 in the
+    /// sandbox).
     ///
     /// ```no_run
     /// # async fn example(client: tower_polar_logout::client::PolarClient) -> Result<(), tower_polar_logout::Error> {
@@ -73,7 +78,7 @@ impl PolarClient {
     ///
     /// match client.check_credentials().await {
     ///     Ok(accepted) => println!("{accepted}"),
-    ///     // Polar cannot be asked: revocations are retried until it can be.
+    ///     // Polar cannot be reached: revocations are retried until it can be.
     ///     Err(error) if error.kind() == ErrorKind::Unanswered => eprintln!("{error}"),
     ///     Err(error) => return Err(error),
     /// }
@@ -84,10 +89,12 @@ impl PolarClient {
     /// # Errors
     ///
     /// The message says what to do.
-    /// - [`ErrorKind::Credentials`](crate::ErrorKind::Credentials): the server does not take them. A
-    ///   public client (PKCE, no secret) is one of these cases: it can neither revoke nor introspect.
-    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the server's URL is wrong, or
-    ///   a proxy answers in its place.
+    ///
+    /// - [`ErrorKind::Credentials`](crate::ErrorKind::Credentials): the server does not accept
+    ///   them. This includes a public client (PKCE, no secret), which can neither revoke nor
+    ///   introspect.
+    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the server's URL is wrong,
+    ///   or a proxy answers instead of the server.
     /// - [`ErrorKind::Unanswered`](crate::ErrorKind::Unanswered): the server did not answer, limits
     ///   this address, or failed. Nothing is known about the credentials.
     pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
@@ -105,7 +112,7 @@ async fn check(client: &PolarClient) -> Result<CredentialCheck, Error> {
         ClientAuthMethod::ClientSecretBasic => ClientAuthMethod::ClientSecretPost,
     };
     let registered = match takes_at_token_endpoint(client, method).await {
-        // Most servers take both: nothing is to be said then.
+        // Most servers accept both methods. Then there is no mismatch to report.
         Some(true) => Some(method),
         Some(false) => {
             takes_at_token_endpoint(client, other).await.and_then(|taken| taken.then_some(other))
@@ -133,15 +140,15 @@ async fn ask_about_made_up_token(client: &PolarClient) -> Result<(), Error> {
             Err(Error::new(
                 ErrorKind::Credentials,
                 format!(
-                    "the server does not take the client id with this client secret ({reason}): copy \
-                 both from your OAuth client in Polar's settings, and check that the server is the \
-                 one where the client is registered; a public client has no secret and cannot revoke"
+                    "the server does not accept this client id and client secret ({reason}): copy \
+                     both from your OAuth client in Polar's settings, and check that the client is \
+                     registered at this server; a public client has no secret and cannot revoke"
                 ),
             ))
         }
         Some(RevokeOutcome::Misconfigured(reason)) => Err(Error::configuration(format!(
-            "the server's URL is wrong, or a proxy answers in its place ({reason}): give the URL of \
-             Polar's API"
+            "the server's URL is wrong, or a proxy answers instead of the server ({reason}): set \
+             the URL of Polar's API"
         ))),
         Some(RevokeOutcome::TryAgain { reason, .. }) => Err(unanswered(&reason)),
     }
@@ -149,17 +156,17 @@ async fn ask_about_made_up_token(client: &PolarClient) -> Result<(), Error> {
 
 fn unanswered(why: &dyn fmt::Display) -> Error {
     let message = format!(
-        "whether the server takes the client credentials is not known ({why}): check that the server \
-         can be reached from here, and try again later"
+        "the client credentials could not be checked ({why}): check that the server can be reached \
+         from here, and try again later"
     );
     Error::new(ErrorKind::Unanswered, message)
 }
 
-/// `None` where the endpoint is not known, or says nothing of the credentials.
+/// `None` if the endpoint is not known, or if its answer says nothing about the credentials.
 async fn takes_at_token_endpoint(client: &PolarClient, method: ClientAuthMethod) -> Option<bool> {
     match timeout(LIMIT, client.exchange_made_up_code(method)).await.ok()?? {
         RevokeOutcome::Misconfigured(reason) => is_about_credentials(&reason).then_some(false),
-        // The code is refused, and so the credentials were taken.
+        // The server refused the code, so it accepted the credentials.
         RevokeOutcome::Refused(_) | RevokeOutcome::Confirmed => Some(true),
         RevokeOutcome::TryAgain { .. } => None,
     }

@@ -1,4 +1,4 @@
-//! The application's own credentials at Polar (RFC 6749, section 2.3.1).
+//! The app's client credentials at Polar (RFC 6749, section 2.3.1).
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 
-/// `client_id` and `client_secret` of the application.
+/// The app's `client_id` and `client_secret`.
 ///
-/// Polar calls them `polar_ci_...` and `polar_cs_...`. The secret is wiped from memory on drop, and
-/// `Debug` does not show it.
+/// At Polar they begin with `polar_ci_` and `polar_cs_`. The secret is wiped from memory on drop,
+/// and `Debug` does not show it.
 #[derive(Clone)]
 pub struct ClientCredentials {
     pub(crate) id: String,
@@ -19,7 +19,7 @@ pub struct ClientCredentials {
 }
 
 impl ClientCredentials {
-    /// Credentials from two values; they are checked when the client or the layer is built.
+    /// Credentials from two values. They are checked when the client or the layer is built.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self { id: client_id.into(), secret: Zeroizing::new(client_secret.into()) }
     }
@@ -33,8 +33,8 @@ impl ClientCredentials {
         Ok(Self::new(variable("POLAR_CLIENT_ID")?, variable("POLAR_CLIENT_SECRET")?))
     }
 
-    /// Visible ASCII only: anything else is a copying mistake (a quote, a line end), and Polar
-    /// answers it with a 401 or a 500 at the first logout instead of now.
+    /// Accepts only visible ASCII. Anything else is a copying mistake, for example a line end,
+    /// which Polar would answer with 401 or 500 at the first logout.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (name, value) in [("client id", &self.id), ("client secret", &*self.secret)] {
             if value.is_empty() {
@@ -59,19 +59,19 @@ impl fmt::Debug for ClientCredentials {
     }
 }
 
-/// How the client authenticates itself to the revocation endpoint.
+/// How the client authenticates to the revocation endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuthMethod {
-    /// `client_secret_post`: in the form, as Polar documents it. The default.
+    /// `client_secret_post`: id and secret in the form, as Polar documents it. The default.
     #[default]
     ClientSecretPost,
-    /// `client_secret_basic`: in the `Authorization` header, each part form-encoded first
-    /// (RFC 6749, section 2.3.1). For other RFC 7009 servers; Polar takes it too.
+    /// `client_secret_basic`: id and secret in the `Authorization` header, each form-encoded first
+    /// (RFC 6749, section 2.3.1). For other RFC 7009 servers. Polar accepts it too.
     ClientSecretBasic,
 }
 
-/// By the name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.
+/// Parses the name from RFC 7591, section 2: `client_secret_post` or `client_secret_basic`.
 impl FromStr for ClientAuthMethod {
     type Err = Error;
 
@@ -79,14 +79,14 @@ impl FromStr for ClientAuthMethod {
         let methods = [Self::ClientSecretPost, Self::ClientSecretBasic];
         methods.into_iter().find(|method| method.to_string() == name).ok_or_else(|| {
             Error::configuration(format!(
-                "the client authentication method `{name}` is not known: use `client_secret_post`, \
+                "the client authentication method `{name}` is not known: use `client_secret_post` \
                  or `client_secret_basic`"
             ))
         })
     }
 }
 
-/// The name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.
+/// Shows the name from RFC 7591, section 2: `client_secret_post` or `client_secret_basic`.
 impl fmt::Display for ClientAuthMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,4 +1,4 @@
-//! What introspection tells about a token (RFC 7662, section 2.2), and what it proves.
+//! The answer to an introspection (RFC 7662, section 2.2), and what it proves.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,17 +6,17 @@ use http::Response;
 
 use super::outcome::{Reason, RevokeOutcome};
 
-/// How far Polar's clock and ours may differ.
+/// How far Polar's clock and this process's clock may differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// Longer no revocation takes to be verified.
+/// A verification takes no longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// An answer to an introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Introspection {
     pub(crate) is_active: bool,
-    /// When the access token of the pair expires, where the server says so.
+    /// When the access token of the pair expires, if the server says so.
     expires_at: Option<SystemTime>,
 }
 
@@ -30,13 +30,13 @@ impl Introspection {
         match RevokeOutcome::of_answer(answer) {
             misconfigured @ RevokeOutcome::Misconfigured(_) => Err(misconfigured),
             again @ RevokeOutcome::TryAgain { .. } => Err(again),
-            // For nothing it answers is the token beyond help.
+            // A refused introspection does not mean that revoking the token is refused.
             RevokeOutcome::Refused(reason) => {
                 Err(RevokeOutcome::TryAgain { reason, retry_after: None })
             }
             RevokeOutcome::Confirmed => {
-                let said = serde_json::from_slice(answer.body().as_ref());
-                let Body { active, exp } = said.map_err(|_| RevokeOutcome::TryAgain {
+                let body = serde_json::from_slice(answer.body().as_ref());
+                let Body { active, exp } = body.map_err(|_| RevokeOutcome::TryAgain {
                     reason: Reason::answered(answer.status()),
                     retry_after: None,
                 })?;
@@ -47,9 +47,9 @@ impl Introspection {
         }
     }
 
-    /// For how long from now "inactive" will mean nothing but "revoked". Polar's introspection tells
-    /// about the pair: it says "inactive" of any token of a pair whose access token has expired, also
-    /// of a refresh token that still works.
+    /// For how long from now "inactive" can only mean "revoked". Polar's introspection answers for
+    /// the pair: once the access token has expired, it also says "inactive" for a refresh token
+    /// that still works.
     pub(crate) fn proves_for(&self, now: SystemTime) -> Duration {
         if !self.is_active {
             return Duration::ZERO;
@@ -64,14 +64,14 @@ impl Introspection {
 mod tests {
     use super::*;
 
-    fn said(body: &str) -> Result<Introspection, RevokeOutcome> {
+    fn introspection(body: &str) -> Result<Introspection, RevokeOutcome> {
         Introspection::of_answer(&Response::new(body.to_owned()))
     }
 
     #[test]
-    fn inactive_proves_nothing_of_a_pair_that_was_expired_or_about_to() {
+    fn inactive_proves_nothing_when_the_access_token_expires() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let proves_for = |body| said(body).expect("an answer").proves_for(now).as_secs();
+        let proves_for = |body| introspection(body).expect("an answer").proves_for(now).as_secs();
         assert_eq!(proves_for(r#"{"active": false}"#), 0);
         assert_eq!(proves_for(r#"{"active": true, "exp": 1}"#), 0);
         assert_eq!(proves_for(r#"{"active": true, "exp": 1000300}"#), 0);
@@ -81,10 +81,10 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_a_wellformed_answer_says_nothing() {
+    fn malformed_answer_proves_nothing() {
         for body in ["", "{}", "<html>", r#"{"active": "yes"}"#, r#"{"active": true, "exp": "x"}"#]
         {
-            assert!(matches!(said(body), Err(RevokeOutcome::TryAgain { .. })), "{body}");
+            assert!(matches!(introspection(body), Err(RevokeOutcome::TryAgain { .. })), "{body}");
         }
     }
 }

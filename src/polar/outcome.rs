@@ -1,4 +1,4 @@
-//! What became of one revoke call, and which answer means which.
+//! The outcome of a revoke call, and which answer means which outcome.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,28 +9,29 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::error::BoxError;
 
-/// What became of one revoke call.
+/// The outcome of one revoke call.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RevokeOutcome {
-    /// Any 2xx: the token is dead at Polar, or was never alive there (RFC 7009, section 2.2).
+    /// Any 2xx: the token is revoked, or was never valid at the server (RFC 7009, section 2.2).
     ///
-    /// Polar answers before it commits: a call that follows at once may still find the token alive,
-    /// for some 100 ms.
+    /// Polar answers before it commits: for about 100 ms after the answer the token may still work.
     Confirmed,
     /// Polar will never revoke this token for this client: `invalid_grant` (another client's
-    /// token), `invalid_request`, `unsupported_token_type`, `invalid_token` with 400, 413. Repeating
-    /// the call has no effect.
+    /// token), `invalid_request`, `unsupported_token_type`, `invalid_token` with 400, or 413.
+    /// Repeating the call has no effect.
     Refused(Reason),
-    /// Our own configuration is wrong: `invalid_client` or `unauthorized_client` (the credentials);
-    /// or 404, 405, a redirect, a 400 or 401 that is no OAuth error (the URL, or a proxy in between).
-    /// The token lives until the configuration is fixed.
+    /// The configuration is wrong, and the token stays valid until it is fixed:
+    ///
+    /// - `invalid_client` or `unauthorized_client`: the credentials;
+    /// - 404, 405, a redirect, or a 400 or 401 that is not an OAuth error: the URL, or a proxy in
+    ///   between.
     Misconfigured(Reason),
-    /// Anything else: rate limited, a server error, no connection, no answer in time. The token may
-    /// live; ask again, after `retry_after` where the server said so.
+    /// Anything else: a rate limit, a server error, no connection, no answer in time. The token may
+    /// still be valid. Try again, after `retry_after` if the server sent one.
     #[non_exhaustive]
     TryAgain {
-        /// What stood in the way.
+        /// Why the call was not confirmed.
         reason: Reason,
         /// The server's `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3).
         retry_after: Option<Duration>,
@@ -38,7 +39,7 @@ pub enum RevokeOutcome {
 }
 
 impl RevokeOutcome {
-    /// Polar has confirmed the revocation.
+    /// Whether Polar has confirmed the revocation.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         matches!(self, Self::Confirmed)
@@ -51,9 +52,9 @@ impl RevokeOutcome {
         }
         let code = Code::of_body(answer.body().as_ref());
         let reason = Reason(Why::Answered { status, code });
-        // Among client errors `error` decides, not the status: Polar's 401 has three meanings, and
-        // an unknown client is 400 in the form and 401 in Basic. A limit and a server error say
-        // nothing about the token, whatever their body.
+        // For a client error the code decides, not the status: Polar's 401 has three meanings, and
+        // an unknown client is 400 with the form and 401 with Basic. A rate limit or a server error
+        // says nothing about the token, whatever its body holds.
         let is_about_us = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
         match (code.filter(|_| is_about_us), status) {
             (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
@@ -77,7 +78,7 @@ impl RevokeOutcome {
     }
 }
 
-/// Why a revoke call was not confirmed. Says what Polar answered, never what it was asked.
+/// Why a revoke call was not confirmed. Holds Polar's answer, and nothing of the request.
 #[derive(Debug)]
 pub struct Reason(Why);
 
@@ -92,7 +93,7 @@ impl Reason {
         Self(Why::Answered { status, code: None })
     }
 
-    /// The status of the answer, where there was one.
+    /// The status of the answer, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match &self.0 {
@@ -101,20 +102,20 @@ impl Reason {
         }
     }
 
-    /// Whether Polar may still be working on the call: it was sent, and the answer, if there was
-    /// one, is a gateway's. A second call about the same pair would then freeze Polar.
+    /// Whether Polar may still be working on the call: the call was sent, and it was answered by a
+    /// gateway or not at all. A second call about the same pair would then freeze Polar.
     pub(crate) fn may_be_under_way(&self) -> bool {
         match &self.0 {
             Why::Answered { status, .. } => {
-                // Those above are a content delivery network's own.
+                // Content delivery networks use 520 to 524.
                 matches!(status.as_u16(), 502 | 504 | 520..=524)
             }
             Why::Unanswered(error) => !failed_to_connect(&**error),
         }
     }
 
-    /// The answer's `error` (RFC 6749, section 5.2; RFC 7009, section 2.2.1) where it is one that
-    /// decides something.
+    /// The answer's `error` (RFC 6749, section 5.2; RFC 7009, section 2.2.1), if it is one of the
+    /// codes that [`RevokeOutcome`] names.
     #[must_use]
     pub fn error_code(&self) -> Option<&'static str> {
         match &self.0 {
@@ -130,7 +131,7 @@ impl fmt::Display for Reason {
             Why::Answered { status, code: Some(code) } => write!(f, "{status}, {}", code.as_str()),
             Why::Answered { status, code: None } => write!(f, "{status}"),
             Why::Unanswered(error) => {
-                // The whole chain: "client error (Connect)" alone hides a wrong host name.
+                // All causes: "client error (Connect)" alone hides a wrong host name.
                 write!(f, "no answer")?;
                 causes(&**error).try_for_each(|cause| write!(f, ": {cause}"))
             }
@@ -147,14 +148,14 @@ impl StdError for Reason {
     }
 }
 
-/// An error, what caused it, and so on.
+/// An error and the chain of its sources.
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
 }
 
-/// Whether nothing of the call can have reached Polar. `false` where that is not known.
+/// Whether the call cannot have reached Polar. `false` if that is not known.
 fn failed_to_connect(error: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind::{
         AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
@@ -177,8 +178,8 @@ fn failed_to_connect(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// The error codes that decide something. The rest of an answer's text is dropped here: a server
-/// could echo the token in it, and it would end up in a log.
+/// The error codes that decide the outcome. The rest of the answer is dropped: a server could
+/// repeat the token in it, and the token would then appear in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Code {
     InvalidClient,
@@ -226,7 +227,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    // A date that has passed means: now.
+    // A date that has passed means "now".
     Some(date.duration_since(now).unwrap_or_default())
 }
 
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn any_2xx_confirms_whatever_its_body() {
+    fn any_2xx_confirms() {
         for status in [200, 201, 202, 204, 299] {
             assert!(outcome(status, "{}").is_confirmed());
             assert!(outcome(status, "not json").is_confirmed());
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_work_is_refused_for_good() {
+    fn permanent_errors_are_refused() {
         for (status, code) in [
             (400, "invalid_grant"),
             (400, "invalid_request"),
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_credentials_and_wrong_urls_are_our_configuration() {
+    fn wrong_credentials_and_urls_are_misconfigured() {
         for (status, code) in
             [(401, "invalid_client"), (400, "invalid_client"), (400, "unauthorized_client")]
         {
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_third_401_and_all_the_rest_is_tried_again() {
+    fn all_other_errors_are_tried_again() {
         for (status, body) in [
             (401, error("invalid_token")),
             (403, String::new()),
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_comes_in_seconds_or_as_a_date() {
+    fn retry_after_is_in_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Fri, 21 Aug 2026 10:00:00 GMT").expect("a date");
         let after = |value: &'static str| {
             retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().expect("value"))]), now)
@@ -352,10 +353,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_shows_the_status_and_a_known_code_and_nothing_the_server_wrote() {
+    fn reason_shows_only_the_status_and_known_codes() {
         let answer = r#"{"error": "polar_at_u_SECRET", "error_description": "polar_at_u_SECRET"}"#;
         let RevokeOutcome::Misconfigured(reason) = outcome(400, answer) else {
-            panic!("no OAuth error")
+            panic!("misconfigured")
         };
         assert_eq!(reason.to_string(), "400 Bad Request");
         assert!(!format!("{reason:?}").contains("SECRET"));

@@ -1,7 +1,7 @@
-//! The requests to revoke a token and to ask about one.
+//! The requests that revoke and introspect a token.
 //!
-//! What holds a token or a secret is wiped, and has its full size from the start: a buffer that grows
-//! leaves its contents where it was.
+//! Buffers that hold a token or a secret are wiped. They have their full size from the start,
+//! because a buffer that grows leaves a copy of its contents in the old memory.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,16 +17,16 @@ use super::server::Endpoints;
 use crate::error::Error;
 use crate::token::{Token, TokenTypeHint};
 
-/// Makes requests for one client at one server.
+/// Makes the requests of one client to one server.
 ///
-/// They are made from nothing but the token: a caller's `Authorization` or `Cookie` header that
-/// came along would turn Polar's answer into 401, with nothing revoked.
+/// Nothing of the caller's request but the token is used: if the caller's `Authorization` or
+/// `Cookie` header were sent too, Polar would answer 401 and revoke nothing.
 #[derive(Clone)]
 pub(super) struct Requests {
     endpoints: Endpoints,
     credentials: ClientCredentials,
     method: ClientAuthMethod,
-    /// `client_secret_basic`, ready made; `None` for `client_secret_post`.
+    /// The header for `client_secret_basic`; `None` for `client_secret_post`.
     basic: Option<HeaderValue>,
 }
 
@@ -44,7 +44,7 @@ impl Requests {
         Ok(Self { endpoints, credentials, method, basic })
     }
 
-    /// The same for other credentials.
+    /// The same with other credentials.
     pub(super) fn with_credentials(&self, credentials: ClientCredentials) -> Result<Self, Error> {
         Self::new(self.endpoints.clone(), credentials, self.method)
     }
@@ -57,7 +57,7 @@ impl Requests {
         self.method
     }
 
-    /// RFC 7009, section 2.1.
+    /// A revoke request (RFC 7009, section 2.1).
     pub(super) fn revoke(
         &self,
         token: &Token,
@@ -68,14 +68,14 @@ impl Requests {
         self.request(&self.endpoints.revocation, form)
     }
 
-    /// RFC 7662, section 2.1; `None` where the server's introspection endpoint is not known.
+    /// An introspection request (RFC 7662, section 2.1); `None` if the endpoint is not known.
     pub(super) fn introspect(&self, token: &Token) -> Option<Request<Full<Bytes>>> {
         let endpoint = self.endpoints.introspection.as_ref()?;
         Some(self.request(endpoint, vec![("token", token.as_str())]))
     }
 
-    /// RFC 6749, section 4.1.3, with a code that nobody was issued; `None` where the server's token
-    /// endpoint is not known, or the credentials cannot be sent by this method.
+    /// A token request (RFC 6749, section 4.1.3) with a made-up code; `None` if the token endpoint
+    /// is not known, or if the credentials cannot be sent with this method.
     pub(super) fn exchange_made_up_code(
         &self,
         method: ClientAuthMethod,
@@ -102,7 +102,7 @@ impl Requests {
         let form = urlencoded(&form);
         let mut request = Request::post(endpoint.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            // Polar answers 411 without it. Said here, since not every transport would.
+            // Polar answers 411 without it, and not every transport adds it.
             .header(CONTENT_LENGTH, form.len())
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("tower-polar-logout/", env!("CARGO_PKG_VERSION")))
@@ -115,10 +115,10 @@ impl Requests {
     }
 }
 
-/// A byte is three once it is escaped.
+/// An escaped byte takes three bytes.
 const ESCAPED: usize = 3;
 
-/// A form (RFC 6749, appendix B). It is wiped when the last clone of it is gone.
+/// A form (RFC 6749, appendix B). It is wiped when its last clone is dropped.
 fn urlencoded(form: &[(&str, &str)]) -> Bytes {
     let separators = 2 * form.len();
     let lengths = form.iter().map(|(name, value)| name.len() + value.len());
@@ -127,12 +127,12 @@ fn urlencoded(form: &[(&str, &str)]) -> Bytes {
     let mut serializer = form_urlencoded::Serializer::new(&mut *text);
     form.serialize(serde_urlencoded::Serializer::new(&mut serializer))
         .expect("pairs of text always serialize");
-    debug_assert!(text.len() <= capacity, "it has not grown");
+    debug_assert!(text.len() <= capacity, "the buffer has not grown");
     Bytes::from_owner(text)
 }
 
-/// Each part is form-encoded before the two are joined (RFC 6749, section 2.3.1). The value is wiped
-/// when its last clone is gone.
+/// The `Authorization` header: id and secret are form-encoded before they are joined (RFC 6749,
+/// section 2.3.1). The value is wiped when its last clone is dropped.
 fn basic(credentials: &ClientCredentials) -> Result<HeaderValue, Error> {
     let ClientCredentials { id, secret } = credentials;
     let capacity = ESCAPED * (id.len() + secret.len()) + ":".len();
@@ -141,14 +141,14 @@ fn basic(credentials: &ClientCredentials) -> Result<HeaderValue, Error> {
     pair.push(':');
     pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
 
-    // Four characters for each three bytes that are begun.
+    // Base64 takes four characters for each three bytes, rounded up.
     let capacity = "Basic ".len() + 4 * pair.len().div_ceil(3);
     let mut value = Zeroizing::new(String::with_capacity(capacity));
     value.push_str("Basic ");
     STANDARD.encode_string(pair.as_bytes(), &mut value);
-    debug_assert!(value.len() <= capacity, "it has not grown");
+    debug_assert!(value.len() <= capacity, "the buffer has not grown");
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
-        .map_err(|_| Error::configuration("the client credentials do not fit into a header"))?;
+        .map_err(|_| Error::configuration("the client credentials cannot be sent in a header"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_form_holds_token_and_credentials_and_no_hint() {
+    async fn form_holds_the_token_and_the_credentials() {
         let request = requests(ClientAuthMethod::ClientSecretPost).revoke(&token(), None);
         assert_eq!(request.headers()[CONTENT_TYPE], "application/x-www-form-urlencoded");
         assert!(!request.headers().contains_key(AUTHORIZATION));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn basic_takes_the_credentials_out_of_the_form_and_encodes_them_first() {
+    async fn basic_sends_the_credentials_encoded_in_the_header() {
         let request = requests(ClientAuthMethod::ClientSecretBasic)
             .revoke(&token(), Some(TokenTypeHint::RefreshToken));
         let expected = STANDARD.encode("polar_ci_1:s%2Bc%3Ar%25t");

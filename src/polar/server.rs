@@ -1,4 +1,4 @@
-//! Which server is told.
+//! The server that revokes the tokens, and the URLs of its endpoints.
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind};
 
 /// The server that revokes the tokens.
 ///
-/// `Debug` does not show a URL that was given: it is checked only when the client is built, and
-/// until then may hold a password.
+/// `Debug` does not show the URL: it is checked when the client is built, and may hold a password
+/// until then.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolarServer {
@@ -23,18 +23,18 @@ pub enum PolarServer {
     Sandbox,
     /// Polar's API at another absolute URL: `/v1/oauth2/revoke` is appended to it.
     Url(String),
-    /// The whole URL of the revocation endpoint of any RFC 7009 server (`revocation_endpoint` in
+    /// The complete URL of the revocation endpoint of any RFC 7009 server (`revocation_endpoint` in
     /// its RFC 8414 metadata).
     RevocationEndpoint(String),
 }
 
 impl PolarServer {
-    /// The server that the environment variable `POLAR_SERVER` names: `production`, `sandbox`, or
-    /// an absolute URL of Polar's API. Production where it is not set.
+    /// The server in the environment variable `POLAR_SERVER`: `production`, `sandbox`, or an
+    /// absolute URL of Polar's API. If the variable is not set, [`Production`](Self::Production).
     ///
     /// # Errors
     ///
-    /// It is set to anything else.
+    /// The variable is set to anything else.
     pub fn from_env() -> Result<Self, Error> {
         match env::var("POLAR_SERVER") {
             Ok(value) if value.is_empty() => Err(Error::new(
@@ -52,7 +52,7 @@ impl PolarServer {
         }
     }
 
-    /// The URLs that are posted to.
+    /// The URLs of the endpoints, checked.
     pub(crate) fn endpoints(&self, allow_insecure_http: bool) -> Result<Endpoints, Error> {
         let base = match self {
             Self::Production => "https://api.polar.sh",
@@ -60,7 +60,7 @@ impl PolarServer {
             Self::Url(base) => {
                 absolute(base)?;
                 if base.contains('?') {
-                    return Err(refused(base, "has a query; give the URL of the API alone"));
+                    return Err(refused(base, "has a query; give the URL of the API without one"));
                 }
                 base.trim_end_matches('/')
             }
@@ -99,7 +99,8 @@ pub(crate) struct Endpoints {
 
 const SERVERS: &str = "use `production`, `sandbox`, or an absolute URL like `https://api.polar.sh`";
 
-/// A word like `prod`. Anything else is not repeated: it may be a secret in the wrong variable.
+/// Whether an error may repeat the word, for example `prod`. Other text may be a secret in the
+/// wrong variable.
 fn is_harmless(word: &str) -> bool {
     (1..=16).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase())
 }
@@ -125,8 +126,8 @@ fn secure(url: &str, allow_insecure_http: bool) -> Result<Uri, Error> {
     if uri.scheme_str() == Some("http") && !allow_insecure_http && !is_loopback(&uri) {
         return Err(refused(
             url,
-            "would send tokens and the client secret in the clear; use https, \
-             or allow it by name with `allow_insecure_http(true)`",
+            "would get tokens and the client secret unencrypted; use https, or allow http with \
+             `allow_insecure_http(true)`",
         ));
     }
     Ok(uri)
@@ -134,11 +135,9 @@ fn secure(url: &str, allow_insecure_http: bool) -> Result<Uri, Error> {
 
 fn absolute(url: &str) -> Result<Uri, Error> {
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-        // Not echoed: what is no URL may be a secret in the wrong variable.
-        Error::configuration(
-            "the server's URL cannot be read; give one like `https://api.polar.sh`",
-        )
-        .with_source(error)
+        // The text is not repeated: it may be a secret in the wrong variable.
+        Error::configuration("the server's URL is invalid; give one like `https://api.polar.sh`")
+            .with_source(error)
     })?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(Error::configuration(
@@ -158,7 +157,7 @@ fn absolute(url: &str) -> Result<Uri, Error> {
         return Err(refused(url, "has an invalid port; ports go from 1 to 65535"));
     }
     if url.contains('#') {
-        return Err(refused(url, "has a fragment, which is never sent; leave it out"));
+        return Err(refused(url, "has a fragment (`#`), which is never sent; leave it out"));
     }
     Ok(uri)
 }

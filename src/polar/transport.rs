@@ -16,18 +16,18 @@ use tower::util::BoxCloneSyncService;
 use crate::error::{BoxError, Error};
 use crate::tls;
 
-/// Polar closes idle connections after about 5 s; a request that meets the closing is lost.
+/// Polar closes idle connections after about 5 s. A request that is sent at that moment is lost.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
 pub(super) type HttpsTransport = Client<Connector, Full<Bytes>>;
 
-/// Speaks HTTP/1.1 only, on purpose: a call that times out then takes its own connection down with
-/// it, where a frozen HTTP/2 connection would go on to swallow every later call.
+/// Deliberately speaks only HTTP/1.1: a call that times out closes its own connection, while a
+/// frozen HTTP/2 connection would make every later call fail too.
 ///
-/// `connect_timeout` covers name resolution, TCP and TLS. It is short, since a call that never
-/// connected may be made again at once, and one that did only after the call time-out.
+/// `connect_timeout` covers name resolution, TCP and TLS. It is short, because a call that did not
+/// connect may be repeated at once, and a call that did only after the call time-out.
 pub(super) fn https(
     endpoint: &Uri,
     extra_roots: &[u8],

@@ -1,4 +1,4 @@
-//! The hashes of what is revoked, each until it would have expired anyway.
+//! The hashes of revoked credentials, each until the credential has expired.
 
 mod filter;
 mod waiters;
@@ -12,40 +12,41 @@ use moka::ops::compute::Op;
 use moka::sync::SegmentedCache;
 
 use self::filter::Filter;
-use self::waiters::{Waiters, Watching};
+use self::waiters::{Waiters, Watch};
 use crate::token::TokenHash;
 
-/// No retention is longer than that, 100 years: it keeps every sum of times in range.
+/// Longer retentions are cut to this, 100 years, so that adding them to a time cannot overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// Expiries are spread over this share of what remains, or over this long for each entry there is,
-/// whichever is longer, and over at most this long, so that what was revoked together does not
-/// expire together: moka cleans up at 2 us an entry.
+/// Entries that were revoked together must not expire together, since moka takes 2 us to clean up
+/// an entry. So expiries are spread over this fraction of the remaining time, or over this long for
+/// each entry in the list, whichever is longer, but at most over `SPREAD_AT_MOST`.
 const SPREAD_SHARE: u32 = 10;
 const SPREAD_EACH: Duration = Duration::from_micros(100);
 const SPREAD_AT_MOST: Duration = Duration::from_secs(3600);
 
-/// moka cleans up a second's worth of expiries in one piece, and who inserts into that segment
-/// meanwhile waits: segments of so many entries, 64 at most, make the piece, and the wait, small.
+/// moka cleans up the expiries of a second in one step, and inserts into the same segment wait for
+/// it. Segments of this many entries, and at most 64 of them, keep the step and the wait short.
 const SEGMENT: usize = 16_384;
 const MOST_SEGMENTS: usize = 64;
 
-/// What is revoked.
+/// The hashes that are denied.
 ///
-/// moka without `max_capacity`: with one it refuses the newcomer or drops an old entry, and either
-/// lets a revoked token in again. The limit is our own, and being full is an answer.
+/// moka has no `max_capacity` here: with one it would refuse a new entry or drop an old one, and a
+/// revoked token would be accepted again. The list has a limit of its own, and returns an error if
+/// it is full.
 #[derive(Debug)]
 pub(crate) struct Denylist {
     cache: SegmentedCache<TokenHash, ExpiresAt, foldhash::fast::RandomState>,
-    /// Spares what is not revoked, nearly every request, the look into the cache.
+    /// Saves a lookup in the cache for hashes that are not denied: those of nearly every request.
     filter: Filter,
-    /// Entries in the cache, those included that have expired but are not cleaned up yet.
+    /// Entries in the cache, including expired ones that are not cleaned up yet.
     len: Arc<AtomicUsize>,
     limit: usize,
     waiters: Arc<Waiters>,
 }
 
-/// There is no room for one more revocation.
+/// The denylist has no room for one more hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DenylistFull;
 
@@ -66,20 +67,20 @@ impl Denylist {
         Self { cache, filter: Filter::new(limit), len, limit, waiters: Arc::default() }
     }
 
-    /// When a lifetime that begins now is over.
+    /// The end of a lifetime that begins now.
     pub(crate) fn expiry(lifetime: Duration) -> SystemTime {
         SystemTime::now() + lifetime.min(LONGEST)
     }
 
-    /// Whether the hash is revoked. The hot path: takes no lock, reads no clock unless it is there.
+    /// Whether the hash is denied. This is the hot path: it takes no lock, and reads the clock only
+    /// if the hash is in the cache.
     pub(crate) fn contains(&self, hash: &TokenHash) -> bool {
-        // Not `get`: that records the use for an eviction policy we do not have, and may do
-        // housekeeping.
+        // Not `get`: it notes the use for an eviction policy, and may clean up.
         self.filter.may_contain(hash.as_bytes()) && self.cache.contains_key(hash)
     }
 
-    /// Revokes the hash until `expires_at` at least. Where it is revoked already, the later expiry
-    /// wins. Visible to every thread when this returns.
+    /// Denies the hash until `expires_at` at least. If it is denied already, the later expiry wins.
+    /// Visible to every thread when this returns.
     pub(crate) fn insert(
         &self,
         hash: TokenHash,
@@ -88,8 +89,8 @@ impl Denylist {
         self.put(hash, expires_at, || self.take_place())
     }
 
-    /// The same for what was accepted elsewhere, whatever the limit: who was told that a token is
-    /// dead must not find it alive here.
+    /// Denies a hash that another process has accepted, even beyond the limit: its caller was told
+    /// that the token is denied.
     pub(crate) fn admit(&self, hash: TokenHash, expires_at: SystemTime) {
         let always = || {
             self.len.fetch_add(1, Ordering::AcqRel);
@@ -110,10 +111,10 @@ impl Denylist {
             return Ok(());
         }
         let mut full = false;
-        // One step for each hash: of two threads with one hash the later expiry wins. Every value
-        // put in takes a place, and gives it back when it leaves, by expiry or by replacement. An
-        // expired value that is not cleaned up yet reads as absent here and is replaced all the
-        // same, so nothing else would keep count.
+        // Atomic for each hash: if two threads insert one hash, the later expiry wins. Every value
+        // takes a place when it is put in, and frees it when it leaves, expired or replaced. This
+        // keeps the count right even for an expired value that is not cleaned up yet: `known` is
+        // `None` for it, and yet it is replaced.
         self.cache.entry_by_ref(&hash).and_compute_with(|known| match known {
             Some(known) if known.value().0 >= expires_at => Op::Nop,
             Some(_) => {
@@ -129,15 +130,15 @@ impl Denylist {
         if full {
             return Err(DenylistFull);
         }
-        // After the cache, and also where the cache knew it: whoever put it there may not have come
-        // to this line yet. See the filter's rule.
+        // After the cache, and even if the cache knew the hash: the thread that put it there may
+        // not have reached this line yet. See the rule of the filter.
         self.filter.insert(hash.as_bytes());
-        self.waiters.tell(&hash);
+        self.waiters.notify(&hash);
         Ok(())
     }
 
-    /// Waits, from now on, for any of these to be revoked.
-    pub(crate) fn watch(&self, hashes: &[TokenHash]) -> Watching {
+    /// Watches, from now on, for any of these hashes to be denied.
+    pub(crate) fn watch(&self, hashes: &[TokenHash]) -> Watch {
         self.waiters.watch(hashes)
     }
 
@@ -149,7 +150,7 @@ impl Denylist {
             .is_ok()
     }
 
-    /// How many are revoked, those included that have expired but are not cleaned up yet.
+    /// How many hashes are in the list, including expired ones that are not cleaned up yet.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
@@ -158,12 +159,13 @@ impl Denylist {
         self.limit
     }
 
-    /// What is revoked, each with its expiry. What comes or goes meanwhile may be there or not.
+    /// The denied hashes with their expiries. A hash that comes or goes during the iteration may be
+    /// included or not.
     pub(crate) fn live(&self) -> impl Iterator<Item = (TokenHash, SystemTime)> {
         self.cache.iter().map(|(hash, ExpiresAt(expires_at))| (*hash, expires_at))
     }
 
-    /// Frees what has expired. Can take long, so not on a request's path.
+    /// Frees expired entries. This can take long, so it must not run on a request's path.
     pub(crate) fn clean_up(&self) {
         self.cache.run_pending_tasks();
         if self.filter.is_silted() {
@@ -176,7 +178,7 @@ impl Denylist {
     }
 }
 
-/// moka keeps the old expiry on a re-insert unless told otherwise.
+/// The expiry of each entry. Also implements updates: by default, moka would keep the old expiry.
 struct PerEntry {
     len: Arc<AtomicUsize>,
 }
@@ -212,7 +214,7 @@ fn remaining(hash: &TokenHash, ExpiresAt(expires_at): ExpiresAt, len: usize) -> 
     let remaining = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
     let for_all = SPREAD_EACH.saturating_mul(u32::try_from(len).unwrap_or(u32::MAX));
     let spread = (remaining / SPREAD_SHARE).max(for_all).min(SPREAD_AT_MOST);
-    // Chance enough, and at hand.
+    // The hash is random enough for this, and needs no generator.
     let [a, b, ..] = *hash.as_bytes();
     remaining + spread * u32::from(u16::from_be_bytes([a, b])) / u32::from(u16::MAX)
 }
@@ -234,17 +236,17 @@ mod tests {
         SystemTime::now() + duration
     }
 
-    /// Waits, on moka's own clock, until the condition holds: it has no other.
-    fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    /// Waits in real time until the condition holds: moka's clock cannot be replaced.
+    fn eventually(condition: &str, mut holds: impl FnMut() -> bool) {
         let started = Instant::now();
         while !holds() {
-            assert!(started.elapsed() < Duration::from_secs(30), "never came to pass: {what}");
+            assert!(started.elapsed() < Duration::from_secs(30), "not within 30 s: {condition}");
             thread::yield_now();
         }
     }
 
     #[test]
-    fn what_is_inserted_is_revoked_and_nothing_else_is() {
+    fn only_inserted_hashes_are_denied() {
         let denylist = Denylist::new(10);
         denylist.insert(hash(1), later(DAY)).expect("room");
         assert!(denylist.contains(&hash(1)));
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_list_refuses_the_newcomer_and_forgets_nobody() {
+    fn full_list_refuses_new_hashes_and_keeps_old_ones() {
         let denylist = Denylist::new(1000);
         for n in 0..1000 {
             denylist.insert(hash(n), later(DAY)).expect("room");
@@ -260,7 +262,7 @@ mod tests {
         for n in 1000..2000 {
             assert_eq!(denylist.insert(hash(n), later(DAY)), Err(DenylistFull));
         }
-        // What moka would have evicted it evicts here.
+        // moka would evict here.
         denylist.clean_up();
         assert!((0..1000).all(|n| denylist.contains(&hash(n))));
         assert!((1000..2000).all(|n| !denylist.contains(&hash(n))));
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_list_still_takes_what_it_knows() {
+    fn full_list_still_takes_known_hashes() {
         let denylist = Denylist::new(1);
         denylist.insert(hash(1), later(DAY)).expect("room");
         denylist.insert(hash(1), later(DAY * 2)).expect("known");
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_accepted_elsewhere_is_revoked_past_the_limit_and_counted() {
+    fn admitted_hash_is_denied_and_counted_beyond_the_limit() {
         let denylist = Denylist::new(1);
         for n in 0..10 {
             denylist.admit(hash(n), later(DAY));
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_expiry_wins_both_ways_round() {
+    fn later_expiry_wins_in_either_order() {
         let denylist = Denylist::new(10);
         let soon = Duration::from_millis(20);
         denylist.insert(hash(1), later(soon)).expect("room");
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_prolonged_expires_all_the_same() {
+    fn prolonged_hash_still_expires() {
         let denylist = Denylist::new(1);
         denylist.insert(hash(1), later(Duration::from_secs(1))).expect("room");
         denylist.insert(hash(1), later(Duration::from_millis(1010))).expect("known");
@@ -311,16 +313,16 @@ mod tests {
     }
 
     #[test]
-    fn places_come_back_when_entries_expire_also_where_one_is_inserted_again() {
+    fn places_are_freed_when_entries_expire_or_come_again() {
         let denylist = Denylist::new(2);
         for _ in 0..2 {
             let soon = later(Duration::from_millis(20));
             denylist.insert(hash(1), soon).expect("room");
-            // Expired, not cleaned up, and inserted again: the place must not be lost.
+            // Inserted again after it expired, before it is cleaned up: its place must not be lost.
             eventually("it expires", || !denylist.contains(&hash(1)));
             denylist.insert(hash(1), later(Duration::from_millis(20))).expect("room");
             eventually("it expires", || !denylist.contains(&hash(1)));
-            eventually("its place comes back", || {
+            eventually("its place is freed", || {
                 denylist.clean_up();
                 denylist.len() == 0
             });
@@ -328,14 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_already_takes_no_place() {
+    fn expired_hash_takes_no_place() {
         let denylist = Denylist::new(1);
         denylist.insert(hash(1), SystemTime::UNIX_EPOCH).expect("nothing to do");
         assert_eq!(denylist.len(), 0);
     }
 
     #[test]
-    fn a_lifetime_of_decades_is_not_cut_short() {
+    fn lifetime_of_decades_is_not_cut() {
         let denylist = Denylist::new(1);
         let expires_at = Denylist::expiry(DAY * 365 * 90);
         assert!(expires_at > later(DAY * 365 * 89));
@@ -344,14 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_without_end_is_long_and_no_overflow() {
+    fn longer_lifetime_than_a_century_does_not_overflow() {
         let denylist = Denylist::new(1);
         denylist.insert(hash(1), later(LONGEST * 2)).expect("room");
         assert!(denylist.contains(&hash(1)));
     }
 
     #[test]
-    fn threads_that_revoke_at_once_never_pass_the_limit() {
+    fn concurrent_inserts_never_exceed_the_limit() {
         let denylist = Denylist::new(500);
         let refused = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -374,8 +376,8 @@ mod tests {
     }
 
     #[test]
-    fn expiries_are_spread_over_a_tenth_or_an_hour_and_only_to_the_later_side() {
-        // A minute for a test that is held up.
+    fn expiries_are_only_spread_to_later_times() {
+        // A minute, in case the test is slow.
         let held_up = Duration::from_secs(60);
         for (lifetime, at_most) in [(DAY, SPREAD_AT_MOST), (DAY / 4, DAY / 40)] {
             let expires_at = ExpiresAt(later(lifetime));
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_million_that_are_to_expire_at_once_a_few_do_in_any_twentieth_of_a_second() {
+    fn simultaneous_expiries_of_a_million_are_spread_evenly() {
         let expires_at = ExpiresAt(later(Duration::ZERO));
         let mut at = vec![0_usize; 100 * 20 + 1];
         for n in 0..1_000_000 {
@@ -399,10 +401,11 @@ mod tests {
         assert!((500..1000).contains(&most), "{most}");
     }
 
-    /// The race: hashes expire and are revoked again for longer, while the filter is renewed over
-    /// and over from a cache that grows. Who has revoked a hash finds it revoked, at once and later.
+    /// The race: hashes expire and are denied again for longer, while the filter is renewed again
+    /// and again from a cache that grows. A thread that denied a hash finds it denied, at once and
+    /// later.
     #[test]
-    fn what_is_revoked_stays_so_while_others_expire_and_the_filter_is_renewed() {
+    fn denied_hash_stays_denied_during_filter_renewals() {
         const EACH: usize = 20_000;
         // Large enough that a hash it forgets reads as "no".
         let denylist = Denylist { filter: Filter::new(2 * EACH), ..Denylist::new(usize::MAX) };
@@ -434,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_up_of_more_than_was_planned_for_forgets_nobody_who_is_revoked() {
+    fn clean_up_beyond_the_planned_size_keeps_denied_hashes() {
         let denylist = Denylist::new(1000);
         for n in 0..3000 {
             denylist.admit(hash(n), later(DAY));
@@ -446,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_up_frees_the_filter_of_what_has_expired_and_of_nothing_else() {
+    fn clean_up_removes_only_expired_hashes_from_filter() {
         let denylist = Denylist::new(1000);
         for n in 0..900 {
             denylist.insert(hash(n), later(Duration::from_millis(20))).expect("room");

@@ -1,5 +1,5 @@
-//! Follows the log: what it says is denied here, and what nobody else delivers is delivered from
-//! here.
+//! Follows the log: denies its revocations here, and delivers tokens that no other process
+//! delivers.
 
 mod orphans;
 mod refill;
@@ -23,31 +23,31 @@ use crate::log::{Claimant, Cursor, Event, Followed, RevocationLog};
 use crate::spawner::Spawner;
 use crate::token::TokenHash;
 
-/// How many revocations are taken in without leaving the runtime's own threads: at 2 us each, what
-/// holds nobody up.
+/// How many revocations are denied on the runtime's own threads. At 2 us each, this delays no other
+/// task much.
 const AT_ONCE: usize = 256;
 
-/// A claim that says more is not believed.
+/// A claim that lasts longer is cut to this.
 const LONGEST_BELIEVED: Duration = Duration::from_secs(24 * 3600);
 
-/// A log that fails is asked again after the shorter of these, then less and less often.
+/// After a failure the log is read again after the shorter of these, and then at growing intervals.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Follower {
     log: Arc<dyn RevocationLog>,
-    /// Weak, so that whoever drops the last layer ends this too.
+    /// Weak, so that this ends when the app drops the last layer.
     revoker: Weak<Revoker>,
     spawner: Spawner,
-    /// Told when another secret is known.
+    /// Notified when another secret is known.
     exchanged: Arc<Notify>,
     cursor: Option<Cursor>,
     orphans: Orphans,
-    /// Until then nothing is missing.
+    /// The last time at which no entry was missing.
     current_at: Instant,
     failures: u32,
     is_over_limit: bool,
-    /// Where the log lost what it held: what this process knows of it is on its way back.
+    /// If the log lost entries: appends the entries of this process again.
     refill: Option<Refill>,
 }
 
@@ -77,23 +77,23 @@ impl Follower {
         }
     }
 
-    /// Takes in all that the log holds. To be called before the first request is served; what was
-    /// taken in stays so, also where this fails or is dropped.
+    /// Reads the log to its end, and denies its revocations. Must be called before the first
+    /// request is served. If this fails or is dropped, the entries that were read stay in effect.
     pub(crate) async fn catch_up(&mut self) -> Result<(), Error> {
-        let mut taking_in = None;
+        let mut denying = None;
         loop {
             let followed = self.log.follow(self.cursor.clone()).await?;
-            // While one step is taken in, the next is read.
-            if let Some(taking_in) = taking_in.take() {
-                finish(taking_in).await;
+            // One step is denied while the next is read.
+            if let Some(denying) = denying.take() {
+                finish(denying).await;
             }
             let Followed { is_current, has_lost, .. } = followed;
             let Some(revoked) = self.take(followed) else { return Ok(()) };
-            taking_in = self.take_in(revoked);
+            denying = self.deny(revoked);
             if (is_current || has_lost)
-                && let Some(taking_in) = taking_in.take()
+                && let Some(denying) = denying.take()
             {
-                finish(taking_in).await;
+                finish(denying).await;
             }
             if has_lost {
                 self.refill();
@@ -108,12 +108,13 @@ impl Follower {
     /// Follows the log until the layer is dropped.
     pub(crate) async fn run(mut self) {
         loop {
-            // A log that never waits must not keep others from their turn.
+            // If `follow` never waits, other tasks must still get a turn.
             yield_now().await;
             let log = Arc::clone(&self.log);
             let mut following = pin!(log.follow(self.cursor.clone()));
             let followed = loop {
-                // While the log is away a claim would only wait for it, and say nothing by then.
+                // While the log is unavailable, a claim would only wait for it, and be out of date
+                // when it is written.
                 let next_orphan = if self.failures == 0 { self.orphans.next_due() } else { None };
                 tokio::select! {
                     biased;
@@ -128,8 +129,8 @@ impl Follower {
                 Ok(followed) => {
                     let Followed { is_current, has_lost, .. } = followed;
                     let Some(revoked) = self.take(followed) else { return };
-                    if let Some(taking_in) = self.take_in(revoked) {
-                        finish(taking_in).await;
+                    if let Some(denying) = self.deny(revoked) {
+                        finish(denying).await;
                     }
                     if has_lost {
                         self.refill();
@@ -147,11 +148,11 @@ impl Follower {
         }
     }
 
-    /// Takes note of a step, and says what it revokes; `None` where the layer is gone.
+    /// Takes note of a step, and returns its revocations; `None` if the layer was dropped.
     fn take(&mut self, mut followed: Followed) -> Option<Vec<(TokenHash, SystemTime)>> {
         let revoker = self.revoker.upgrade()?;
         if self.failures > 0 {
-            info!("the revocation log can be followed again");
+            info!("the revocation log can be read again");
             self.failures = 0;
         }
         revoker.counters.skipped.add(followed.skipped);
@@ -159,8 +160,8 @@ impl Follower {
         if !followed.is_current {
             revoker.log_lag.fell_behind(self.current_at);
         }
-        // A log may tell of a claim before it tells of what is claimed. The tokens of one logout
-        // would be due at different times then, and two processes would each adopt one of them.
+        // A log may return a claim before the revocation that it is for. Then the tokens of one
+        // logout would be due at different times, and two processes would each adopt one of them.
         followed.events.sort_by_key(|event| !matches!(event, Event::Revoked { .. }));
         let now = Instant::now();
         let mut revocations = Vec::with_capacity(followed.events.len());
@@ -192,27 +193,27 @@ impl Follower {
         Some(revocations)
     }
 
-    /// Denies what the log says. Hands back what takes longer, to be [finished](finish).
-    fn take_in(&self, revoked: Vec<(TokenHash, SystemTime)>) -> Option<TakingIn> {
+    /// Denies these hashes. Returns a task if that takes long: it must be [finished](finish).
+    fn deny(&self, revoked: Vec<(TokenHash, SystemTime)>) -> Option<Denying> {
         let denylist = Arc::clone(&self.revoker.upgrade()?.denylist);
         let is_short = revoked.len() <= AT_ONCE;
-        let take_in = move || {
+        let deny = move || {
             for (hash, expires_at) in revoked {
                 denylist.admit(hash, expires_at);
             }
         };
         if is_short {
-            take_in();
+            deny();
             return None;
         }
-        Some(tokio::task::spawn_blocking(take_in))
+        Some(tokio::task::spawn_blocking(deny))
     }
 
-    /// The log has lost what it held. Only once the step that says so is taken in: what that tells
-    /// of may be lost too.
+    /// Appends lost entries to the log again. Must be called after the revocations of the step that
+    /// reports the loss are denied, since the log may have lost these too.
     fn refill(&mut self) {
         let Some(revoker) = self.revoker.upgrade() else { return };
-        warn!("the revocation log has lost what it held; appending again what this process knows");
+        warn!("the revocation log has lost entries; appending those of this process again");
         self.orphans.claim_again(Instant::now());
         let sealed = self.orphans.sealed();
         self.refill = Some(Refill::start(&self.log, &revoker, &self.spawner, sealed));
@@ -225,8 +226,9 @@ impl Follower {
             error!(
                 len,
                 limit,
-                "the replicas together have revoked more than the limit: all of it is rejected \
-                 here, but logouts are answered 503 until some expire: raise the limit"
+                "the replicas together have revoked more credentials than `denylist_capacity`: all \
+                 are denied here, but logouts are answered 503 until some expire; raise \
+                 `denylist_capacity`"
             );
         }
         self.is_over_limit = len > limit;
@@ -239,31 +241,32 @@ impl Follower {
         self.adopt();
     }
 
-    /// How long to wait before the next try; `None` where the layer is gone.
+    /// How long to wait before the next try; `None` if the layer was dropped.
     fn failed(&mut self, error: &Error) -> Option<Duration> {
         self.revoker.upgrade()?.log_lag.fell_behind(self.current_at);
         if self.failures == 0 {
             let source = std::error::Error::source(error).map(tracing::field::display);
             error!(
                 %error, source,
-                "the revocation log cannot be followed: what other replicas revoke is not known \
+                "the revocation log cannot be read, so revocations by other replicas are not known \
                  here; trying again until it can"
             );
         } else {
-            debug!(%error, "the revocation log still cannot be followed");
+            debug!(%error, "the revocation log still cannot be read");
         }
         let longest = LONGEST_WAIT.min(SHORTEST_WAIT * (1 << self.failures.min(8)));
         self.failures += 1;
-        // Half of it by chance, so that replicas do not all come back at once.
+        // Half of the wait is random, so that the replicas do not all read again at once.
         Some(longest / 2 + longest.mul_f64(fastrand::f64() / 2.0))
     }
 
-    /// Claims what is in the queue of this process, and what another was to deliver, and has not
-    /// claimed for too long. Where no other process writes the log, that is delivered at once.
+    /// Claims the tokens in the queue of this process, and tokens of another process that it has
+    /// not claimed for too long. If no other process writes the log, the tokens are delivered at
+    /// once.
     fn adopt(&mut self) {
         let Some(revoker) = self.revoker.upgrade() else { return };
         let Some(recorder) = &revoker.recorder else { return };
-        // One for all, so that those of one logout run out together.
+        // One time for all claims, so that the claims of one logout run out together.
         let (now, clock) = (Instant::now(), SystemTime::now());
         let mut claims = Vec::new();
         for (hash, sealed) in self.orphans.take_due(now) {
@@ -283,14 +286,14 @@ impl Follower {
         }
         let log = Arc::clone(&self.log);
         self.spawner.spawn_background(async move {
-            // Not tried again: what is not claimed now is claimed when it is due again.
+            // Not tried again: a token that is not claimed now is claimed when it is due again.
             if let Err(error) = log.append(claims).await {
-                debug!(%error, "the revocation log did not take a claim");
+                debug!(%error, "claims could not be appended to the revocation log");
             }
         });
     }
 
-    /// Takes a token over that another was to deliver.
+    /// Takes over a token that another process should have delivered.
     fn deliver(&self, revoker: &Revoker, hash: TokenHash) {
         let sealed = self.orphans.sealed_of(&hash);
         let token = sealed.and_then(|sealed| revoker.recorder.as_ref()?.open(sealed, &hash));
@@ -302,15 +305,18 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        // Nothing but a panic ends this before the layer is gone.
+        // Only a panic ends this before the layer is dropped.
         if let Some(revoker) = self.revoker.upgrade().filter(|_| std::thread::panicking()) {
             revoker.log_lag.fell_behind(self.current_at);
-            error!("the revocation log is not followed any more: restart this process");
+            error!(
+                "the task that reads the revocation log panicked, so revocations by other replicas \
+                 are not known here: restart this process"
+            );
         }
     }
 }
 
-/// How long a claim holds still: to the second, since clocks tell no more of each other.
+/// How long a claim still lasts, rounded up to a second: the clocks of two processes differ.
 fn left(until: SystemTime) -> Duration {
     match until.duration_since(SystemTime::now()) {
         Ok(left) => Duration::from_secs(left.as_secs() + 1).min(LONGEST_BELIEVED),
@@ -318,12 +324,12 @@ fn left(until: SystemTime) -> Duration {
     }
 }
 
-type TakingIn = JoinHandle<()>;
+type Denying = JoinHandle<()>;
 
-/// Waits for what was begun. Should it have panicked, so does this: what was not taken in must not
-/// count as known.
-async fn finish(taking_in: TakingIn) {
-    if let Err(error) = taking_in.await
+/// Waits for a task that [`Follower::deny`] began. Panics if the task did: hashes that are not
+/// denied must not count as known.
+async fn finish(denying: Denying) {
+    if let Err(error) = denying.await
         && error.is_panic()
     {
         std::panic::resume_unwind(error.into_panic());

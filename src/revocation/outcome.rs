@@ -1,8 +1,8 @@
-//! The outcome of a logout.
+//! The outcome of a logout, and its metric.
 
 use crate::telemetry::metrics;
 
-/// The outcome of a logout: of its worst token, if it had several.
+/// The outcome of a logout. If the logout had several credentials, the worst outcome of them.
 ///
 /// An application that handles logout itself finds it in the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,30 +10,29 @@ use crate::telemetry::metrics;
 pub enum LogoutOutcome {
     /// There was no credential to revoke.
     NoToken,
-    /// Every credential is rejected here, and Polar confirmed each that is Polar's.
+    /// Every credential is denied here, and Polar has confirmed each of Polar's tokens.
     Confirmed,
-    /// Every credential is rejected here; Polar refuses for good to revoke one of them, another
-    /// client's for example.
+    /// Every credential is denied here, but Polar will never revoke one of them, for example a
+    /// token of another client.
     Refused,
-    /// Every credential is rejected here; a place of Polar's token held something else, an
-    /// encrypted cookie for example, and Polar is not told of a token. See
+    /// Every credential is denied here, but a place of Polar's token held another value, for
+    /// example an encrypted cookie, so no token was sent to Polar for it. See
     /// [`LogoutHandle::revoke`](crate::LogoutHandle::revoke).
     Unrecognized,
-    /// Every credential is rejected here; one of them is still on its way to Polar, or into the
-    /// log.
+    /// Every credential is denied here, but one of them is not delivered or not recorded yet.
     Pending,
-    /// Every credential is rejected here; there is no room for one of them in the queue to Polar,
+    /// Every credential is denied here, but one of them was not sent to Polar: the queue was full,
     /// or it was the 17th token of its logout.
     Busy,
-    /// Every credential is rejected here; the log could not keep that beyond the life of this
-    /// process.
+    /// Every credential is denied here, but one of them could not be recorded in the log. It is
+    /// denied only until this process ends.
     Unrecorded,
-    /// There is no room for one more revocation: a credential is not rejected here. Polar is told.
+    /// The denylist is full, so a credential is not denied here. Its token is sent to Polar.
     Full,
 }
 
 impl LogoutOutcome {
-    /// The worst last.
+    /// From the best to the worst.
     const BY_RANK: [Self; 8] = [
         Self::NoToken,
         Self::Confirmed,
@@ -45,31 +44,31 @@ impl LogoutOutcome {
         Self::Full,
     ];
 
-    /// Whether every credential is rejected here from now on, if there was any. Holds for all but
-    /// [`Full`](Self::Full).
+    /// Whether every credential, if there was any, is denied here from now on. `true` for all
+    /// outcomes but [`Full`](Self::Full).
     #[must_use]
     pub fn is_denied(self) -> bool {
         self != Self::Full
     }
 
-    /// Whether every credential is rejected here, and Polar has confirmed each that is Polar's.
-    /// Holds for [`Confirmed`](Self::Confirmed) alone.
+    /// Whether every credential is denied here, and Polar has confirmed each of Polar's tokens.
+    /// `true` only for [`Confirmed`](Self::Confirmed).
     #[must_use]
     pub fn is_confirmed(self) -> bool {
         self == Self::Confirmed
     }
 
-    /// Whether it must be repeated: something was not taken in.
+    /// Whether the logout must be repeated: one of its effects was not accepted.
     pub(crate) fn is_failure(self) -> bool {
         matches!(self, Self::Busy | Self::Unrecorded | Self::Full)
     }
 
-    /// Whether Polar has not confirmed, though nothing failed here.
+    /// Whether the logout was accepted, but Polar has not confirmed it.
     pub(crate) fn is_accepted_only(self) -> bool {
         matches!(self, Self::Refused | Self::Unrecognized | Self::Pending)
     }
 
-    /// A word for it, in `snake_case`, for a log or a label.
+    /// The name of the outcome in `snake_case`, for logs and metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,7 +92,7 @@ impl LogoutOutcome {
     }
 }
 
-/// Counts logouts for monitoring.
+/// Counts logouts by outcome, as metrics.
 #[derive(Debug)]
 pub(super) struct Outcomes([metrics::Counter; LogoutOutcome::BY_RANK.len()]);
 

@@ -1,4 +1,4 @@
-//! Puts revocations into the log with their tokens sealed, and takes them out again.
+//! Records revocations in the log with their tokens sealed, and opens sealed tokens.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -13,22 +13,22 @@ use crate::spawner::Spawner;
 use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash};
 
-/// A log, and the key to what is sealed in it.
+/// A log, and the keys of the tokens that are sealed in it.
 pub(crate) struct Recorder {
     log: Arc<dyn RevocationLog>,
     /// Read by every logout, written when the credentials change.
     sealer: RwLock<CurrentSealer>,
     spawner: Spawner,
-    /// Cloned for every append that waits for the log.
+    /// Cloned for each append that waits for the log.
     held: Arc<()>,
-    /// Told when there is a new sealer.
+    /// Notified when there is a new sealer.
     exchanged: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct CurrentSealer {
     sealer: Sealer,
-    /// How often it was exchanged for another.
+    /// How often the sealer was exchanged.
     exchanges: u64,
 }
 
@@ -45,9 +45,12 @@ impl CurrentSealer {
     }
 
     fn seal(&self, token: &Token, hash: &TokenHash) -> Result<SealedToken, Error> {
-        self.sealer
-            .seal(token, hash)
-            .ok_or_else(|| Error::log("no token can be sealed: the system gives no random bytes"))
+        self.sealer.seal(token, hash).ok_or_else(|| {
+            Error::log(
+                "a token could not be sealed for the log: the operating system provides no random \
+                 bytes",
+            )
+        })
     }
 }
 
@@ -55,7 +58,7 @@ impl CurrentSealer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
     Durably,
-    /// The log is away, and will have it once it is back.
+    /// The log is unavailable, and will record it later.
     ForNow,
 }
 
@@ -65,7 +68,7 @@ impl Recorder {
         Self { log, sealer, spawner, held: Arc::default(), exchanged: Arc::default() }
     }
 
-    /// Keeps these revocations, each with its token sealed where there is one to send.
+    /// Records these revocations, each with its sealed token if one must be sent.
     pub(crate) async fn record(
         &self,
         correlation: Correlation,
@@ -80,7 +83,7 @@ impl Recorder {
                 (sealer.exchanges, sealer.events(revocations)?)
             };
             let kept = self.append(events).await?;
-            // The secret was exchanged meanwhile: what was sealed with the old one is sealed anew.
+            // If the secret was exchanged meanwhile, the tokens are sealed again with the new one.
             if self.sealer().exchanges == exchanges {
                 let hashes = revocations.iter().map(|(hash, ..)| *hash).collect();
                 return Ok(self.recorded(correlation, hashes, kept));
@@ -88,7 +91,7 @@ impl Recorder {
         }
     }
 
-    /// A log that panics has kept nothing, and takes nobody along: Polar is still to be told.
+    /// If the log panics, this returns an error: the logout goes on, and calls Polar.
     async fn append(&self, events: Vec<Event>) -> Result<Kept, Error> {
         let log = Arc::clone(&self.log);
         let appending = async move { log.append(events).await };
@@ -109,15 +112,16 @@ impl Recorder {
             }
             Kept::ForNow(later) => later,
         };
-        // The log too: it goes on for as long as somebody holds it.
+        // Holds the log too, since a log works only as long as it is held.
         let held = (Arc::clone(&self.held), Arc::clone(&self.log));
-        // Not in the background: a shutdown waits for it.
+        // Not a background task, so that a shutdown waits for it.
         self.spawner.spawn(async move {
             match later.await {
                 Ok(()) => report(correlation, &hashes),
                 Err(error) => error!(
                     id = %correlation, %error,
-                    "the log never kept a revocation; it is lost with this process"
+                    "a revocation could not be recorded and is lost when this process ends: check \
+                     the revocation log"
                 ),
             }
             drop(held);
@@ -125,17 +129,17 @@ impl Recorder {
         Recorded::ForNow
     }
 
-    /// Appends that wait for the log to come back.
+    /// How many appends wait until the log is available again.
     pub(crate) fn held(&self) -> usize {
         Arc::strong_count(&self.held) - 1
     }
 
-    /// `None` only where the system gives no random bytes.
+    /// `None` only if the system provides no random bytes.
     pub(crate) fn seal(&self, hash: &TokenHash, token: &Token) -> Option<SealedToken> {
         self.sealer().sealer.seal(token, hash)
     }
 
-    /// `None` where it was sealed under a secret that is not known.
+    /// `None` if the token was sealed under an unknown secret.
     pub(crate) fn open(&self, sealed: &SealedToken, hash: &TokenHash) -> Option<Token> {
         self.sealer().sealer.open(sealed, hash)
     }
@@ -144,7 +148,7 @@ impl Recorder {
         self.sealer.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Seals with this from now on.
+    /// Seals tokens with this sealer from now on. Tokens of the former one can still be opened.
     pub(crate) fn set_sealer(&self, sealer: Sealer) {
         let mut current = self.sealer.write().unwrap_or_else(PoisonError::into_inner);
         let former = std::mem::replace(&mut current.sealer, sealer);
@@ -154,17 +158,17 @@ impl Recorder {
         self.exchanged.notify_one();
     }
 
-    /// Tells one who waits that what could not be opened before may be by now.
+    /// Notified when tokens that could not be opened before may be readable.
     pub(crate) fn exchanged(&self) -> Arc<Notify> {
         Arc::clone(&self.exchanged)
     }
 }
 
-/// With the id, since the logout, and its span, may have ended.
+/// The events have the id themselves, since the logout and its span may have ended.
 fn report(correlation: Correlation, hashes: &[TokenHash]) {
     let elapsed_ms = correlation.elapsed_ms();
     for hash in hashes {
-        debug!(id = %correlation, step = "recorded", ?hash, elapsed_ms, "the log has it");
+        debug!(id = %correlation, step = "recorded", ?hash, elapsed_ms, "recorded in the log");
     }
 }
 

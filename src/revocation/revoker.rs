@@ -1,4 +1,4 @@
-//! A logout, and the only place that fixes the order of its effects.
+//! Runs a logout. This is the only file that determines the order of its effects.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,17 +20,17 @@ use crate::polar::ClientCredentials;
 use crate::telemetry::{Correlation, Counters, Counts, Health, audit};
 use crate::token::{CredentialKind, Issuer, Revocation, Token, TokenTypeHint};
 
-/// A disk that hangs holds a logout no longer. Polar's deadline would be too short: it may be set
-/// to almost nothing, and a sync takes what it takes.
+/// How long a logout waits for the log, for example if a disk hangs. Not `logout_deadline`, which
+/// can be too short for a disk.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How many are denied, at 2 us each, until other tasks of the same thread have their turn.
+/// How many credentials are denied, at 2 us each, before other tasks of the thread get a turn.
 const AT_ONCE: usize = 128;
 
-/// Longer is for ever, and keeps every sum of times in range.
+/// A longer deadline is cut to this, so that adding it to a time cannot overflow.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long a credential is rejected where nobody knows its exact lifetime.
+/// How long a credential is denied if its exact lifetime is not known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
     pub(crate) access_token: Duration,
@@ -41,9 +41,9 @@ pub(crate) struct Retention {
 #[derive(Debug)]
 pub(crate) struct Revoker {
     pub(crate) denylist: Arc<Denylist>,
-    /// Where a log is configured.
+    /// `None` if no log is configured.
     pub(crate) recorder: Option<Recorder>,
-    /// Whether all that the log says is denied here.
+    /// Whether all revocations of the log are denied here.
     pub(crate) log_lag: LogLag,
     pub(crate) delivery: Delivery,
     pub(crate) issuer: Issuer,
@@ -55,26 +55,30 @@ pub(crate) struct Revoker {
     pub(super) outcomes: Outcomes,
     /// Held while credentials are exchanged.
     pub(crate) exchange: Mutex<()>,
-    /// What follows the log ends with this.
+    /// Dropping this ends the task that follows the log.
     pub(crate) _closing: DropGuard,
 }
 
-/// A revocation with its expiry fixed, after it took its first effect.
+/// A revocation after its first effect, with its expiry.
 struct Order {
     revocation: Revocation,
-    /// What is to be sent.
+    /// The token that is sent to Polar.
     token: Option<Token>,
     expires_at: SystemTime,
-    /// So far, but for what Polar will say.
+    /// The outcome so far, without Polar's answer.
     outcome: LogoutOutcome,
-    /// It has a place in the queue to Polar.
+    /// Whether it has a place in the queue to Polar.
     is_held: bool,
 }
 
 impl Revoker {
-    /// Revokes: first here, at once and for all requests; then in the log, so that it survives this
-    /// process; then at Polar, one token after the other, waiting at most the deadline. To be run
-    /// in a task of its own, so that a caller who hangs up cannot stop it half way.
+    /// Revokes credentials in this order:
+    ///
+    /// 1. Denies them here, at once and for all requests.
+    /// 2. Records them in the log, so that they survive this process.
+    /// 3. Sends the tokens to Polar, one after the other, and waits at most until the deadline.
+    ///
+    /// Must run in a task of its own, so that a caller that hangs up cannot stop it half way.
     pub(crate) async fn run(&self, revocations: Vec<Revocation>) -> LogoutOutcome {
         self.counters.logouts.increment();
         let correlation = Correlation::new(Instant::now());
@@ -95,10 +99,9 @@ impl Revoker {
                 yield_now().await;
             }
         }
-        // Sent in this order, one after the other: a refresh token outlives an access token.
+        // Refresh tokens are sent first, because they outlive access tokens.
         orders.sort_by_key(|order| order.revocation.kind != CredentialKind::RefreshToken);
-        // Before the log: what is sealed there must have a place in the queue, and what has one
-        // must be sealed.
+        // Before the log, since a token is sealed there if and only if it has a place in the queue.
         let mut held = self.delivery.hold(correlation);
         for order in &mut orders {
             self.hold(&mut held, order);
@@ -112,7 +115,8 @@ impl Revoker {
             outcome = outcome.worse(outcome_of(delivered));
         }
         let credentials = orders.iter().map(|Order { revocation, .. }| revocation);
-        let credentials: Vec<_> = credentials.map(|it| (it.found_in, it.hash)).collect();
+        let credentials: Vec<_> =
+            credentials.map(|revocation| (revocation.found_in, revocation.hash)).collect();
         self.outcomes.count(outcome);
         audit::logout(correlation, outcome.as_str(), &credentials);
         outcome
@@ -131,20 +135,20 @@ impl Revoker {
         }
     }
 
-    /// Calls Polar and seals tokens with these credentials from now on, what is on its way
-    /// included.
+    /// Calls Polar and seals tokens with these credentials from now on, including the tokens in the
+    /// queue.
     pub(crate) async fn set_credentials(
         &self,
         credentials: ClientCredentials,
     ) -> Result<(), Error> {
-        // One exchange at a time, or the client of one could meet the sealer of the other.
+        // One exchange at a time, so that the client and the sealer have the same credentials.
         let _exchange = self.exchange.lock().await;
         let sealer = Sealer::new(&credentials.secret, []);
         self.delivery.set_credentials(credentials)?;
         let Some(recorder) = &self.recorder else { return Ok(()) };
         recorder.set_sealer(sealer);
-        // Sealed with the old secret, which may not be at hand at the next start. The later expiry
-        // holds, so this one changes nothing.
+        // These tokens are sealed with the old secret, which may not be configured at the next
+        // start. The later expiry of a hash wins, so `long_ago` changes no expiry.
         let pending = self.delivery.tokens();
         let long_ago = SystemTime::UNIX_EPOCH;
         let pending: Vec<_> =
@@ -153,8 +157,8 @@ impl Revoker {
         recorder.record(correlation, &pending).await.map(|_| ())
     }
 
-    /// The first effect alone, for who cannot wait for the task that [runs](Self::run) the whole.
-    /// Where there is no room, that will say so.
+    /// Denies the credential, for a caller that cannot wait for the task that [runs](Self::run) all
+    /// effects. If the denylist is full, that task reports it.
     pub(crate) fn deny_at_once(&self, revocation: &Revocation) {
         let _ = self.denylist.insert(revocation.hash, self.expiry(revocation));
     }
@@ -168,13 +172,14 @@ impl Revoker {
         let denied = self.denylist.insert(revocation.hash, expires_at);
         let (hash, elapsed_ms) = (revocation.hash, correlation.elapsed_ms());
         if denied.is_ok() {
-            debug!(step = "denied", ?hash, elapsed_ms, "rejected here from now on");
+            debug!(step = "denied", ?hash, elapsed_ms, "denied here from now on");
         } else {
             self.counters.full.increment();
             error!(
                 ?hash,
                 limit = self.denylist.limit(),
-                "no room for one more revocation, a token is NOT rejected here: raise the limit"
+                "the denylist is full, so a credential is NOT denied here: raise \
+                 `denylist_capacity`"
             );
         }
         let mut order = Order {
@@ -188,8 +193,8 @@ impl Revoker {
         order
     }
 
-    /// Decides what is sent: nothing that the server could not have issued, and not more of one
-    /// request than a browser could have.
+    /// Decides whether the token is sent. It is not sent if the server cannot have issued it, or if
+    /// the request carried more tokens than a browser could have.
     fn choose(&self, order: &mut Order) {
         let Revocation { kind, token, is_one_too_many, .. } = &order.revocation;
         if *kind == CredentialKind::SessionId {
@@ -215,14 +220,18 @@ impl Revoker {
             Ok(()) => order.is_held = true,
             Err(NotTaken::Ended) => {}
             Err(NotTaken::NoRoom) => {
-                error!(?hash, "no room in the queue to Polar, which is not told of a token");
+                error!(
+                    ?hash,
+                    "the queue to Polar is full, so a token is not sent: check whether Polar \
+                     answers, or raise `queue_capacity`"
+                );
                 order.outcome = order.outcome.worse(LogoutOutcome::Busy);
             }
         }
     }
 
-    /// Keeps in the log what is denied here; what is not was refused, and would only fill the log
-    /// past what the next start has room for.
+    /// Records the credentials that are denied here. The others would only fill the log with more
+    /// revocations than the denylist can take at the next start.
     async fn record(&self, correlation: Correlation, orders: &[Order]) -> LogoutOutcome {
         let Some(recorder) = &self.recorder else { return LogoutOutcome::NoToken };
         let denied = orders.iter().filter(|order| order.outcome != LogoutOutcome::Full);
@@ -236,12 +245,17 @@ impl Revoker {
             Ok(Ok(Recorded::Durably)) => LogoutOutcome::NoToken,
             Ok(Ok(Recorded::ForNow)) => LogoutOutcome::Pending,
             Ok(Err(error)) => {
-                error!(%error, "the log could not keep a revocation; it is lost with this process");
+                error!(
+                    %error,
+                    "a revocation could not be recorded and is lost when this process ends: check \
+                     the revocation log"
+                );
                 LogoutOutcome::Unrecorded
             }
             Err(_) => {
                 error!(
-                    "the log takes too long to keep a revocation: is its disk, or its server, in order?"
+                    "a revocation was not recorded within {RECORDED_WITHIN:?}: check the disk or \
+                     the server of the revocation log"
                 );
                 LogoutOutcome::Unrecorded
             }
@@ -261,7 +275,7 @@ fn outcome_of(delivered: Option<Delivered>) -> LogoutOutcome {
     match delivered {
         Some(Delivered::Confirmed) => LogoutOutcome::Confirmed,
         Some(Delivered::Refused) => LogoutOutcome::Refused,
-        // Not yet; or the runtime shuts down.
+        // Polar has not answered yet, or the runtime shuts down.
         None => LogoutOutcome::Pending,
     }
 }

@@ -1,4 +1,4 @@
-//! Lets work that takes long end when its credential is revoked.
+//! The signal that ends long work when its credential is revoked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ pub(crate) type Carried = SmallVec<[TokenHash; 2]>;
 /// Tells a handler that a credential of its request was revoked: by a logout, through the handle,
 /// or by another replica that shares the log.
 ///
-/// Behind an [`EndStreamsLayer`](crate::EndStreamsLayer) it is in the extensions of each request
-/// that carries a credential. For what outlives the request, a WebSocket for example:
+/// Behind an [`EndStreamsLayer`](crate::EndStreamsLayer), each request that carries a credential
+/// has the signal in its extensions. It is for work that outlives the request, for example a
+/// WebSocket:
 ///
 /// ```
 /// use axum::Extension;
@@ -48,13 +49,13 @@ impl RevocationSignal {
         self.carried.iter().any(|hash| self.denylist.contains(hash))
     }
 
-    /// Waits until a credential of the request is revoked; indefinitely if none is. May be dropped
-    /// at any time.
+    /// Waits until a credential of the request is revoked. If none is, it waits indefinitely. The
+    /// future can be dropped at any time.
     pub async fn revoked(&self) {
-        let watching = self.denylist.watch(&self.carried);
-        // After: what is revoked meanwhile tells those who watch.
+        let watch = self.denylist.watch(&self.carried);
+        // Checked after the watch began, so that no revocation is missed in between.
         if !self.is_revoked() {
-            watching.told().await;
+            watch.denied().await;
         }
     }
 }

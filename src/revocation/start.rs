@@ -1,4 +1,4 @@
-//! From a configuration to what revokes: rebuilt from the log, and at work.
+//! Starts a [`Revoker`] from its configuration, with the state that the log holds.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,13 +22,13 @@ use crate::polar::PolarClientBuilder;
 use crate::spawner::Spawner;
 use crate::telemetry::{Counters, Gauges, metrics};
 
-/// How often what has expired is cleaned up. It goes in one piece, and who revokes meanwhile waits:
-/// where there is much, often, so that a piece is small.
+/// How often expired entries are cleaned up. Revocations wait for a clean-up, so a denylist with
+/// many entries is cleaned up more often, in smaller steps.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(1);
 const CLEAN_UP_MUCH_EVERY: Duration = Duration::from_millis(50);
 const MUCH: usize = 500;
 
-/// Everything that revoking is configured by.
+/// The options that a [`Revoker`] needs.
 pub(crate) struct Config {
     pub(crate) client: PolarClientBuilder,
     pub(crate) send_token_type_hint: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
 }
 
-/// Reads the log, and starts what runs in the background.
+/// Reads the log, and starts the background tasks.
 pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revoker>, Error> {
     let credentials = config.client.credentials();
     let client_id = credentials.id.clone();
@@ -55,8 +55,9 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
     let client = config.client.build()?;
     if config.verify_revocation && !client.can_introspect() {
         return Err(Error::configuration(
-            "`verify_revocation` needs the introspection endpoint, which `PolarServer::RevocationEndpoint` \
-             does not name: give the server as `PolarServer::Url`, or leave the option out",
+            "`verify_revocation` needs the introspection endpoint, but \
+             `PolarServer::RevocationEndpoint` does not name one: give the server as \
+             `PolarServer::Url`, or remove `verify_revocation`",
         ));
     }
     let counters = Arc::new(Counters::new());
@@ -91,13 +92,17 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
         if let Err(error) = catch_up(&mut follower, config.startup_timeout, &revoker).await {
             if !config.allow_stale_start || error.is_configuration() {
                 drop(follower);
-                // What could still hold the log open, such as the file of a journal.
+                // The delivery may still hold the log open, for example the file of a journal.
                 if let Some(revoker) = Arc::into_inner(revoker) {
                     revoker.delivery.end().await;
                 }
                 return Err(error);
             }
-            warn!(%error, "starting without knowing all that was revoked before");
+            warn!(
+                %error,
+                "starting before the revocation log is read completely (`allow_stale_start`): some \
+                 revoked credentials may be accepted until it is"
+            );
         }
         assignment.keep();
         let follow = closing.run_until_cancelled_owned(follower.run());
@@ -109,7 +114,7 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
     Ok(revoker)
 }
 
-/// Gives the log back if the layer is not built after all, also when `build()` itself is dropped.
+/// Releases the log if the layer is not built, even if the future of `build()` is dropped.
 struct Assignment(Option<Arc<dyn RevocationLog>>);
 
 impl Assignment {
@@ -134,24 +139,24 @@ async fn catch_up(
 ) -> Result<(), Error> {
     timeout(limit, follower.catch_up()).await.map_err(|_| {
         Error::log(format!(
-            "the revocation log could not be read within {limit:?}: allow more time with \
-             `startup_timeout`, or start without it by `allow_stale_start(true)`"
+            "the revocation log could not be read within {limit:?}: raise `startup_timeout`, or \
+             start before it is read with `allow_stale_start(true)`"
         ))
     })??;
     let (len, limit) = (revoker.denylist.len(), revoker.denylist.limit());
     if len > limit {
         return Err(Error::configuration(format!(
-            "the log holds {len} revocations, more than `denylist_capacity`, which is {limit}: raise it with \
-             `.denylist_capacity({})`",
+            "the revocation log holds {len} revocations, but `denylist_capacity` is {limit}: raise \
+             it with `.denylist_capacity({})`",
             len.saturating_mul(2),
         )));
     }
     Ok(())
 }
 
-/// Cleans up, and tells monitoring what is held, for as long as the layer lives.
+/// Cleans up the denylist and updates the gauges, until the layer is dropped.
 fn keep_house(revoker: &Arc<Revoker>) -> impl Future<Output = ()> + use<> {
-    // Not in the task: a runtime without a timer is to be noticed at once.
+    // Not in the task, so that a runtime without a timer panics in `build()`.
     let mut pause = sleep(CLEAN_UP_EVERY);
     let mut gauges = Gauges::new();
     report(revoker, &mut gauges);
@@ -164,7 +169,7 @@ fn keep_house(revoker: &Arc<Revoker>) -> impl Future<Output = ()> + use<> {
                 ..MUCH => CLEAN_UP_EVERY,
                 MUCH.. => CLEAN_UP_MUCH_EVERY,
             });
-            // On a thread where it holds nobody up.
+            // Not on a thread that serves requests.
             let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
         }
     }
@@ -177,7 +182,7 @@ fn look_after(revoker: &Weak<Revoker>, gauges: &mut Gauges) -> Option<Arc<Denyli
 }
 
 fn report(revoker: &Revoker, gauges: &mut Gauges) {
-    // Health walks through the queue: not for nobody.
+    // `health` walks through the queue, so it is called only if metrics are recorded.
     if metrics::ENABLED {
         gauges.report(&revoker.counts(), &revoker.health());
     }

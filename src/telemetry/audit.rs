@@ -1,4 +1,4 @@
-//! Who was logged out, for those who have to answer for it: one event for each logout.
+//! The audit event, one for each logout.
 
 use std::fmt;
 

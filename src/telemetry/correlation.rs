@@ -1,4 +1,4 @@
-//! What ties the events of one logout together, those of its deliveries included.
+//! The id that connects the events of one logout, including those of its deliveries.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use tracing::{Span, info_span};
 
 use crate::token::TokenHash;
 
-/// Given to a logout, and handed on with each of its tokens. Chosen by chance: it says nothing about
-/// a token, and two of one process hardly ever share it.
+/// The id of a logout, which each of its tokens carries. The id is random: it says nothing about a
+/// token, and two logouts of one process rarely share it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Correlation {
     id: u32,
@@ -24,7 +24,7 @@ impl Correlation {
         self.began
     }
 
-    /// In milliseconds, as a field of an event.
+    /// The time since the logout began, in milliseconds.
     pub(crate) fn elapsed_ms(self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -33,7 +33,7 @@ impl Correlation {
         info_span!(target: "tower_polar_logout::logout", "logout", id = %self)
     }
 
-    /// Of one attempt.
+    /// The span of one delivery attempt.
     pub(crate) fn delivery_span(self, hash: TokenHash, attempt: u64) -> Span {
         info_span!(
             target: "tower_polar_logout::delivery", "delivery", id = %self, ?hash, attempt

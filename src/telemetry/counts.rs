@@ -1,55 +1,56 @@
-//! What has happened since the layer was built.
+//! The counts since the layer was built.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::metrics;
 
-/// A snapshot of what has happened, and of what is held, for a health page.
+/// A snapshot of the layer's counts, for a health page.
 ///
-/// All but [`revoked`](Counts::revoked), [`denylist_capacity`](Counts::denylist_capacity) and
-/// [`pending`](Counts::pending) only grow, from zero when the layer was built.
+/// [`revoked`](Counts::revoked), [`denylist_capacity`](Counts::denylist_capacity) and
+/// [`pending`](Counts::pending) are current values. All others start at zero when the layer is
+/// built, and only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counts {
-    /// Revoked credentials that are held now.
+    /// Credentials that are denied now.
     pub revoked: usize,
-    /// How many can be held: see
+    /// How many credentials can be denied: see
     /// [`denylist_capacity`](crate::PolarLogoutLayerBuilder::denylist_capacity).
     pub denylist_capacity: usize,
-    /// Requests that were answered for carrying a revoked token.
+    /// Requests that were rejected because they carried a denied token.
     pub rejected: u64,
-    /// Requests that went on after a revoked credential was taken out of them.
+    /// Requests that reached the app after a denied credential was removed from them.
     pub stripped: u64,
-    /// Logouts: by a request or through the handle, with or without a token.
+    /// Logouts, by a request or through the handle, with or without a token.
     pub logouts: u64,
-    /// Revocations that there was no room for.
+    /// Revocations that the denylist had no room for.
     pub full: u64,
-    /// Credentials in a place of Polar's token that no server could have issued as one: rejected
-    /// here, and Polar was not told. See
+    /// Credentials at a place of Polar's token that no server could have issued as a token. They
+    /// are denied here and not sent to Polar: see
     /// [`LogoutOutcome::Unrecognized`](crate::LogoutOutcome::Unrecognized).
     pub unrecognized: u64,
-    /// Tokens on their way to Polar now.
+    /// Tokens that are not delivered yet.
     pub pending: usize,
     /// Calls to Polar.
     pub attempts: u64,
     /// Tokens whose revocation Polar confirmed.
     pub confirmed: u64,
-    /// Tokens that will never reach Polar: see [`DeadLetter`](crate::DeadLetter).
+    /// Tokens that Polar will never revoke: see [`DeadLetter`](crate::DeadLetter).
     pub dead_letters: u64,
-    /// Tokens that another process had accepted and not delivered, and that this one took over:
-    /// another replica, or this one's predecessor.
+    /// Tokens that this process took over because another process (another replica, or this one's
+    /// predecessor) had accepted and not delivered them.
     pub adopted: u64,
-    /// Entries of the log that could not be read, and were passed over.
+    /// Log entries that could not be read and were skipped.
     pub skipped: u64,
-    /// Requests that were answered 503 because the log had not been followed for too long: see
-    /// [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag).
+    /// Requests that were answered 503 because this process has been behind the log for too long:
+    /// see [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag).
     pub unsure: u64,
     /// Logouts that were refused because another site made the browser send them.
     pub cross_site: u64,
 }
 
-/// The counters behind [`Counts`], which monitoring sees too.
+/// The counters behind [`Counts`] and behind the metrics.
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) rejected: Counter,
@@ -96,7 +97,7 @@ impl Counters {
         Self {
             rejected: Counter::seen_as(metrics::requests("rejected")),
             stripped: Counter::seen_as(metrics::requests("stripped")),
-            // Monitoring counts them when they have an outcome.
+            // The metric counts logouts by outcome.
             logouts: Counter::default(),
             full: Counter::seen_as(metrics::denylist_refused()),
             unrecognized: Counter::seen_as(metrics::unrecognized()),

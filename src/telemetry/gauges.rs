@@ -1,4 +1,4 @@
-//! What a layer holds, and how it is doing, as monitoring sees it.
+//! Reports the state of a layer as gauges.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::counts::Counts;
 use super::health::Health;
 use super::metrics::{self, Gauge};
 
-/// Looks at [`Counts`](crate::Counts) and [`Health`](crate::Health), and keeps no count of its own.
+/// Takes its values from [`Counts`](crate::Counts) and [`Health`](crate::Health).
 #[derive(Debug)]
 pub(crate) struct Gauges {
     pending: Gauge,

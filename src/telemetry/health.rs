@@ -1,47 +1,49 @@
-//! How delivery to Polar, and the log, are doing.
+//! The health of the delivery to Polar and of the log.
 
 use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "serde")]
 use serde::{Serialize, Serializer};
 
-/// How delivery to Polar, and the log, are doing, for a readiness probe or an alarm.
+/// The health of the delivery to Polar and of the log, for a readiness probe or an alarm.
 ///
-/// Polar being away is no reason to take an app out of service: revoked tokens are rejected all the
-/// same. An [`oldest_age`](Health::oldest_age) that grows is a reason to look.
+/// An app can stay in service while Polar is down: requests with revoked tokens are still rejected.
+/// If [`oldest_age`](Health::oldest_age) keeps growing, find out why.
 ///
-/// With the feature `serde` it serialises: durations in seconds, times in seconds since 1970.
+/// With the feature `serde`, durations serialize as seconds, and times as seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Health {
-    /// Tokens on their way to Polar.
+    /// Tokens that are not delivered yet.
     pub pending: usize,
-    /// How long the oldest of them has been, since this process took it in.
+    /// How long ago this process accepted the oldest pending token.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_seconds"))]
     pub oldest_age: Option<Duration>,
     /// When Polar last confirmed a revocation to this process.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_unix_time"))]
     pub last_confirmed: Option<SystemTime>,
-    /// What went wrong last, where something did since the last confirmation.
+    /// The last error since the last confirmation.
     pub last_error: Option<ErrorClass>,
-    /// The same in words, with every cause: "no answer: client error (Connect): dns error: ..." for
-    /// example. `Some` where [`last_error`](Health::last_error) is.
+    /// The same error in words, with every cause, for example "no answer: client error (Connect):
+    /// dns error: ...". `Some` if [`last_error`](Health::last_error) is.
     pub last_error_reason: Option<String>,
-    /// Until when nothing is sent, where delivery is paused.
+    /// When the pause ends, if delivery is paused.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_unix_time"))]
     pub paused_until: Option<SystemTime>,
-    /// Polar is known not to answer soon: delivery is paused, or Polar is down, or as many calls as
-    /// may be in flight have all been for longer than 2 s. While this is so, a logout is answered at
-    /// once, and does not wait for its deadline.
+    /// Polar is known not to answer soon: delivery is paused, Polar is down, or all calls that may
+    /// be in flight have been in flight for longer than 2 s. A logout is then answered at once and
+    /// does not wait for its deadline.
     pub unresponsive: bool,
-    /// For how long the log has not been followed to its end: the link to it is down, or there is
-    /// much to read. What other replicas revoked meanwhile is not known here. `None` where all that
-    /// the log says is known (a log that was just emptied says little until other replicas have
-    /// appended again what they know), or there is no log.
+    /// For how long this process has been behind the log: the log cannot be reached, or there is
+    /// much to read. Revocations of other replicas since then are not known here. `None` if
+    /// everything in the log is known, or if there is no log.
+    ///
+    /// A log that was just emptied holds little until the other replicas have appended again what
+    /// they know.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_seconds"))]
     pub log_lag: Option<Duration>,
-    /// What was accepted here while the log was away, and is on its way into it: so many appends.
+    /// Appends that were accepted here while the log was down and are not in the log yet.
     pub log_held: usize,
 }
 
@@ -63,23 +65,23 @@ fn as_unix_time<S: Serializer>(
     as_seconds(&since, serializer)
 }
 
-/// What kind of thing went wrong with a call to Polar.
+/// The kind of an error of a call to Polar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum ErrorClass {
-    /// Polar refused a token for good.
+    /// Polar refused a token permanently.
     Refused,
-    /// Polar does not take our credentials, or the URL is not Polar's (404, 405, a redirect, an answer
-    /// that is no OAuth error): the configuration must be fixed.
+    /// Polar does not accept the credentials, or the URL is not Polar's (404, 405, a redirect, an
+    /// answer that is not an OAuth error). The configuration must be fixed.
     Misconfigured,
     /// 429: there were too many calls from this address.
     RateLimited,
-    /// Polar answered with something else that is no confirmation.
+    /// Any other answer that is not a confirmation.
     ServerError,
-    /// There was no answer: no connection, or none in time.
+    /// There was no connection, or no answer in time.
     Unanswered,
-    /// Polar confirmed, and the token was alive all the same.
+    /// Polar confirmed the revocation, but the token was still active.
     NotCommitted,
 }
 
@@ -93,7 +95,7 @@ impl ErrorClass {
         Self::NotCommitted,
     ];
 
-    /// A word for it, in `snake_case`, for a health page or a label.
+    /// The name in `snake_case`, for a health page or a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_serialises_with_plain_numbers() {
+    fn health_serializes_times_as_numbers() {
         let health = Health {
             oldest_age: Some(Duration::from_millis(1_500)),
             last_confirmed: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7)),

@@ -1,8 +1,7 @@
-//! What monitoring counts and measures (feature `metrics`): every name, with its help, in one
-//! place.
+//! The names and help texts of all metrics (feature `metrics`).
 //!
-//! Where the feature is off all of this is nothing. Where it is on, each metric is found in the
-//! recorder once, when the layer is built, and then costs an atomic addition.
+//! Each metric is registered with the recorder once, when the layer is built. An update then costs
+//! an atomic addition, or nothing without the feature.
 
 #[cfg(not(feature = "metrics"))]
 mod noop;
@@ -15,17 +14,13 @@ pub(crate) use self::noop::{Counter, ENABLED, Gauge, Histogram};
 pub(crate) use self::recorded::{Counter, ENABLED, Gauge, Histogram};
 
 pub(crate) fn requests(verdict: &'static str) -> Counter {
-    Counter::new(
-        "polar_logout_requests_total",
-        "Requests, by what became of them.",
-        Some(("verdict", verdict)),
-    )
+    Counter::new("polar_logout_requests_total", "Requests, by verdict.", Some(("verdict", verdict)))
 }
 
 pub(crate) fn logouts(outcome: &'static str) -> Counter {
     Counter::new(
         "polar_logout_logouts_total",
-        "Logouts that were answered, by their outcome.",
+        "Answered logouts, by outcome.",
         Some(("outcome", outcome)),
     )
 }
@@ -33,19 +28,19 @@ pub(crate) fn logouts(outcome: &'static str) -> Counter {
 pub(crate) fn unrecognized() -> Counter {
     Counter::new(
         "polar_logout_unrecognized_total",
-        "Credentials in a place of Polar's token that were not sent, since they are no token.",
+        "Credentials at a place of Polar's token that were not sent because they are not tokens.",
         None,
     )
 }
 
 pub(crate) fn attempts() -> Counter {
-    Counter::new("polar_logout_attempts_total", "Calls to Polar that were begun.", None)
+    Counter::new("polar_logout_attempts_total", "Calls to Polar.", None)
 }
 
 pub(crate) fn polar_call_duration(result: &'static str) -> Histogram {
     Histogram::seconds(
         "polar_logout_polar_call_duration_seconds",
-        "How long calls to Polar took, by what came of them.",
+        "Duration of calls to Polar, by result.",
         ("result", result),
     )
 }
@@ -59,13 +54,13 @@ pub(crate) fn confirmed() -> Counter {
 }
 
 pub(crate) fn dead_letters() -> Counter {
-    Counter::new("polar_logout_dead_letters_total", "Tokens that will never reach Polar.", None)
+    Counter::new("polar_logout_dead_letters_total", "Tokens that Polar will never revoke.", None)
 }
 
 pub(crate) fn adopted() -> Counter {
     Counter::new(
         "polar_logout_adopted_total",
-        "Tokens that another process had accepted and not delivered, and that this one took over.",
+        "Tokens that this process took over from another one that did not deliver them.",
         None,
     )
 }
@@ -81,44 +76,44 @@ pub(crate) fn denylist_refused() -> Counter {
 pub(crate) fn log_skipped() -> Counter {
     Counter::new(
         "polar_logout_log_skipped_total",
-        "Entries of the log that could not be read, and were passed over.",
+        "Log entries that could not be read and were skipped.",
         None,
     )
 }
 
 pub(crate) fn pending() -> Gauge {
-    Gauge::new("polar_logout_pending", "Tokens on their way to Polar.")
+    Gauge::new("polar_logout_pending", "Tokens that are not delivered yet.")
 }
 
 pub(crate) fn oldest_pending_age() -> Gauge {
     Gauge::seconds(
         "polar_logout_oldest_pending_age_seconds",
-        "For how long the oldest of the tokens on their way to Polar has been; 0 where none is.",
+        "Time since the oldest pending token was accepted; 0 if no token is pending.",
     )
 }
 
 pub(crate) fn paused() -> Gauge {
-    Gauge::new("polar_logout_paused", "1 while nothing is sent to Polar, else 0.")
+    Gauge::new("polar_logout_paused", "1 while delivery to Polar is paused, else 0.")
 }
 
 pub(crate) fn denylist_size() -> Gauge {
-    Gauge::new("polar_logout_denylist_size", "Revoked credentials that are held.")
+    Gauge::new("polar_logout_denylist_size", "Credentials that are denied.")
 }
 
 pub(crate) fn denylist_capacity() -> Gauge {
-    Gauge::new("polar_logout_denylist_capacity", "How many revoked credentials can be held.")
+    Gauge::new("polar_logout_denylist_capacity", "How many credentials can be denied.")
 }
 
 pub(crate) fn log_lag() -> Gauge {
     Gauge::seconds(
         "polar_logout_log_lag_seconds",
-        "For how long the log has not been followed to its end; 0 where all of it is known.",
+        "How long this process has been behind the log; 0 if everything in the log is known.",
     )
 }
 
 pub(crate) fn log_held() -> Gauge {
     Gauge::new(
         "polar_logout_log_held",
-        "Appends that were accepted while the log was away, and are on their way into it.",
+        "Appends that were accepted while the log was down and are not in the log yet.",
     )
 }

@@ -1,18 +1,18 @@
-//! What Polar's tokens look like.
+//! The shape of Polar's tokens.
 
 use super::{CredentialKind, TokenHash};
 
 /// A token of Polar's shape: `polar_at_` or `polar_rt_`, then `u_` or `o_`, then 43 letters and
 /// digits.
 ///
-/// Measured on Polar's own server, which has issued every token like that so far.
+/// Measured on Polar's own server: every token that it issued had this shape.
 #[derive(Clone, Copy)]
 pub(crate) struct PolarToken<'a>(&'a [u8; 54]);
 
 impl<'a> PolarToken<'a> {
     pub(crate) const LEN: usize = 54;
 
-    /// What every token of Polar's begins with.
+    /// The beginning of every Polar token.
     pub(crate) const PREFIX: &'static [u8] = b"polar_";
 
     /// The token that this text begins with, whatever follows it.
@@ -36,7 +36,7 @@ impl<'a> PolarToken<'a> {
         else {
             return None;
         };
-        // Without a branch for each byte, but with one for a text full of beginnings.
+        // No branch for each byte. The one after 16 bytes keeps a text full of `polar_at_u_` cheap.
         let all =
             |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & byte.is_ascii_alphanumeric());
         let (first, second) = rest.split_at(16);
@@ -53,7 +53,7 @@ impl<'a> PolarToken<'a> {
         }
     }
 
-    /// Whether a token stands anywhere in this text, in plain.
+    /// Whether this text contains a token that is not encoded.
     pub(crate) fn is_in(text: &[u8]) -> bool {
         memchr::memmem::find_iter(text, Self::PREFIX)
             .any(|at| PolarToken::at_start(&text[at..]).is_some())
@@ -68,7 +68,6 @@ impl<'a> PolarToken<'a> {
         TokenHash::of(self.0)
     }
 
-    /// The prefix tells.
     pub(crate) fn kind(self) -> CredentialKind {
         match self.0[Self::PREFIX.len()] {
             b'a' => CredentialKind::AccessToken,
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn token_is_found_behind_what_looks_like_one() {
+    fn token_is_found_behind_a_prefix_without_token() {
         assert!(PolarToken::is_in(&[b"polar_at_u_", TOKEN, b"]"].concat()));
         assert!(!PolarToken::is_in(b"polar_at_u_ polar_rt_o_"));
     }

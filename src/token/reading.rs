@@ -1,8 +1,8 @@
-//! A credential that is no token of Polar's shape: recognised by its place, in one reading.
+//! The reading of a credential that is recognised by its place, not by the shape of Polar's tokens.
 //!
-//! One reading, because the same reading decides what a logout denies and what is looked up. A
-//! reading that is good enough to look up may be too coarse to deny: a scheme, a placeholder or a
-//! counter is shared by many users.
+//! There is only one reading, and it decides both what a logout denies and what is looked up. A
+//! second one, good enough to look up, could be too coarse to deny: many users share a scheme, a
+//! placeholder or a counter.
 
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
@@ -13,20 +13,22 @@ use super::TokenHash;
 /// is longer, however it is written.
 const SHORTEST: usize = 16;
 
-/// Reads a value: percent-decoded, and everything but `A-Za-z0-9-._~+/=`, and the scheme Bearer,
-/// cut off at both ends. Hands the reading and its hash on; returns `None` for what is too short to
-/// be one user's credential.
+/// Reads a value, and passes the reading and its hash to `with`.
+///
+/// - The value is percent-decoded.
+/// - Everything but `A-Za-z0-9-._~+/=` is cut off at both ends, and the scheme Bearer too.
+/// - Values too short to be one user's credential, and `Basic` credentials, have no reading.
 pub(crate) fn read<T>(value: &[u8], with: impl FnOnce(&[u8], TokenHash) -> T) -> Option<T> {
     let mut decoded = Zeroizing::new(Vec::new());
     let text = if memchr::memchr(b'%', value).is_some() {
-        // Never longer than this, so that it is never moved, and nothing is left where it was.
+        // The decoded text is never longer, so the buffer never moves and leaves no copy behind.
         decoded.reserve_exact(value.len());
         decoded.extend(percent_decode(value));
         trimmed(&decoded)
     } else {
         trimmed(value)
     };
-    // A user and a password, which are good for the next session too.
+    // A user name and a password, which are valid for the next session too.
     if behind_scheme(text, b"basic").is_some() {
         return None;
     }
@@ -50,7 +52,7 @@ fn is_kept(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
-/// The signature of a JWT can be written in several ways, so its bytes count, not its letters.
+/// The signature of a JWT can be encoded in several ways, so its decoded bytes are hashed.
 fn hash(text: &[u8]) -> TokenHash {
     match signed_and_signature(text) {
         Some((signed, signature)) => TokenHash::of_parts([signed, b".", &signature]),
@@ -58,9 +60,9 @@ fn hash(text: &[u8]) -> TokenHash {
     }
 }
 
-/// The two parts of a JWT (RFC 7515, section 7.1): what is signed, and the decoded signature.
+/// The two parts of a JWT (RFC 7515, section 7.1): the signed text, and the decoded signature.
 fn signed_and_signature(text: &[u8]) -> Option<(&[u8], Zeroizing<Vec<u8>>)> {
-    // `{"` in base64, as every header begins.
+    // Every JWT header begins with `{"`, which is this in base64.
     if !text.starts_with(b"eyJ") {
         return None;
     }
@@ -69,8 +71,8 @@ fn signed_and_signature(text: &[u8]) -> Option<(&[u8], Zeroizing<Vec<u8>>)> {
     let (signed, signature) = (&text[..second], &text[second + 1..]);
     let mut decoded = Zeroizing::new(Vec::with_capacity(signature.len()));
     let (mut bits, mut in_use) = (0_u32, 0);
-    // As the laxest decoder does it: in both alphabets, past characters of neither, and without the
-    // bits that are left over.
+    // Decodes as the most lenient decoder does: it accepts both alphabets, skips all other
+    // characters, and ignores leftover bits.
     for value in signature.iter().filter_map(|&letter| value(letter)) {
         bits = bits << 6 | value;
         in_use += 6;
@@ -83,7 +85,7 @@ fn signed_and_signature(text: &[u8]) -> Option<(&[u8], Zeroizing<Vec<u8>>)> {
     Some((signed, decoded))
 }
 
-/// The six bits of a letter of base64 (RFC 4648, sections 4 and 5).
+/// The six bits of a base64 letter (RFC 4648, sections 4 and 5).
 fn value(letter: u8) -> Option<u32> {
     let value = match letter {
         b'A'..=b'Z' => letter - b'A',
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn value_reads_the_same_in_every_wrapping() {
+    fn value_reads_the_same_in_quotes_or_encoded() {
         for (one, other) in [
             (ID.to_owned(), format!("\"{ID}\"")),
             (format!("s%3A{ID}.SIG"), format!("\"s%3a{ID}.SIG\"")),
@@ -127,7 +129,7 @@ mod tests {
             format!("{jwt}=="),
             jwt.replace("c2ln", "c2!!ln"),
         ];
-        // The last letter of two carries four bits that no decoder reads.
+        // In a group of two letters, the last carries four bits that no decoder reads.
         let loose = ("eyJhbGciOiJub25lIn0.e30.c2", "eyJhbGciOiJub25lIn0.e30.c3");
         for same in same {
             assert_eq!(hash_of(jwt), hash_of(&same), "{same}");

@@ -1,4 +1,4 @@
-//! A call to Polar: ordered by the queue, made and answered by the courier.
+//! A call to Polar, which the queue orders and the courier makes.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::delivery::backoff;
 use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
-/// How one token ended.
+/// How a token ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
     Confirmed,
     Refused,
 }
 
-/// Why a token was not taken.
+/// Why a token was not added to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotTaken {
-    /// Polar has confirmed it already; or refused it, where it comes from a log.
+    /// Polar has confirmed the token already, or, if it comes from a log, has refused it.
     Ended,
-    /// The queue is full, or shuts down.
+    /// The queue is full or closed.
     NoRoom,
 }
 
-/// What to do next.
+/// The next thing to do.
 pub(in crate::delivery) enum Due {
     Call(Call),
-    /// Nothing before this moment, nor before anything changes.
+    /// Nothing to do before this time, unless the queue changes.
     Wait(Option<Instant>),
 }
 
@@ -39,15 +39,16 @@ pub(in crate::delivery) struct Call {
     pub(in crate::delivery) hint: Option<TokenTypeHint>,
     pub(in crate::delivery) step: Step,
     pub(in crate::delivery) correlation: Correlation,
-    /// Counts revoke calls from 1. A question belongs to the attempt before it.
+    /// The number of the revoke call, from 1. An introspection has the number of the revoke call
+    /// before it, or 1.
     pub(in crate::delivery) attempt: u64,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::delivery) enum CallAnswer {
     Confirmed,
-    /// The token reads active, and for so long "inactive" will mean that it was revoked.
+    /// The token is active. For `proves_for` from now, "inactive" will mean "revoked".
     Active {
         proves_for: Duration,
     },
@@ -56,7 +57,7 @@ pub(in crate::delivery) enum CallAnswer {
     Misconfigured,
     TryAgain {
         retry_after: Option<Duration>,
-        /// It concerns every token, not this one: 429 and 503.
+        /// The answer concerns every token, not only this one: 429 and 503.
         everyone: bool,
         /// Polar may still be working on the call.
         may_be_under_way: bool,
@@ -64,7 +65,7 @@ pub(in crate::delivery) enum CallAnswer {
 }
 
 impl CallAnswer {
-    /// With a pause that is no longer than is followed.
+    /// Cuts `retry_after` to the longest that is followed.
     pub(super) fn bounded(mut self) -> Self {
         if let Self::TryAgain { retry_after: Some(asked), .. } = &mut self {
             *asked = (*asked).min(backoff::LONGEST_RETRY_AFTER);
@@ -73,7 +74,7 @@ impl CallAnswer {
     }
 }
 
-/// What an answer led to.
+/// Whether an answer ended its token.
 #[derive(Debug)]
 pub(in crate::delivery) enum Settled {
     Ended(Delivered, Vec<oneshot::Sender<Delivered>>),

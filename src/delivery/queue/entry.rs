@@ -1,4 +1,4 @@
-//! A token on its way, and the steps that it takes.
+//! A token in the queue, and the steps of its delivery.
 
 use std::time::Duration;
 
@@ -10,55 +10,55 @@ use crate::delivery::backoff;
 use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
-/// After a confirming answer, how long Polar may take to commit what it said: 124 ms were measured.
+/// How long Polar may take to commit a revocation after it has confirmed it: 124 ms were measured.
 pub(super) const COMMITTED_AFTER: Duration = Duration::from_millis(250);
 
 pub(super) struct Entry {
-    /// Of the logout that took it in first.
+    /// Of the logout that added the token first.
     pub(super) correlation: Correlation,
     pub(super) hash: TokenHash,
     pub(super) token: Token,
     pub(super) hint: Option<TokenTypeHint>,
     pub(super) step: Step,
-    /// Whether the revocation is verified before it is believed.
+    /// Whether a confirmed revocation is verified.
     verify: bool,
-    /// It read active before it was revoked, so until then "inactive" means that it was revoked.
+    /// The token was active before it was revoked. Until this time "inactive" means "revoked".
     proves_until: Option<Instant>,
     /// Revoke calls that were begun.
     attempts: u64,
-    /// Those that concerned every token not counted.
+    /// Failed calls, without failures that concern every token.
     pub(super) failures: u32,
-    /// It is not called before.
+    /// The next call is not made before this.
     pub(super) due: Option<Instant>,
-    /// Before this it is not called, whatever wakes it: the server asked for the time, or may commit
-    /// until then.
+    /// The earliest `due`, even after [`wake`](Self::wake): the server asked for the wait, or may
+    /// not have committed before this.
     floor: Option<Instant>,
     pub(super) state: State,
-    /// Another process has delivered it while it was in flight here.
+    /// Another process delivered the token, or took it over, while it was in flight here.
     pub(super) is_delivered: bool,
     pub(super) waiters: Vec<oneshot::Sender<Delivered>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// The log is yet to have it.
+    /// The token is not recorded yet.
     Held,
-    /// It is called when it is due, and its group lets it.
+    /// The token is sent when it is due and its group has no call in flight.
     Free,
     InFlight,
 }
 
-/// What to ask Polar. Without verification a token is revoked, and that is all.
+/// The next call about a token. Without verification [`Revoke`](Self::Revoke) is the only one.
 ///
-/// Polar's introspection tells about the pair, and says "inactive" also where only the access token
-/// has expired: so it proves a revocation only of a pair that read active before. Of any other the
+/// Polar's introspection answers for the pair: it also says "inactive" if only the access token has
+/// expired. So "inactive" proves a revocation only if the pair was active before. Otherwise the
 /// revocation is sent a second time, after the first one's commit window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::delivery) enum Step {
-    /// Whether the token reads active.
+    /// Introspects the token before it is revoked.
     AskBefore,
     Revoke,
-    /// Whether the token reads inactive by now.
+    /// Introspects the token after it was revoked.
     AskAfter,
     RevokeAgain,
 }
@@ -95,7 +95,8 @@ impl Entry {
         }
     }
 
-    /// Forgets waiters that are gone: a token can be logged out many times while Polar is away.
+    /// Drops waiters whose caller has gone: a token can be logged out many times while Polar is
+    /// down.
     pub(super) fn wait(&mut self, waiter: oneshot::Sender<Delivered>) {
         if self.waiters.len() == self.waiters.capacity() {
             self.waiters.retain(|waiter| !waiter.is_closed());
@@ -107,7 +108,7 @@ impl Entry {
         self.due.is_none_or(|due| due <= now)
     }
 
-    /// The next call, which is begun.
+    /// Begins the next call.
     pub(super) fn call(&mut self) -> Call {
         self.state = State::InFlight;
         self.attempts += u64::from(matches!(self.step, Step::Revoke | Step::RevokeAgain));
@@ -121,7 +122,7 @@ impl Entry {
         }
     }
 
-    /// Takes the answer to its call: how the token ended, or `None` where it goes on.
+    /// Takes the answer to the call. Returns how the token ended, or `None` if it stays.
     pub(super) fn advance(&mut self, now: Instant, answer: CallAnswer) -> Option<Delivered> {
         self.state = State::Free;
         self.due = None;
@@ -136,10 +137,10 @@ impl Entry {
             (Step::AskAfter, CallAnswer::Inactive) if self.proves(now) => {
                 return Some(Delivered::Confirmed);
             }
-            // The access token has expired meanwhile.
+            // The access token may have expired in the meantime.
             (Step::AskAfter, CallAnswer::Inactive) => self.step = Step::RevokeAgain,
             (Step::AskAfter, CallAnswer::Active { proves_for }) => {
-                // The commit was lost.
+                // Polar confirmed the revocation, but did not commit it.
                 self.failed(now, backoff::after(self.failures + 1));
                 self.step = Step::Revoke;
                 self.proves_until = Some(now + proves_for);
@@ -150,7 +151,7 @@ impl Entry {
             }
             (_, CallAnswer::Inactive) => (self.step, self.proves_until) = (Step::Revoke, None),
             (_, CallAnswer::Misconfigured) => self.failed(now, backoff::SLOW),
-            // The whole queue waits, and the token was not looked at.
+            // The whole queue waits. The answer says nothing about this token.
             (_, CallAnswer::TryAgain { everyone: true, .. }) => {}
             (_, CallAnswer::TryAgain { retry_after, .. }) => {
                 let asked = retry_after.unwrap_or_default();
@@ -165,11 +166,11 @@ impl Entry {
         self.failures += 1;
         self.due = Some(now + wait);
         match self.step {
-            // A question that fails holds no revocation up: it will prove nothing.
+            // A failed introspection must not delay the revocation, which then goes unproved.
             Step::AskBefore => {
                 (self.step, self.proves_until, self.due) = (Step::Revoke, None, self.floor);
             }
-            // Until the access token may have expired the question is worth asking again.
+            // Once the access token may have expired, asking again would prove nothing.
             Step::AskAfter if !self.proves(now) => self.step = Step::RevokeAgain,
             Step::Revoke | Step::AskAfter | Step::RevokeAgain => {}
         }
@@ -179,7 +180,7 @@ impl Entry {
         self.proves_until.is_some_and(|until| now < until)
     }
 
-    /// Makes it due as soon as it may be called.
+    /// Makes the token due as soon as its `floor` allows.
     pub(super) fn wake(&mut self) {
         self.due = self.floor;
     }

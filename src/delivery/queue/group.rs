@@ -1,4 +1,4 @@
-//! The tokens of one logout, of which one at a time is in flight.
+//! A group: the tokens of one logout, of which at most one is in flight.
 
 use tokio::time::Instant;
 
@@ -6,11 +6,11 @@ use super::entry::{Entry, State};
 use crate::token::TokenHash;
 
 pub(super) struct Group {
-    /// Counts up: the lower, the older.
+    /// The lower the number, the older the group.
     pub(super) number: u64,
-    /// It holds a token that a log has brought back: its pair may hold another of these.
+    /// The group holds a token from a log. The other token of its pair may be in another group.
     pub(super) is_adopted: bool,
-    /// Before this Polar may still be working on a call.
+    /// Polar may still be working on a call until this time.
     pub(super) not_before: Option<Instant>,
     pub(super) place: Place,
     /// In the order in which they are sent.
@@ -19,13 +19,13 @@ pub(super) struct Group {
 
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// All of its tokens are held, or one is in flight.
+    /// All tokens of the group are held, or one is in flight.
     Nowhere,
     Ready(Rank),
     Waiting(Instant),
 }
 
-/// The lower, the sooner: what was taken in here comes before what was adopted.
+/// The lowest rank is called first. Tokens of this process's logouts come before adopted ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub(super) is_adopted: bool,
@@ -39,7 +39,7 @@ impl Group {
         Self { number, is_adopted, not_before: None, place, entries }
     }
 
-    /// Its tokens, and what holds for them.
+    /// Moves the tokens, with the group's limits on them, out of the group.
     pub(super) fn take(&mut self) -> Self {
         let entries = std::mem::take(&mut self.entries);
         Self { entries, place: Place::Nowhere, ..*self }
@@ -77,7 +77,7 @@ impl Group {
         })
     }
 
-    /// The next to call: of those whose time has come the one that failed least, then the first.
+    /// The next token to send: of those that are due the one that failed least, then the first.
     pub(super) fn due(&mut self, now: Instant) -> Option<&mut Entry> {
         let is_due = |entry: &&mut Entry| entry.state == State::Free && entry.is_due(now);
         let due = self.entries.iter_mut().filter(is_due);

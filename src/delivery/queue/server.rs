@@ -1,4 +1,4 @@
-//! How the server is doing, as its answers tell.
+//! The state of the server, as its answers show it.
 
 use std::time::Duration;
 
@@ -7,15 +7,16 @@ use tokio::time::Instant;
 use super::CallAnswer;
 use crate::delivery::backoff;
 
-/// As many first failures in a row as may be in flight mean that the server is *down*: then there is
-/// a pause, longer each time, and one call after it, until one succeeds. Only the first failure of a
-/// token speaks of the server, since of later ones the token may be the cause.
+/// The server is *down* after as many first failures in a row as calls may be in flight. While it
+/// is down, one call is made after each pause, and each pause is longer, until a call succeeds.
+///
+/// Only the first failure of a token counts: the token itself may be the cause of later ones.
 pub(super) struct Server {
     max_in_flight: usize,
     failures_in_a_row: u32,
-    /// The server asked not to be called before.
+    /// The server asked for no call before this.
     asked: Option<Instant>,
-    /// It is down, and is left alone until then.
+    /// The server is down and is not called before this.
     own: Option<Instant>,
 }
 
@@ -24,12 +25,12 @@ impl Server {
         Self { max_in_flight, failures_in_a_row: 0, asked: None, own: None }
     }
 
-    /// Takes note of an answer. Says whether the server is back.
+    /// Takes an answer. Returns whether the server was down and is back.
     pub(super) fn answered(&mut self, now: Instant, answer: CallAnswer, is_first: bool) -> bool {
         let speaks_of_server = is_first || self.is_down();
         let pause = backoff::after(self.failures_in_a_row.saturating_add(1));
         match answer {
-            // To the point, whatever became of the token.
+            // The server works, even if it refused the token.
             CallAnswer::Confirmed
             | CallAnswer::Active { .. }
             | CallAnswer::Inactive
@@ -40,7 +41,7 @@ impl Server {
             }
             CallAnswer::TryAgain { retry_after, everyone: true, .. } => {
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-                // "Now", or a moment that has passed by our clock, is no time to go on.
+                // `Retry-After` may be 0, or a date that has passed by this process's clock.
                 let pause = pause.max(backoff::FIRST).max(retry_after.unwrap_or_default());
                 self.asked = self.asked.max(Some(now + pause));
             }
@@ -62,17 +63,17 @@ impl Server {
         self.failures_in_a_row as usize >= self.max_in_flight
     }
 
-    /// How many calls may be under way.
+    /// How many calls may be in flight.
     pub(super) fn may_have_in_flight(&self) -> usize {
         if self.is_down() { 1 } else { self.max_in_flight }
     }
 
-    /// Until when nothing is sent.
+    /// When the pause ends, if there is one.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.asked.max(self.own).filter(|until| *until > now)
     }
 
-    /// Forgets that it was down. What it asked for stays.
+    /// Forgets that the server was down. A pause that the server asked for stays.
     pub(super) fn forget_failures(&mut self) {
         self.failures_in_a_row = 0;
         self.own = None;

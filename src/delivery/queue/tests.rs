@@ -19,7 +19,7 @@ fn hash(name: &str) -> TokenHash {
     TokenHash::of(name)
 }
 
-/// A queue with a clock that a test moves.
+/// A queue, with a clock that the test moves.
 struct Desk {
     queue: Queue,
     now: Instant,
@@ -34,7 +34,7 @@ impl Desk {
         Self::with(max_in_flight, true)
     }
 
-    /// After the first 35 s, in which nothing is sent that a log brought back.
+    /// Begins after the first 35 s, in which no token from a log is sent.
     fn with(max_in_flight: usize, verify: bool) -> Self {
         let started = Instant::now();
         let queue = Queue::new(started, max_in_flight, 100, verify, CALL_TIMEOUT);
@@ -47,7 +47,7 @@ impl Desk {
         delivered
     }
 
-    /// The tokens of one logout.
+    /// Adds the tokens of one logout.
     fn log_out(&mut self, names: &[&str]) -> Vec<oneshot::Receiver<Delivered>> {
         let mut group = Sibling::default();
         let held = names.iter().map(|name| self.hold_in(&mut group, name)).collect();
@@ -73,7 +73,7 @@ impl Desk {
         self.queue.hold(self.now, group, correlation, hash(name), token.expect("a token"), None)
     }
 
-    /// Whether it is still on its way.
+    /// Returns whether the token is still in the queue.
     fn release(&mut self, name: &str) -> bool {
         self.queue.release(self.now, &[hash(name)]).is_empty()
     }
@@ -87,7 +87,7 @@ impl Desk {
         self.queue.delivered_elsewhere(self.now, &hash(name));
     }
 
-    /// The tokens that are called now, as many as there may be.
+    /// Begins all calls that may be in flight now, and returns their tokens.
     fn called(&mut self) -> Vec<String> {
         let mut called = Vec::new();
         while let Due::Call(call) = self.queue.next(self.now) {
@@ -96,7 +96,7 @@ impl Desk {
         called
     }
 
-    /// What is asked now, where it is one thing.
+    /// Begins one call, and returns its step.
     fn step(&mut self) -> Option<Step> {
         match self.queue.next(self.now) {
             Due::Call(call) => Some(call.step),
@@ -112,22 +112,22 @@ impl Desk {
         self.now += time;
     }
 
-    /// All but a millisecond of it.
+    /// Moves the clock to one millisecond before `time` has passed.
     fn almost_pass(&mut self, time: Duration) {
         self.pass(time.saturating_sub(Duration::from_millis(1)));
     }
 
-    /// Until when there is nothing to do.
+    /// How long there is nothing to do; `None` until the queue changes.
     fn waits(&mut self) -> Option<Duration> {
         match self.queue.next(self.now) {
-            Due::Call(call) => panic!("it calls {}", call.token.as_str()),
+            Due::Call(call) => panic!("a call about {}", call.token.as_str()),
             Due::Wait(until) => until.map(|until| until - self.now),
         }
     }
 }
 
 #[test]
-fn the_oldest_goes_first_and_no_more_than_may_be_in_flight() {
+fn oldest_token_is_sent_first_within_the_limit() {
     let mut desk = Desk::new(2);
     let _waiters: Vec<_> = ["a", "b", "c"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["a", "b"]);
@@ -137,38 +137,39 @@ fn the_oldest_goes_first_and_no_more_than_may_be_in_flight() {
 }
 
 #[test]
-fn who_waits_for_the_same_token_shares_its_outcome() {
+fn waiters_for_the_same_token_share_its_outcome() {
     let mut desk = Desk::new(2);
     let mut waiters = [desk.take_in("a"), desk.take_in("a")];
     assert_eq!(desk.called(), ["a"]);
     let Settled::Ended(delivered, senders) =
         desk.queue.settle(desk.now, hash("a"), CallAnswer::Confirmed)
     else {
-        panic!("it has ended")
+        panic!("the token has ended")
     };
     for sender in senders {
-        sender.send(delivered).expect("somebody waits");
+        sender.send(delivered).expect("a waiter");
     }
     assert!(waiters.iter_mut().all(|waiter| waiter.try_recv() == Ok(Delivered::Confirmed)));
 }
 
+/// As many as calls may be in flight.
 #[test]
-fn as_many_failures_in_a_row_as_may_be_in_flight_mean_that_the_server_is_down() {
+fn server_is_down_after_failures_in_a_row() {
     let mut desk = Desk::new(2);
     let _waiters: Vec<_> = ["a", "b", "c", "d"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["a", "b"]);
     desk.answer("a", AGAIN);
-    assert_eq!(desk.called(), ["c"], "one failure is nothing");
+    assert_eq!(desk.called(), ["c"], "one failure is not enough");
     desk.answer("b", AGAIN);
     desk.answer("c", AGAIN);
     desk.pass(MINUTE);
-    assert_eq!(desk.called(), ["d"], "one at a time, which has not failed yet");
+    assert_eq!(desk.called(), ["d"], "one at a time, the one that has not failed");
     desk.answer("d", CallAnswer::Confirmed);
-    assert_eq!(desk.called(), ["a", "b"], "back: the oldest first again, two at once");
+    assert_eq!(desk.called(), ["a", "b"], "the server is back: two at once, the oldest first");
 }
 
 #[test]
-fn once_the_server_is_back_nobody_waits_for_its_own_time_any_more() {
+fn all_waiting_tokens_are_ready_when_the_server_is_back() {
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
     for _ in 0..10 {
@@ -180,26 +181,26 @@ fn once_the_server_is_back_nobody_waits_for_its_own_time_any_more() {
     let probe = desk.called();
     assert_eq!(probe.len(), 1);
     desk.answer(&probe[0], CallAnswer::Confirmed);
-    assert_eq!(desk.called().len(), 1, "the other is called in the same instant");
+    assert_eq!(desk.called().len(), 1, "the other token is sent in the same instant");
 }
 
 #[test]
-fn mended_credentials_are_tried_at_once() {
+fn new_credentials_are_tried_at_once() {
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["a"]);
     desk.answer("a", CallAnswer::Misconfigured);
     desk.pass(Duration::from_secs(59));
-    assert!(desk.called().is_empty(), "only a person can mend that: once a minute");
+    assert!(desk.called().is_empty(), "only a person can fix that: one call a minute");
     desk.queue.try_all_now(desk.now);
-    assert_eq!(desk.called(), ["b"], "which failed least");
+    assert_eq!(desk.called(), ["b"], "the one that failed least");
     desk.answer("b", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["a"]);
 }
 
-/// Some of a logout's tokens have failed, and the others are ready.
+/// Some tokens of a logout have failed, and the others are ready.
 #[test]
-fn mended_credentials_are_tried_for_all_tokens_of_a_logout() {
+fn new_credentials_are_tried_for_all_tokens() {
     let mut desk = Desk::new(1);
     let _logout = desk.log_out(&["a", "b"]);
     assert_eq!(desk.called(), ["a"]);
@@ -211,9 +212,9 @@ fn mended_credentials_are_tried_for_all_tokens_of_a_logout() {
     }
 }
 
-/// The race: the call was made with the credentials of before.
+/// The call in flight was made with the old credentials.
 #[test]
-fn call_in_flight_while_credentials_are_mended_is_made_again_at_once() {
+fn call_is_repeated_at_once_when_credentials_change_meanwhile() {
     let mut desk = Desk::new(1);
     let _waiter = desk.take_in("a");
     assert_eq!(desk.called(), ["a"]);
@@ -221,11 +222,12 @@ fn call_in_flight_while_credentials_are_mended_is_made_again_at_once() {
     desk.answer("a", CallAnswer::Misconfigured);
     assert_eq!(desk.called(), ["a"]);
     desk.answer("a", CallAnswer::Misconfigured);
-    assert!(desk.called().is_empty(), "those of now are wrong too");
+    assert!(desk.called().is_empty(), "the new credentials are wrong too");
 }
 
+/// The server is not down.
 #[test]
-fn what_only_a_person_can_mend_is_asked_for_once_a_minute_also_while_the_server_is_not_down() {
+fn misconfigured_call_is_repeated_once_a_minute() {
     let mut desk = Desk::new(2);
     let _waiters = ["a", "b"].map(|name| desk.take_in(name));
     assert_eq!(desk.called(), ["a", "b"]);
@@ -236,9 +238,8 @@ fn what_only_a_person_can_mend_is_asked_for_once_a_minute_also_while_the_server_
     assert_eq!(desk.called(), ["a"]);
 }
 
-/// Otherwise each would be found out by a call of its own, a minute after the one before.
 #[test]
-fn an_answer_nobody_asked_for_changes_nothing() {
+fn answer_without_a_call_changes_nothing() {
     let mut desk = Desk::new(1);
     let _waiter = desk.take_in("a");
     desk.answer("b", CallAnswer::Confirmed);
@@ -249,26 +250,26 @@ fn an_answer_nobody_asked_for_changes_nothing() {
     assert_eq!((desk.queue.len(), desk.queue.in_flight.len()), (0, 0));
 }
 
-/// The race: another process delivers what the log is yet to have from here. Its note comes before
-/// ours, and would not close what we are about to append.
+/// Another process delivers a token that is not recorded here yet. Its `Delivered` event comes
+/// before the `Revoked` event that this process is about to append, and would not end it.
 #[test]
-fn a_token_that_is_held_goes_on_though_it_is_delivered_elsewhere() {
+fn held_token_stays_when_delivered_elsewhere() {
     let mut desk = Desk::new(1);
     let _waiter = desk.hold("a");
     desk.delivered_elsewhere("a");
     assert_eq!(desk.queue.len(), 1);
-    assert!(desk.release("a"), "it is on its way still");
+    assert!(desk.release("a"), "the token is still in the queue");
     assert_eq!(desk.called(), ["a"]);
 }
 
 #[test]
-fn one_in_flight_that_is_delivered_elsewhere_ends_with_its_call_whatever_comes_of_it() {
+fn token_in_flight_ends_with_its_call_when_delivered_elsewhere() {
     for answer in [AGAIN, CallAnswer::Misconfigured, CallAnswer::Refused, CallAnswer::Confirmed] {
         let mut desk = Desk::new(1);
         let _waiter = desk.take_in("a");
         assert_eq!(desk.called(), ["a"]);
         desk.delivered_elsewhere("a");
-        assert_eq!(desk.queue.len(), 1, "until it is answered");
+        assert_eq!(desk.queue.len(), 1, "until the call is answered");
         desk.answer("a", answer);
         assert_eq!((desk.queue.len(), desk.queue.in_flight.len()), (0, 0), "{answer:?}");
         desk.pass(MINUTE * 60);
@@ -276,8 +277,9 @@ fn one_in_flight_that_is_delivered_elsewhere_ends_with_its_call_whatever_comes_o
     }
 }
 
+/// Other processes may be sending the adopted tokens.
 #[test]
-fn what_was_adopted_comes_after_our_own_since_others_may_be_sending_it() {
+fn adopted_tokens_come_after_own_tokens() {
     let mut desk = Desk::new(1);
     assert_eq!([desk.adopt("adopted"), desk.adopt("adopted_too")], [Ok(true), Ok(true)]);
     let _waiters = [desk.take_in("own"), desk.take_in("own_too")];
@@ -288,20 +290,20 @@ fn what_was_adopted_comes_after_our_own_since_others_may_be_sending_it() {
 }
 
 #[test]
-fn adopting_says_whether_it_was_news_and_that_polar_has_confirmed_it_already() {
+fn adopt_returns_whether_the_token_is_new() {
     let mut desk = Desk::new(1);
     assert_eq!(desk.adopt("a"), Ok(true));
-    assert_eq!(desk.adopt("a"), Ok(false), "it is on its way");
+    assert_eq!(desk.adopt("a"), Ok(false), "the token is in the queue");
     assert_eq!(desk.called(), ["a"]);
     desk.answer("a", CallAnswer::Confirmed);
     assert_eq!(desk.adopt("a"), Err(NotTaken::Ended));
     assert_eq!(desk.queue.len(), 0);
 }
 
-/// The race: the server asks for a pause, then the queue makes a longer one of its own, and then
-/// somebody mends the credentials. What the server asked for must stay.
+/// The server asks for a pause, then the queue makes a longer pause of its own, and then the app
+/// replaces the credentials. The pause that the server asked for must stay.
 #[test]
-fn a_pause_of_our_own_does_not_hide_the_one_that_the_server_asked_for() {
+fn pause_of_the_server_stays_when_credentials_change() {
     let mut desk = Desk::new(4);
     let names = ["a", "b", "c", "d"];
     let _waiters: Vec<_> = names.map(|name| desk.take_in(name)).into();
@@ -325,8 +327,9 @@ fn a_pause_of_our_own_does_not_hide_the_one_that_the_server_asked_for() {
     assert!(!desk.called().is_empty());
 }
 
+/// Even if all other tokens are tried at once.
 #[test]
-fn what_the_server_asked_not_to_be_called_for_waits_also_where_all_others_are_tried_at_once() {
+fn token_waits_as_long_as_the_server_asked() {
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["asked", "other"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["asked"]);
@@ -349,8 +352,9 @@ fn what_the_server_asked_not_to_be_called_for_waits_also_where_all_others_are_tr
     assert_eq!(desk.called(), ["asked"]);
 }
 
+/// If the server is down, and also if it asks for fewer calls.
 #[test]
-fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_minute() {
+fn pauses_of_the_queue_grow_to_a_minute() {
     for everyone in [false, true] {
         let mut longest = [Duration::ZERO; 9];
         for _ in 0..300 {
@@ -363,7 +367,7 @@ fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_min
                     "a",
                     CallAnswer::TryAgain { retry_after: None, everyone, may_be_under_way: false },
                 );
-                let until = desk.queue.paused_until(desk.now).expect("it is paused");
+                let until = desk.queue.paused_until(desk.now).expect("a pause");
                 *longest = (*longest).max(until - desk.now);
             }
         }
@@ -374,8 +378,9 @@ fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_min
     }
 }
 
+/// The server limits calls and sends `Retry-After: 0`.
 #[test]
-fn to_come_back_at_once_is_no_answer_to_too_many_calls() {
+fn queue_pauses_even_if_retry_after_is_zero() {
     let at_once = CallAnswer::TryAgain {
         retry_after: Some(Duration::ZERO),
         everyone: true,
@@ -395,7 +400,7 @@ fn to_come_back_at_once_is_no_answer_to_too_many_calls() {
 }
 
 #[test]
-fn who_waits_no_longer_takes_no_memory() {
+fn waiters_that_are_gone_take_no_memory() {
     let mut desk = Desk::new(1);
     for _ in 0..100_000 {
         drop(desk.take_in("a"));
@@ -407,7 +412,7 @@ fn who_waits_no_longer_takes_no_memory() {
 
 /// Promise 6: two calls about one pair at once freeze Polar's worker.
 #[test]
-fn tokens_of_one_logout_go_one_after_another() {
+fn tokens_of_one_logout_are_sent_in_sequence() {
     let mut desk = Desk::new(4);
     let _first = desk.log_out(&["refresh", "access"]);
     let _second = desk.log_out(&["refresh_too", "access_too"]);
@@ -433,7 +438,7 @@ fn group_waits_for_its_call_timeout_after_no_answer() {
     assert_eq!(desk.called(), ["other"], "another logout does not wait");
     desk.answer("other", CallAnswer::Confirmed);
     desk.queue.try_all_now(desk.now);
-    assert!(desk.called().is_empty(), "nor does anything hurry it");
+    assert!(desk.called().is_empty(), "new credentials do not end the wait");
     desk.almost_pass(Duration::from_secs(34));
     assert!(desk.called().is_empty());
     assert_eq!(desk.waits(), Some(Duration::from_millis(1)));
@@ -455,7 +460,7 @@ fn logouts_that_share_a_token_share_a_group() {
 }
 
 #[test]
-fn a_logout_joins_the_groups_of_all_its_tokens() {
+fn logout_joins_the_groups_of_all_its_tokens() {
     let mut desk = Desk::new(4);
     let _first = desk.take_in("access");
     let _second = desk.take_in("refresh");
@@ -468,9 +473,9 @@ fn a_logout_joins_the_groups_of_all_its_tokens() {
     assert_eq!((desk.queue.len(), desk.queue.groups.len()), (0, 0));
 }
 
-/// Another logout has joined the groups while this one was still being taken in.
+/// Another logout joins the groups while the tokens of this one are still being added.
 #[test]
-fn tokens_of_a_logout_stay_together_while_their_group_is_joined() {
+fn tokens_of_a_logout_stay_together_when_groups_join() {
     let mut desk = Desk::new(4);
     let mut first = Sibling::default();
     let _a = desk.hold_in(&mut first, "a");
@@ -489,9 +494,9 @@ fn tokens_of_a_logout_stay_together_while_their_group_is_joined() {
     assert_eq!(called, ["a", "b", "c"]);
 }
 
-/// Its outcome is not known: the log must not be told that it was delivered.
+/// Its outcome is not known, so it must not be recorded as delivered.
 #[test]
-fn token_taken_over_while_a_logout_holds_it_has_not_ended() {
+fn held_token_has_not_ended_when_taken_over() {
     let mut desk = Desk::new(1);
     let _first = desk.take_in("a");
     let _again = desk.hold("a");
@@ -499,7 +504,7 @@ fn token_taken_over_while_a_logout_holds_it_has_not_ended() {
     assert!(desk.queue.release(desk.now, &[hash("a")]).is_empty());
 }
 
-/// A group that is joined while its call is in flight keeps it, and the other waits for it.
+/// The joined group waits for the calls of both groups.
 #[test]
 fn groups_join_while_calls_are_in_flight() {
     let mut desk = Desk::new(4);
@@ -508,7 +513,7 @@ fn groups_join_while_calls_are_in_flight() {
     assert_eq!(desk.called(), ["a", "c"]);
     let _joining = desk.log_out(&["b", "d"]);
     desk.answer("a", CallAnswer::Confirmed);
-    assert!(desk.called().is_empty(), "c is in flight still");
+    assert!(desk.called().is_empty(), "c is still in flight");
     desk.answer("c", NO_ANSWER);
     desk.almost_pass(CALL_TIMEOUT);
     assert!(desk.called().is_empty(), "Polar may still be working on c");
@@ -516,28 +521,28 @@ fn groups_join_while_calls_are_in_flight() {
     assert_eq!(desk.called().len(), 1);
 }
 
-/// Their groups are lost: any two of them may be one pair.
+/// Their groups are not known: any two of them may be one pair.
 #[test]
-fn of_what_a_log_brings_back_one_is_in_flight() {
+fn adopted_tokens_are_sent_one_at_a_time() {
     let mut desk = Desk::new(4);
     for name in ["a", "b", "c"] {
         assert_eq!(desk.adopt(name), Ok(true));
     }
     assert_eq!(desk.called(), ["a"]);
     let _own = ["own", "own_too"].map(|name| desk.take_in(name));
-    assert_eq!(desk.called(), ["own", "own_too"], "beside it our own");
+    assert_eq!(desk.called(), ["own", "own_too"], "own tokens do not wait");
     desk.answer("a", NO_ANSWER);
     assert!(desk.called().is_empty(), "Polar may still be working on its pair");
     assert_eq!(desk.waits(), Some(CALL_TIMEOUT));
     desk.pass(CALL_TIMEOUT);
     assert_eq!(desk.called(), ["b"]);
     desk.answer("b", CallAnswer::Confirmed);
-    assert_eq!(desk.called(), ["c"], "at once where it was answered");
+    assert_eq!(desk.called(), ["c"], "at once after an answer");
 }
 
-/// A call of the process before may be under way.
+/// Polar may still be working on a call of the previous process.
 #[test]
-fn what_a_log_brings_back_waits_for_the_call_timeout() {
+fn adopted_token_waits_for_the_call_timeout() {
     let mut desk = Desk::new(4);
     desk.now -= CALL_TIMEOUT;
     assert_eq!(desk.adopt("a"), Ok(true));
@@ -548,9 +553,9 @@ fn what_a_log_brings_back_waits_for_the_call_timeout() {
     assert_eq!(desk.called(), ["a"]);
 }
 
-/// It holds back no other: those that never failed come first.
+/// Tokens that never failed come first.
 #[test]
-fn token_that_keeps_failing_holds_nobody_back() {
+fn token_that_keeps_failing_delays_no_other() {
     let mut desk = Desk::new(2);
     let mut waiters = vec![desk.take_in("poison"), desk.take_in("a")];
     let mut calls_of_poison = 0;
@@ -569,10 +574,10 @@ fn token_that_keeps_failing_holds_nobody_back() {
         }
         assert_eq!(desk.queue.len(), 1);
     }
-    assert_eq!(calls_of_poison, 100, "and it is not forgotten");
+    assert_eq!(calls_of_poison, 100, "the failing token is not forgotten");
 }
 
-/// While others keep coming, those that failed get every eighth call.
+/// While new tokens keep coming, those that failed get every eighth call.
 #[test]
 fn every_eighth_call_takes_the_oldest() {
     let mut desk = Desk::new(1);
@@ -594,8 +599,9 @@ fn every_eighth_call_takes_the_oldest() {
     assert_eq!(calls_of_poison, [8, 16, 24, 32, 40, 48]);
 }
 
+/// One call may be in flight.
 #[test]
-fn poison_does_not_starve_the_others_where_one_may_be_in_flight() {
+fn tokens_that_keep_failing_do_not_starve_the_others() {
     let mut desk = Desk::new(1);
     desk.queue.limit = usize::MAX;
     let mut waiters: Vec<_> = (0..40).map(|n| desk.take_in(&format!("poison{n}"))).collect();
@@ -609,7 +615,7 @@ fn poison_does_not_starve_the_others_where_one_may_be_in_flight() {
             let called = desk.called();
             let Some(name) = called.first() else { break };
             if name.starts_with("poison") {
-                // Each holds the line for five seconds.
+                // Each failing call takes five seconds.
                 desk.pass(SECOND * 5);
                 desk.answer(name, AGAIN);
                 break;
@@ -622,8 +628,9 @@ fn poison_does_not_starve_the_others_where_one_may_be_in_flight() {
     assert!(delivered > healthy * 9 / 10, "{delivered} of {healthy}");
 }
 
+/// It counts against no token.
 #[test]
-fn what_concerns_everyone_pauses_the_queue_and_counts_against_no_token() {
+fn answer_that_concerns_everyone_pauses_the_queue() {
     let mut desk = Desk::new(2);
     let mut waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
     for round in 0..3 {
@@ -632,25 +639,25 @@ fn what_concerns_everyone_pauses_the_queue_and_counts_against_no_token() {
         assert!(desk.called().is_empty());
         assert!(desk.queue.is_unresponsive(desk.now));
         desk.queue.try_all_now(desk.now);
-        assert!(desk.called().is_empty(), "the server asked for that pause");
+        assert!(desk.called().is_empty(), "the server asked for the pause");
         desk.almost_pass(MINUTE);
         assert!(desk.called().is_empty());
         desk.pass(Duration::from_millis(1));
-        // Others succeed in between.
+        // Other tokens are confirmed in between.
         desk.answer("b", CallAnswer::Confirmed);
         desk.answer(&format!("b{}", round - 1), CallAnswer::Confirmed);
         waiters.push(desk.take_in(&format!("b{round}")));
     }
 }
 
-/// Four hung calls stop all delivery, and that is right, since Polar hangs: but who waits for an
-/// answer need not wait for that.
+/// Hung calls in every slot stop all delivery, which is right, since Polar hangs. But logouts must
+/// not wait for it.
 #[test]
-fn calls_that_hang_in_every_slot_mean_that_polar_does_not_answer() {
+fn polar_is_unresponsive_when_all_calls_hang() {
     let mut desk = Desk::new(2);
     let _waiters = ["a", "b", "c"].map(|name| desk.take_in(name));
     assert_eq!(desk.called(), ["a", "b"]);
-    assert_eq!(desk.waits(), Some(HUNG_AFTER), "then there is news for who waits");
+    assert_eq!(desk.waits(), Some(HUNG_AFTER), "then Polar becomes unresponsive");
     desk.almost_pass(HUNG_AFTER);
     assert!(!desk.queue.is_unresponsive(desk.now));
     desk.pass(Duration::from_millis(1));
@@ -659,16 +666,16 @@ fn calls_that_hang_in_every_slot_mean_that_polar_does_not_answer() {
     desk.answer("a", CallAnswer::Confirmed);
     assert!(!desk.queue.is_unresponsive(desk.now));
     assert_eq!(desk.called(), ["c"]);
-    assert!(!desk.queue.is_unresponsive(desk.now), "one slot's call is young");
+    assert!(!desk.queue.is_unresponsive(desk.now), "one of the calls has just begun");
 }
 
 #[test]
-fn polar_that_is_down_is_known_not_to_answer() {
+fn polar_is_unresponsive_while_it_is_down() {
     let mut desk = Desk::new(2);
     let _waiters = ["a", "b", "c"].map(|name| desk.take_in(name));
     assert_eq!(desk.called(), ["a", "b"]);
     desk.answer("a", AGAIN);
-    assert!(!desk.queue.is_unresponsive(desk.now), "one failure is nothing");
+    assert!(!desk.queue.is_unresponsive(desk.now), "one failure is not enough");
     desk.answer("b", AGAIN);
     assert!(desk.queue.is_unresponsive(desk.now));
     desk.pass(MINUTE);
@@ -678,9 +685,9 @@ fn polar_that_is_down_is_known_not_to_answer() {
     assert!(!desk.queue.is_unresponsive(desk.now));
 }
 
-/// A pair that reads active before its revocation and inactive after it was revoked.
+/// A pair that was active before its revocation and is inactive after it is revoked.
 #[test]
-fn verification_asks_before_and_after() {
+fn verification_introspects_before_and_after() {
     let mut desk = Desk::verifying(1);
     let _waiter = desk.take_in("a");
     assert_eq!(desk.step(), Some(Step::AskBefore));
@@ -703,9 +710,9 @@ fn verification_asks_before_and_after() {
     assert!(desk.queue.confirmed.contains(&hash("a")));
 }
 
-/// "Inactive" may mean "expired": the revocation is sent twice, and no question is believed.
+/// "Inactive" may mean "expired", so the revocation is sent twice instead.
 #[test]
-fn revocation_is_sent_again_where_asking_proves_nothing() {
+fn revocation_is_sent_again_when_introspection_proves_nothing() {
     for before in [CallAnswer::Inactive, EXPIRES, AGAIN] {
         let mut desk = Desk::verifying(1);
         let _waiter = desk.take_in("a");
@@ -725,9 +732,9 @@ fn revocation_is_sent_again_where_asking_proves_nothing() {
     }
 }
 
-/// The access token expires between the two questions.
+/// The access token expires between the two introspections.
 #[test]
-fn inactive_proves_nothing_once_the_access_token_may_have_expired() {
+fn inactive_proves_nothing_after_the_access_token_expires() {
     let mut desk = Desk::verifying(1);
     let _waiter = desk.take_in("a");
     for answer in [CallAnswer::Active { proves_for: SECOND }, CallAnswer::Confirmed] {
@@ -740,9 +747,9 @@ fn inactive_proves_nothing_once_the_access_token_may_have_expired() {
     assert_eq!(desk.step(), Some(Step::RevokeAgain));
 }
 
-/// Until the access token may have expired; then the revocation is sent a second time instead.
+/// Until the access token may have expired. Then the revocation is sent a second time instead.
 #[test]
-fn question_that_fails_is_asked_again_while_it_proves_anything() {
+fn failed_introspection_is_repeated_while_it_can_prove() {
     let mut desk = Desk::verifying(1);
     let _waiter = desk.take_in("a");
     for answer in [LIVES, CallAnswer::Confirmed] {
@@ -764,9 +771,9 @@ fn question_that_fails_is_asked_again_while_it_proves_anything() {
     assert_eq!(desk.queue.len(), 0);
 }
 
-/// The next token of the logout is called while the commit of the first is waited for.
+/// The next token of the logout is sent during the commit window of the first.
 #[test]
-fn commit_window_holds_back_no_other_token() {
+fn commit_window_delays_no_other_token() {
     let mut desk = Desk::verifying(1);
     let _pair = desk.log_out(&["refresh", "access"]);
     for answer in [LIVES, CallAnswer::Confirmed] {
@@ -776,9 +783,9 @@ fn commit_window_holds_back_no_other_token() {
     assert_eq!(desk.called(), ["access"]);
 }
 
-/// Otherwise each would be found out by a call of its own, a minute after the one before.
+/// Otherwise each lost commit would be found by a call of its own, a minute after the previous one.
 #[test]
-fn many_lost_commits_do_not_mean_that_the_server_is_down() {
+fn server_is_not_down_after_many_lost_commits() {
     let mut desk = Desk::verifying(2);
     let names = ["a", "b", "c", "d", "e", "f"];
     let _waiters = names.map(|name| desk.take_in(name));
@@ -803,8 +810,9 @@ fn many_lost_commits_do_not_mean_that_the_server_is_down() {
     assert!(desk.now - began < SECOND * 2);
 }
 
+/// But the limit does not apply to tokens from a log.
 #[test]
-fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_limit() {
+fn queue_takes_no_logout_when_full_or_closed() {
     let mut desk = Desk::new(1);
     desk.queue.limit = 1;
     for name in ["a", "a", "b"] {
@@ -819,26 +827,27 @@ fn a_closed_queue_takes_nothing_in_but_what_a_log_has_kept_it_does_whatever_the_
 }
 
 #[test]
-fn a_token_is_held_until_it_is_released() {
+fn token_is_held_until_it_is_released() {
     let mut desk = Desk::new(2);
     let _waiter = desk.hold("a");
     assert!(desk.called().is_empty());
-    assert_eq!(desk.queue.len(), 1, "but it has its place");
+    assert_eq!(desk.queue.len(), 1, "the token has its place");
     assert!(desk.release("a"));
     assert_eq!(desk.called(), ["a"]);
-    assert!(desk.release("a"), "and stays in flight");
+    assert!(desk.release("a"), "the token stays in flight");
     assert!(desk.called().is_empty());
     desk.answer("a", CallAnswer::Confirmed);
-    assert!(!desk.release("a"), "it has ended");
+    assert!(!desk.release("a"), "the token has ended");
 }
 
+/// It is ready, waiting or in flight.
 #[test]
-fn what_is_delivered_elsewhere_is_no_work_any_more_be_it_ready_or_waiting() {
+fn token_is_removed_when_delivered_elsewhere() {
     let mut desk = Desk::new(1);
     let _waiters = ["waiting", "in_flight", "ready"].map(|name| desk.take_in(name));
     assert_eq!(desk.called(), ["waiting"]);
     desk.answer("waiting", AGAIN);
-    assert_eq!(desk.called(), Vec::<String>::new(), "down");
+    assert_eq!(desk.called(), Vec::<String>::new(), "the server is down");
     desk.pass(SECOND);
     assert_eq!(desk.called(), ["in_flight"]);
     for name in ["waiting", "ready", "in_flight", "unknown"] {

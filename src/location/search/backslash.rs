@@ -1,8 +1,10 @@
-//! Backslash escapes, in three grammars that exclude each other.
+//! Decodes backslash escapes, in three grammars that exclude each other.
 //!
-//! `\uABCD` is one character in JSON, and the letters `uABCD` in a quoted cookie. `\160` is one
-//! character there, and the digits in a quoted string of HTTP (RFC 9110, section 5.6.4). Any may be
-//! what the app reads.
+//! - `\uABCD` is one character in JSON, but the letters `uABCD` in a quoted cookie.
+//! - `\160` is one character in a quoted cookie, but the digits `160` in a quoted string of HTTP
+//!   (RFC 9110, section 5.6.4).
+//!
+//! An app may read any of these grammars, so all are tried.
 
 use memchr::{memchr, memchr2};
 
@@ -10,15 +12,15 @@ use super::digits::{hexadecimal, is_hexadecimal, octal};
 use super::escape::begins_an_escape;
 use super::in_place::Progress;
 
-/// How many bytes behind an escape are read one by one: as many as may belong to the longest one
-/// (`\u0070`), and a few more, since `memchr` does not pay between dense escapes.
+/// How many bytes after an escape are read one by one: as many as the longest escape (`\u0070`)
+/// has, and a few more, since `memchr` is slower between dense escapes.
 const CLOSE: u32 = 8;
 
-/// Decodes `text` in place as the literals of JSON and of programming languages: `\u0070`, `\x70`,
+/// Decodes `text` in place as a literal of JSON or of a programming language: `\u0070`, `\x70`,
 /// `\160`.
 ///
-/// An escape may spell a part of another one, as in JSON within JSON, or of percent-encoding.
-/// Backslashes that are left over are dropped: they escape a character that stands for itself.
+/// An escape may stand for a part of another escape, as in JSON within JSON, or for a part of a
+/// percent escape. Other backslashes are dropped: the character after them stands for itself.
 pub(super) fn decode_literals(text: &mut [u8]) -> &[u8] {
     let mut at = Progress::default();
     let mut close = 0;
@@ -31,7 +33,7 @@ pub(super) fn decode_literals(text: &mut [u8]) -> &[u8] {
         }
         let (mut byte, mut length) = (rest[0], 1);
         if byte == b'\\' {
-            // Of several backslashes one counts, since another parser has read the others.
+            // Of several backslashes only the last counts: other parsers have read the others.
             if rest.get(1) == Some(&b'\\') {
                 at.next += 1;
                 continue;
@@ -41,7 +43,7 @@ pub(super) fn decode_literals(text: &mut [u8]) -> &[u8] {
         at.next += length;
         if close > 0 {
             close -= 1;
-            // Each escape makes the decoded bytes at least two shorter.
+            // This ends: each escape makes the decoded bytes shorter by at least two.
             while is_hexadecimal(byte)
                 && let Some((decoded, before)) = completed(&text[..at.end], byte)
             {
@@ -71,7 +73,8 @@ fn literal(text: &[u8]) -> Option<(u8, usize)> {
     }
 }
 
-/// If `last` completes an escape: its byte, and how many of the bytes before `last` belong to it.
+/// If `last` completes an escape: the byte it stands for, and how many of its bytes stand before
+/// `last`.
 #[allow(clippy::many_single_char_names, reason = "the bytes of an escape, in their order")]
 fn completed(before: &[u8], last: u8) -> Option<(u8, usize)> {
     let [.., a, b, c, d, e] = *before else { return completed_early(before, last) };
@@ -88,7 +91,7 @@ fn completed(before: &[u8], last: u8) -> Option<(u8, usize)> {
     None
 }
 
-/// The same near the start, where no long escape has room.
+/// The same near the start of a text, with no room for a long escape.
 #[cold]
 fn completed_early(before: &[u8], last: u8) -> Option<(u8, usize)> {
     match *before {
@@ -102,14 +105,14 @@ fn completed_early(before: &[u8], last: u8) -> Option<(u8, usize)> {
 /// The byte that four hexadecimal digits stand for.
 fn utf16(a: u8, b: u8, c: u8, d: u8) -> Option<u8> {
     let (high, low) = (hexadecimal(a, b)?, hexadecimal(c, d)?);
-    // A character beyond a byte is in no token.
+    // A character that is longer than a byte is in no token.
     Some(if high == 0 { low } else { u8::MAX })
 }
 
-/// Decodes `text` in place as quoted cookies, in the way of Python: `\160`, and `\p` for `p`,
-/// whatever the character.
+/// Decodes `text` in place as a quoted cookie, as Python does: `\160` is an octal escape, and any
+/// other escaped character stands for itself.
 ///
-/// Only the last of several backslashes counts, since another parser may have read the others.
+/// Of several backslashes only the last counts, since other parsers may have read the others.
 pub(super) fn decode_quoted(text: &mut [u8]) -> &[u8] {
     let first = memchr(b'\\', text).unwrap_or(text.len());
     let mut at = Progress { next: first, end: first };
@@ -127,20 +130,20 @@ pub(super) fn decode_quoted(text: &mut [u8]) -> &[u8] {
     &text[..at.end]
 }
 
-/// Whether a backslash stands before such a byte, so that the grammars could read `text`
+/// Whether a backslash stands before such a byte. Only then can the grammars read `text`
 /// differently.
 pub(super) fn has_before(text: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
     text.windows(2).any(|pair| pair[0] == b'\\' && is_such(pair[1]))
 }
 
-/// Decodes `text` in place as a quoted string of HTTP: every backslash goes.
+/// Decodes `text` in place as a quoted string of HTTP: every backslash is dropped.
 pub(super) fn drop_all(text: &mut [u8]) -> &[u8] {
     let first = memchr(b'\\', text).unwrap_or(text.len());
     let mut end = first;
     for next in first..text.len() {
         let byte = text[next];
         text[end] = byte;
-        // Without a branch.
+        // A branch for each byte would be slower.
         end += usize::from(byte != b'\\');
     }
     &text[..end]

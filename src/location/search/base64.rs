@@ -1,8 +1,8 @@
-//! Base64, in the standard and the URL-safe alphabet, padded or not.
+//! Searches for tokens in base64, in the standard and the URL-safe alphabet, padded or not.
 //!
-//! Three bytes are four characters, so the characters of `polar_` depend on the number of bytes in
-//! front of it, and there are three ways to write it. All of a token's own characters are letters
-//! and digits, which both alphabets share.
+//! Base64 writes three bytes as four characters. So the characters for `polar_` depend on the
+//! number of bytes in front of it, and there are three spellings. Both alphabets have the same
+//! letters and digits, so the needles fit both.
 
 use std::iter;
 use std::ops::ControlFlow;
@@ -13,17 +13,17 @@ use zeroize::Zeroizing;
 
 use crate::token::PolarToken;
 
-/// The characters that 54 bytes take at least.
+/// The fewest characters that the 54 bytes of a token take.
 pub(super) const SHORTEST: usize = PolarToken::LEN.div_ceil(3) * 4;
 
-/// The distance in characters between the beginnings of a token and of what follows its prefix.
+/// The distance in characters from the start of a token to the end of its prefix.
 const PREFIX_CHARACTERS: usize = PolarToken::PREFIX.len() / 3 * 4;
 
-/// A way to write the bytes at the beginning of a token.
+/// A way to write the first bytes of a token.
 struct Spelling {
     /// The characters that depend on these bytes alone.
     needle: Finder<'static>,
-    /// The characters in front of the needle that the token has bits of.
+    /// The number of characters in front of the needle that hold bits of the token.
     before: usize,
     /// The bits of the first character that belong to the byte in front of the token.
     foreign_bits: u32,
@@ -40,7 +40,7 @@ static SPELLINGS: LazyLock<[Spelling; 3]> = LazyLock::new(|| {
     ]
 });
 
-/// Reports every token in `text` that is written in base64, until `found` breaks off.
+/// Reports every token in `text` that is written in base64, until `found` returns `Break`.
 pub(super) fn search(
     text: &[u8],
     found: &mut impl FnMut(PolarToken<'_>) -> ControlFlow<()>,
@@ -58,13 +58,13 @@ pub(super) fn search(
     ControlFlow::Continue(())
 }
 
-/// The token that begins behind the first bits of `text`.
+/// The token that begins after the first `foreign_bits` of `text`.
 ///
-/// Nothing is written before all of it has the shape of one, so that a text full of needles costs
-/// little.
+/// The token is written only after all its bytes have been checked, so that a text full of needles
+/// costs little.
 fn decode(text: &[u8], foreign_bits: u32) -> Option<Zeroizing<[u8; PolarToken::LEN]>> {
-    let behind_prefix = text.get(PREFIX_CHARACTERS..)?;
-    let fitting = bytes(behind_prefix, foreign_bits)
+    let after_prefix = text.get(PREFIX_CHARACTERS..)?;
+    let fitting = bytes(after_prefix, foreign_bits)
         .zip(PolarToken::PREFIX.len()..)
         .take_while(|&(byte, index)| PolarToken::may_have(byte, index))
         .count();
@@ -77,10 +77,11 @@ fn decode(text: &[u8], foreign_bits: u32) -> Option<Zeroizing<[u8; PolarToken::L
     })
 }
 
-/// The bytes in base64 behind the first bits of `text`, up to the first character of no alphabet.
+/// The decoded bytes after the first `foreign_bits` of `text`, up to the first character that is in
+/// neither alphabet.
 fn bytes(text: &[u8], foreign_bits: u32) -> impl Iterator<Item = u8> {
     let mut characters = text.iter();
-    // Those above the ones in use were read, and are cut off by the conversion to a byte.
+    // The conversion to a byte cuts off the bits above those in use, which were read before.
     let mut bits = 0_u32;
     let mut in_use = 0_u32;
     let mut foreign = foreign_bits;

@@ -1,4 +1,4 @@
-//! The digits of escapes.
+//! Decodes the digits of escapes.
 
 const NONE: u8 = u8::MAX;
 

@@ -1,17 +1,17 @@
-//! Percent-encoding, however many times it was applied.
+//! Decodes percent-encoding that was applied any number of times.
 
 use memchr::memchr;
 
 use super::digits::{hexadecimal, is_hexadecimal};
 use super::in_place::Progress;
 
-/// How many bytes behind a percent sign belong to its escape.
+/// How many bytes after a percent sign belong to its escape.
 const DIGITS: u32 = 2;
 
 /// Decodes `text` in place, in one pass, until no escape is left.
 ///
-/// A byte may complete an escape (`%70`), and what this stands for the next one (`%2570`). Each
-/// makes the decoded bytes two shorter, so the whole text takes linear time.
+/// A byte may complete an escape (`%70`), and the decoded byte may complete another (`%2570`). Each
+/// makes the decoded bytes shorter by two, so the whole text takes linear time.
 pub(super) fn decode(text: &mut [u8]) -> &mut [u8] {
     let mut at = Progress::default();
     // How many of the next bytes may complete an escape.

@@ -1,4 +1,4 @@
-//! Every way to write a token is found, and nothing else is reported.
+//! Tests that the search finds every spelling of a token, and reports nothing else.
 
 mod reference;
 
@@ -40,21 +40,21 @@ const OCTAL: Spelling = |byte| format!("\\{byte:03o}").into_bytes();
 const BACKSLASH: Spelling = |byte| vec![b'\\', byte];
 const ESCAPES: [Spelling; 4] = [PERCENT, JSON, HEXADECIMAL, OCTAL];
 
-/// Writes the bytes chosen by `choose` as `spelling` does, and all that its grammar has to.
+/// Writes the bytes that `choose` selects in this spelling, and those that its grammar must escape.
 fn written(text: &[u8], spelling: Spelling, choose: impl Fn(usize) -> bool) -> Vec<u8> {
-    let has_to = |byte| byte == b'\\' && spelling(byte)[0] == b'\\';
+    let must = |byte| byte == b'\\' && spelling(byte)[0] == b'\\';
     let write =
-        |(index, &byte)| if choose(index) || has_to(byte) { spelling(byte) } else { vec![byte] };
+        |(index, &byte)| if choose(index) || must(byte) { spelling(byte) } else { vec![byte] };
     text.iter().enumerate().flat_map(write).collect()
 }
 
-/// As a writer of quoted cookies does it, that escapes some characters needlessly.
+/// Writes a quoted cookie, and escapes some characters that need no escape.
 fn quoted(text: &[u8], choices: &[u8]) -> Vec<u8> {
     let mut quoted = Vec::new();
     for (index, &byte) in text.iter().enumerate() {
         match choices[index % choices.len()] % 3 {
             0 => quoted.extend(OCTAL(byte)),
-            // Together with the digits behind, it may be another escape for a reader.
+            // A digit is not escaped: with the digits after it, it could be an octal escape.
             1 if byte == b'\\' || !byte.is_ascii_digit() => quoted.extend(BACKSLASH(byte)),
             _ => quoted.push(byte),
         }
@@ -63,11 +63,11 @@ fn quoted(text: &[u8], choices: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn token_is_found_whatever_stands_around_it() {
-    for (before, behind) in
+fn token_is_found_inside_other_text() {
+    for (before, after) in
         [("", ""), ("Bearer", "x"), ("polar_at_u_", ""), ("%7", "\\"), ("\\x7", ""), ("%2", "%")]
     {
-        assert!(is_found(format!("{before}{TOKEN}{behind}").as_bytes()));
+        assert!(is_found(format!("{before}{TOKEN}{after}").as_bytes()));
     }
 }
 
@@ -91,7 +91,7 @@ fn token_is_found_in_two_stacked_encodings() {
                 assert!(is_found(&text), "{}", String::from_utf8_lossy(&text));
             }
         }
-        // A string in a string, as every writer of JSON and of quoted cookies writes it.
+        // A string in a string, as encoders of JSON and of quoted cookies write it.
         let text = written(TOKEN.as_bytes(), inner, |index| index % 3 == 0);
         assert!(is_found(&String::from_utf8_lossy(&text).replace('\\', "\\\\").into_bytes()));
         assert!(is_found(&String::from_utf8_lossy(&text).replace('\\', "%5C%5c").into_bytes()));
@@ -101,8 +101,8 @@ fn token_is_found_in_two_stacked_encodings() {
 #[test]
 fn token_is_found_in_base64_at_any_alignment() {
     for before in ["", "x", "x:", "x:y", "?>~"] {
-        for behind in ["", "~", "??", "more"] {
-            let text = format!("{before}{TOKEN}{behind}");
+        for after in ["", "~", "??", "more"] {
+            let text = format!("{before}{TOKEN}{after}");
             let standard = BASE64_STANDARD.encode(&text);
             let url_safe = BASE64_URL_SAFE_NO_PAD.encode(&text);
             for text in [
@@ -115,7 +115,7 @@ fn token_is_found_in_base64_at_any_alignment() {
             }
             for token in ["polar_at_u_", "polar_at_o_", "polar_rt_u_"] {
                 let token = format!("{token}{}", &TOKEN[11..]);
-                let text = BASE64_STANDARD.encode(format!("{before}{token}{behind}"));
+                let text = BASE64_STANDARD.encode(format!("{before}{token}{after}"));
                 let found = found(text.as_bytes(), Encodings::TextAndBase64);
                 assert_eq!(found, [token.as_bytes()]);
             }
@@ -123,7 +123,8 @@ fn token_is_found_in_base64_at_any_alignment() {
     }
 }
 
-/// Made-up tokens leave no room for the real one, if each is taken for 54 bytes of its own.
+/// Made-up tokens can overlap. If each counted as 54 bytes of its own, no room would seem to be
+/// left for the real token.
 #[test]
 fn token_is_found_beside_and_within_made_up_ones() {
     let chain = |links: usize| {
@@ -154,7 +155,7 @@ fn token_is_found_with_backslashes_before_digits() {
 }
 
 #[test]
-fn search_stops_when_told_to() {
+fn search_stops_at_break() {
     let text = format!("{TOKEN};{TOKEN}");
     let mut reported = 0;
     let flow = search(text.as_bytes(), Encodings::Text, &mut |_| {
@@ -202,7 +203,7 @@ const PIECES: [&str; 35] = [
     ";",
 ];
 
-/// Pieces that are a token, a part of one or of an escape, or what confuses a reader of these.
+/// Combines tokens, parts of tokens and of escapes, and other pieces that could confuse the search.
 fn tricky() -> impl Strategy<Value = Vec<u8>> {
     let rest = &TOKEN[11..];
     let body = prop_oneof![
@@ -226,18 +227,18 @@ proptest! {
     #[test]
     fn token_is_found_between_arbitrary_bytes(
         before in vec(any::<u8>(), 0..80),
-        behind in vec(any::<u8>(), 0..80),
+        after in vec(any::<u8>(), 0..80),
         chosen in any::<u64>(),
         spelling in select(&ESCAPES[..]),
         choices in vec(0_u8..3, 1..20),
     ) {
         let escaped = written(TOKEN.as_bytes(), spelling, |index| chosen >> index & 1 == 1);
-        prop_assert!(is_found(&[&before[..], &escaped, &behind].concat()));
+        prop_assert!(is_found(&[&before[..], &escaped, &after].concat()));
         let quoted = quoted(TOKEN.as_bytes(), &choices);
-        prop_assert!(is_found(&[&before[..], &quoted, &behind].concat()));
+        prop_assert!(is_found(&[&before[..], &quoted, &after].concat()));
     }
 
-    /// Written twice, or once and put into a string.
+    /// The token is encoded twice, or once and put into a string.
     #[test]
     fn token_is_found_in_random_stacks(
         chosen in vec(any::<bool>(), 1..60),
@@ -256,7 +257,7 @@ proptest! {
         prop_assert!(found(&text, Encodings::TextAndBase64).is_empty());
     }
 
-    /// The reference decodes all of the text, in each order, and searches it byte by byte.
+    /// The reference decodes the whole text in each order, and searches it byte by byte.
     #[test]
     fn search_finds_all_that_the_reference_does(text in tricky()) {
         let found = found(&text, Encodings::Text);

@@ -1,4 +1,4 @@
-//! A new journal: there at once and complete, or not at all.
+//! Creates a journal file, completely or not at all.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -12,17 +12,17 @@ use redb::backends::FileBackend;
 use super::refusal::{self, Refusal};
 use super::{database, tables};
 
-/// Puts an empty journal at `path`. Where somebody else was faster, theirs stays.
+/// Creates an empty journal at `path`. If another process creates it first, that one stays.
 ///
-/// It is written under another name and then given its own. So a file of no bytes, or of half a
-/// journal, is never one that we began: it is one that was lost.
+/// The file is written under another name first. So an empty or incomplete file at `path` is never
+/// a journal that is still being created: it is one that has lost its contents.
 pub(super) fn create(path: &Path) -> Result<(), Refusal> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     if directory.is_file() {
         return Err(refusal::plain(
             path,
             &format!(
-                "cannot be created: {} is a file, not a directory: give another path",
+                "cannot be created, because {} is a file, not a directory: give another path",
                 directory.display()
             ),
         ));
@@ -30,12 +30,15 @@ pub(super) fn create(path: &Path) -> Result<(), Refusal> {
     if !directory.is_dir() {
         return Err(refusal::plain(
             path,
-            &format!("cannot be created: there is no directory {}: create it", directory.display()),
+            &format!(
+                "cannot be created, because there is no directory {}: create the directory",
+                directory.display()
+            ),
         ));
     }
     let draft = draft_beside(path);
     let created = write(path, &draft).and_then(|()| publish(path, &draft));
-    // A draft that stays behind is in nobody's way: no other will have its name.
+    // A draft that cannot be removed does no harm: no other draft gets its name.
     let _ = fs::remove_file(&draft);
     created
 }
@@ -46,7 +49,8 @@ fn write(path: &Path, draft: &Path) -> Result<(), Refusal> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(draft).map_err(|error| {
-        refusal::io(path, "cannot be created: let this process write to its directory", error)
+        let what = "cannot be created: give this process write permission for its directory";
+        refusal::io(path, what, error)
     })?;
     let backend = FileBackend::new(file).map_err(|error| refusal::redb(path, error.into()))?;
     let create = || -> Result<(), redb::Error> {
@@ -63,13 +67,13 @@ fn publish(path: &Path, draft: &Path) -> Result<(), Refusal> {
     match fs::hard_link(draft, path) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        // A file system without links. To rename would replace a file that appeared since `path`
-        // was looked at; only two processes that create the same journal at once can do that.
+        // The file system has no hard links. A rename would replace a file that another process
+        // has created in the meantime, but only if both create the same journal at the same time.
         Err(_) => fs::rename(draft, path)
             .map_err(|error| refusal::io(path, "cannot be created: check its disk", error))?,
     }
-    // The name has to survive a power cut as well. Where a directory cannot be opened as a file,
-    // there is no more to be done for it.
+    // The name must survive a power failure too. Some platforms cannot open a directory as a file,
+    // and offer no other way to sync it.
     if let Some(directory) = path.parent().and_then(|directory| File::open(directory).ok()) {
         directory
             .sync_all()

@@ -1,8 +1,9 @@
-//! redb as the journal uses it.
+//! The settings with which the journal uses redb.
 
 use redb::Builder;
 
-/// redb's own default is 1 GiB. The journal is read once, and then only where it is written.
+/// In bytes. redb's default is 1 GiB, but the journal is read once, and later only where it is
+/// written.
 const CACHE: usize = 16 * 1024 * 1024;
 
 pub(super) fn builder() -> Builder {

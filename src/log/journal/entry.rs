@@ -1,4 +1,4 @@
-//! What the journal keeps of one hash, and how it is written.
+//! An entry of the journal: the state of one hash, and its binary format.
 
 use sha2::{Digest, Sha256};
 
@@ -11,22 +11,23 @@ const EXPIRY: usize = 8;
 const DELIVERED: u8 = 0;
 const PENDING: u8 = 1;
 
-/// A revoked hash's state.
+/// The state of a revoked hash. It is stored as
 ///
-/// Written as the first 8 bytes of SHA-256 over the hash and the rest, the expiry in milliseconds
-/// since 1970 (big endian), and 0, or 1 and the sealed token.
+/// 1. a checksum: the first 8 bytes of SHA-256 over the hash and the rest;
+/// 2. the expiry in milliseconds since 1970 (8 bytes, big endian);
+/// 3. 0, or 1 and the sealed token.
 ///
-/// redb verifies its own checksums when the file is opened. This one goes with the entry wherever
-/// redb moves it, so that what is damaged while it is open cannot pass for whole afterwards.
+/// redb verifies its own checksums only when the file is opened. This checksum stays with the entry
+/// when redb moves it, and so also detects damage that happens while the file is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) expires_at: u64,
-    /// Present until Polar has been told.
+    /// Present until the token is delivered.
     pub(super) sealed: Option<SealedToken>,
 }
 
 impl Entry {
-    /// What becomes of `before` by `event`; `None` where there is nothing to keep.
+    /// The entry after `event`; `None` if there is nothing to keep.
     pub(super) fn after(before: Option<Self>, event: &Event) -> Option<Self> {
         match event {
             Event::Revoked { expires_at, sealed, .. } => {
@@ -36,19 +37,19 @@ impl Entry {
                 };
                 Some(Self {
                     expires_at: before.expires_at.max(expires_at),
-                    // Of two the newer: it may be sealed under a newer secret.
+                    // The newer one, which may be sealed under a newer secret.
                     sealed: sealed.clone().or(before.sealed),
                 })
             }
-            // Without a `Revoked` there is no expiry to keep it by. One that comes later makes it
-            // pending, and Polar is told once more.
+            // Without a `Revoked` there is no expiry, so nothing is kept. If the `Revoked` comes
+            // later, the token is delivered once more.
             Event::Delivered { .. } => before.map(|before| Self { sealed: None, ..before }),
-            // No other process writes the file, so there is nobody to claim anything from.
+            // No other process writes the file, so claims have no effect.
             Event::Claimed { .. } => before,
         }
     }
 
-    /// Nothing is lost when it goes: no request and no delivery needs it.
+    /// Whether the entry can be removed: no request and no delivery needs it.
     pub(super) fn is_spent(&self, now: u64) -> bool {
         self.sealed.is_none() && self.expires_at <= now
     }
@@ -64,7 +65,7 @@ impl Entry {
         bytes
     }
 
-    /// `None` where these are not the bytes that were written for `hash`.
+    /// `None` if these are not the bytes that were written for `hash`.
     pub(super) fn decode(hash: &[u8; 32], bytes: &[u8]) -> Option<Self> {
         let (stored, rest) = bytes.split_first_chunk::<CHECK>()?;
         if *stored != check(hash, rest) {

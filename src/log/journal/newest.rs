@@ -1,4 +1,4 @@
-//! Which of its two last commits a file means, where one bit of it may be wrong.
+//! Makes redb open the newer of a file's last two commits, even if a bit in the header is wrong.
 
 use std::fs::OpenOptions;
 use std::ops::Bound::Unbounded;
@@ -17,14 +17,17 @@ const SLOTS: [usize; 2] = [64, 192];
 const VERSION: u8 = 3;
 const COMMIT: usize = 104;
 
-/// Lets redb choose the newer of the two commits, where the file says that the older is current.
-/// Says whether it had to. For a file that has been verified, and still has to be opened.
+/// If the file says that the older of the two commits is current, makes redb choose between them
+/// itself. Returns whether that was necessary. The file must have been verified, and must not be
+/// open.
 ///
-/// After a commit in two phases the flags alone say which slot is current, and no checksum covers
-/// them: one flipped bit brings the commit before the last one back, and with it the tokens that
-/// were revoked since. After a commit in one phase redb takes the newer slot if all of it is whole,
-/// and the other one if not. That is right here as well: a newer commit that is whole is one that
-/// only this bit hides, or one that a crash kept from being acknowledged, which may be there.
+/// After a two-phase commit only the flags say which slot is current, and no checksum covers the
+/// flags. One flipped bit brings back the commit before the last one, and tokens that were revoked
+/// since then are accepted again.
+///
+/// After a one-phase commit redb takes the newer slot if it is intact, and the other one if not.
+/// That is right here too: an intact newer commit was either hidden by this bit, or was not
+/// acknowledged because of a crash, and such a commit may be kept.
 pub(super) fn prefer(path: &Path) -> Result<bool, redb::Error> {
     let file = FileBackend::new(OpenOptions::new().read(true).write(true).open(path)?)?;
     if !file.try_lock_range(Unbounded, Unbounded)? {
@@ -39,10 +42,10 @@ fn clear(file: &FileBackend) -> Result<bool, redb::Error> {
     let mut header = [0; HEADER];
     file.read(0, &mut header)?;
     let flags = header[FLAGS];
-    // What nobody sets, redb does not look at: but who damaged it has damaged the others as well, and
-    // a commit beside it perhaps, behind which the one before would come back.
+    // redb ignores unknown flags. But if they are set, the other flags and a commit may be damaged
+    // too, and redb would go back to the commit before it.
     if flags & !(SECOND_IS_CURRENT | RECOVER | TWO_PHASES) != 0 {
-        return Err(redb::Error::Corrupted("its flags are none of redb's".to_owned()));
+        return Err(redb::Error::Corrupted("the header has unknown flags".to_owned()));
     }
     let [first, second] = SLOTS.map(|slot| commit(&header[slot..]));
     let other_is_newer = match (first, second) {
@@ -58,7 +61,7 @@ fn clear(file: &FileBackend) -> Result<bool, redb::Error> {
     Ok(wrong)
 }
 
-/// The number of the commit in this slot; `None` for a format that may have it elsewhere.
+/// The number of the commit in this slot; `None` for another format, which may hold it elsewhere.
 fn commit(slot: &[u8]) -> Option<u64> {
     let number = slot.get(COMMIT..)?.first_chunk()?;
     (slot[0] == VERSION).then(|| u64::from_le_bytes(*number))

@@ -1,4 +1,4 @@
-//! What redb would do to a file, without doing it.
+//! A copy-on-write view of a file, in which redb can work without changing the file.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,12 +15,11 @@ const BLOCK_U64: u64 = BLOCK as u64;
 
 type Block = Box<[u8; BLOCK]>;
 
-/// A file that redb may write to as it likes, and that stays as it is: what is written is held in
-/// memory, and gone with the `Preview`.
+/// A file that redb can write to without changing it. Written blocks are held in memory until the
+/// `Preview` is dropped.
 ///
-/// To open a database is to write to it: redb repairs what a crash left, and marks the file as
-/// open. A file that turns out not to be ours, or damaged, must not be touched; so each is opened
-/// like this first.
+/// Opening a database writes to it: redb repairs it after a crash, and marks it as open. A file
+/// that is damaged or not a journal must not be changed, so each is opened as a `Preview` first.
 #[derive(Debug)]
 pub(super) struct Preview {
     file: FileBackend,
@@ -31,7 +30,7 @@ pub(super) struct Preview {
 struct HeldBlocks {
     blocks: BTreeMap<u64, Block>,
     len: u64,
-    /// How far the file itself still shows through: it may have been cut, and grown again.
+    /// Up to where the file's own bytes are visible: redb may have truncated it and grown it again.
     visible: u64,
 }
 
@@ -118,7 +117,7 @@ impl StorageBackend for Preview {
         Ok(())
     }
 
-    // The locks are the file's: who has it open keeps a preview out, and the other way round.
+    // The locks are those of the file, so that a preview and an open journal exclude each other.
 
     fn close(&self) -> io::Result<()> {
         self.file.close()
@@ -153,14 +152,14 @@ impl StorageBackend for Preview {
     }
 }
 
-/// Where in its block this offset lies.
+/// The position of the offset within its block.
 #[allow(clippy::cast_possible_truncation, reason = "less than a block, whatever a usize is")]
 fn within(offset: u64) -> usize {
     (offset % BLOCK_U64) as usize
 }
 
-/// The blocks that `len` bytes from `offset` on lie in: the index of each, where in it they start,
-/// and which of the bytes they are.
+/// Splits `len` bytes at `offset` by blocks. For each block: its index, the start within the block,
+/// and the range of the bytes.
 fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
     let mut next = (offset, 0);
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! Why the journal could not do it, and what to do about it. Each names the file.
+//! The errors of the journal. Each names the file and says what to do.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -8,13 +8,13 @@ use std::path::Path;
 
 pub(super) use crate::log::refusal::Refusal;
 
-const IN_USE: &str = "is in use, by another process or by another `Journal` of this one: give each \
-                      its own file";
-const NOT_OURS: &str = "is not a journal of tower-polar-logout, and was left as it is: give the \
-                        path of another file";
-const DAMAGED: &str = "is damaged, and was left as it is: restore it from a backup; without it, \
-                       tokens that were revoked are let in again until they expire";
-const FULL: &str = "has no room to grow: free some on its disk. What it has kept is safe";
+const IN_USE: &str = "is in use by another process, or by another `Journal` of this process: give \
+                      each its own file";
+const NOT_OURS: &str = "is not a journal of tower-polar-logout, and was not changed: give the path \
+                        of another file";
+const DAMAGED: &str = "is damaged, and was not changed: restore it from a backup; without it, \
+                       revoked tokens are accepted again until they expire";
+const FULL: &str = "cannot grow: free space on its disk; the revocations that it holds are safe";
 
 pub(super) fn new(
     path: &Path,
@@ -40,7 +40,7 @@ pub(super) fn redb(path: &Path, error: redb::Error) -> Refusal {
     use redb::Error as E;
     let what = match &error {
         E::Io(io) if io.kind() == ErrorKind::InvalidData => NOT_OURS,
-        // The file ends where there should be more of it.
+        // The file is shorter than its contents say.
         E::Io(io) if io.kind() == ErrorKind::UnexpectedEof => DAMAGED,
         E::Io(io) if is_full(io) => FULL,
         E::Io(_) => "cannot be read or written: check its disk",
@@ -56,13 +56,13 @@ pub(super) fn redb(path: &Path, error: redb::Error) -> Refusal {
     new(path, what, error)
 }
 
-/// Does `work`. redb panics on some damage that it did not expect; neither the application nor
-/// the journal's thread may go down with it.
+/// Does `work`, and turns a panic into an error. redb panics on some kinds of damage, which must
+/// end neither the app nor the journal's thread.
 pub(super) fn instead_of_panic<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
-    // Whatever `work` left half done is the database's, and that is not used after an error.
+    // Only the database can be left half changed, and it is not used after an error.
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(new(path, DAMAGED, io::Error::other(text(&*panic)))))
 }

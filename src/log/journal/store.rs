@@ -1,4 +1,4 @@
-//! The database in the file: opened only once it is known to be a whole journal.
+//! The journal's database, which is opened only after the whole file has been verified.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -16,8 +16,9 @@ use super::tables::{self, Format, Tables};
 use crate::log::Event;
 use crate::log::millis::millis;
 
-/// How many spent entries a transaction removes, at most. More than it adds, or a backlog would
-/// never go; few enough to hold an append up for some milliseconds only.
+/// How many spent entries a transaction removes at most. The number is larger than what a
+/// transaction adds, so that a backlog shrinks, and small enough to delay an append only by some
+/// milliseconds.
 const PURGE: usize = 2_048;
 
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Store(Database);
 impl Store {
     pub(super) fn open_or_create(path: &Path) -> Result<Self, Refusal> {
         match fs::metadata(path) {
-            // `NotADirectory`: a part of the path is a file, which `create` says.
+            // `NotADirectory`: a part of the path is a file. `create` returns that error.
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
@@ -37,7 +38,7 @@ impl Store {
         Self::open(path)
     }
 
-    /// Opens what is there already: a journal that vanished while in use is not begun anew.
+    /// Opens an existing journal. If the file is deleted while in use, no new journal replaces it.
     pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
         refusal::instead_of_panic(path, || {
             inspect(path)?;
@@ -51,14 +52,14 @@ impl Store {
         })
     }
 
-    /// Keeps all of `events` or none, and removes some of what is spent.
+    /// Records all of `events` or none, and removes some spent entries.
     pub(super) fn append<'a>(
         &self,
         events: impl Iterator<Item = &'a Event>,
     ) -> Result<(), redb::Error> {
         let mut transaction = self.0.begin_write()?;
-        // In two phases, so that what is current can be told from what is damaged: in one phase,
-        // redb takes a damaged commit for one that a crash cut short, and forgets it.
+        // With one-phase commits redb cannot distinguish a damaged commit from one that a crash
+        // interrupted, and drops it.
         transaction.set_two_phase_commit(true);
         {
             let mut tables = Tables::open(&transaction)?;
@@ -92,9 +93,9 @@ impl Store {
     }
 }
 
-/// Whether there is a journal at `path`, whole and one that we can read. Changes no byte of it.
+/// Checks that there is an intact journal of this format at `path`. Changes no byte of the file.
 fn inspect(path: &Path) -> Result<(), Refusal> {
-    const OPEN: &str = "cannot be opened: let this process read and write it";
+    const OPEN: &str = "cannot be opened: give this process read and write permission for it";
     let metadata = fs::metadata(path).map_err(|error| refusal::io(path, OPEN, error))?;
     if metadata.is_dir() {
         return Err(refusal::plain(path, "is a directory: give the path of a file in it"));
@@ -105,8 +106,8 @@ fn inspect(path: &Path) -> Result<(), Refusal> {
     if metadata.len() == 0 {
         return Err(refusal::plain(
             path,
-            "is empty, which a journal never is: restore it from a backup, or remove it to begin \
-             a new one",
+            "is empty, so it is not a journal: restore it from a backup, or remove it to create a \
+             new journal",
         ));
     }
     let file = OpenOptions::new()
@@ -119,7 +120,9 @@ fn inspect(path: &Path) -> Result<(), Refusal> {
         Format::NotOurs => Err(refusal::not_ours(path)),
         Format::Newer(format) => Err(refusal::plain(
             path,
-            &format!("has format {format}, of a newer tower-polar-logout: use that"),
+            &format!(
+                "has format {format}, of a newer version of tower-polar-logout: use that version"
+            ),
         )),
     }
 }

@@ -6,20 +6,19 @@ use super::entry::Entry;
 use crate::log::Event;
 use crate::token::TokenHash;
 
-/// Says that a redb file is a journal, and of which format. In any format to come too: it is what
-/// tells a newer journal from a file of somebody else's.
+/// Says that a redb file is a journal, and of which format. Future formats must keep this table: it
+/// distinguishes a newer journal from the redb file of another program.
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 const KIND: (&str, &str) = ("kind", "tower-polar-logout journal");
 const FORMAT: (&str, u32) = ("format", 1);
 
 const REVOKED: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("revoked");
 
-/// What can be removed one day, soonest first: expiry (milliseconds since 1970) and hash of each
-/// entry that is not pending. Pending ones stay out, so that a million of them that have expired
-/// are in nobody's way.
+/// The entries that are not pending, by expiry (milliseconds since 1970) and hash. Pending entries
+/// are left out, so that a million expired ones do not slow down the removal of others.
 const BY_EXPIRY: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("by_expiry");
 
-/// What a redb file turns out to be.
+/// What a redb file holds.
 pub(super) enum Format {
     Ours,
     Newer(u32),
@@ -43,11 +42,11 @@ pub(super) fn format(transaction: &ReadTransaction) -> Result<Format, redb::Erro
     match format {
         Some(format) if format == FORMAT.1 => Ok(Format::Ours),
         Some(format) if format > FORMAT.1 => Ok(Format::Newer(format)),
-        _ => Err(damaged("its format is not a number")),
+        _ => Err(damaged("the format is unknown")),
     }
 }
 
-/// Shows `visit` every entry there is.
+/// Calls `visit` with every entry.
 pub(super) fn for_each(
     transaction: &ReadTransaction,
     mut visit: impl FnMut(TokenHash, Entry),
@@ -100,7 +99,7 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Removes what is spent, soonest expired first, `limit` at most.
+    /// Removes at most `limit` spent entries, those that expired first.
     pub(super) fn purge(&mut self, now: u64, limit: usize) -> Result<(), redb::Error> {
         for _ in 0..limit {
             let Some((expires_at, hash)) = self.first()? else { break };
@@ -108,7 +107,7 @@ impl<'t> Tables<'t> {
                 break;
             }
             self.by_expiry.remove((expires_at, &hash))?;
-            // The entry has the last word: an order that is wrong must not let a token in again.
+            // The entry itself decides: a wrong order must not end a revocation too early.
             if self.get(&hash)?.is_some_and(|entry| entry.is_spent(now)) {
                 self.revoked.remove(&hash)?;
             }

@@ -1,4 +1,4 @@
-//! The journal's thread: the only one that touches the file.
+//! The journal's thread, the only one that uses the file.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -11,11 +11,11 @@ use super::refusal::{self, Refusal};
 use super::store::Store;
 use crate::log::Event;
 
-/// A transaction takes no more appends once it has this many events.
+/// A transaction takes no further append once it has this many events.
 const BATCH: usize = 1_024;
 
-/// How long nothing must have come for the thread to look for what is spent. A journal that is in
-/// use all the time removes it as it appends.
+/// The thread looks for spent entries after it has been idle for this long. A journal that is
+/// always in use removes them with its appends.
 const IDLE: Duration = Duration::from_secs(5);
 
 pub(super) struct Append {
@@ -31,11 +31,11 @@ pub(super) enum Job {
 
 pub(super) struct Writer {
     path: PathBuf,
-    /// `None` after an error, until the next job: redb does nothing more with a file that failed
-    /// it once, a full disk included, so it is opened anew.
+    /// `None` after an error, until the next job opens the file again: after any error, even a full
+    /// disk, redb refuses to use an open file.
     store: Option<Store>,
     jobs: Receiver<Job>,
-    /// Taken from `jobs` already, and the next to do.
+    /// The next job, already taken from `jobs`.
     next: Option<Job>,
 }
 
@@ -44,27 +44,27 @@ impl Writer {
         Self { path, store: Some(store), jobs, next: None }
     }
 
-    /// Works until it is told to close, or the last sender of jobs is gone and the last job is done.
+    /// Runs until [`Job::Close`], or until the last sender is dropped and the last job is done.
     pub(super) fn run(mut self) {
-        // What expired before it was opened is looked for at once.
+        // Looks at once for entries that expired before the file was opened.
         let mut patience = Duration::ZERO;
         while let Some(next) = self.step(patience) {
             patience = next;
         }
         if let Some(store) = self.store {
-            // As whole as after a crash: the next to open it repairs it.
+            // After an error the file is repaired when it is opened again, as after a crash.
             let _ = store.close(&self.path);
         }
     }
 
-    /// Does the next job, or what there is to do where none comes for `patience`. Returns how long
-    /// to wait for the one after; `None` where none will come any more.
+    /// Does the next job. If none comes for `patience`, removes spent entries. Returns how long to
+    /// wait for the following job, or `None` after the last one.
     fn step(&mut self, patience: Duration) -> Option<Duration> {
         let job = match self.next.take() {
             Some(job) => Ok(job),
             None => self.jobs.recv_timeout(patience),
         };
-        // Who asked may have hung up: what was asked for is done all the same.
+        // A job is done even if its sender no longer waits for the reply.
         match job {
             Ok(Job::Append(first)) => {
                 let mut batch = vec![first];
@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    /// Adds the appends that wait already, and returns the first job that has to wait longer.
+    /// Adds the waiting appends to the batch. Returns the first job that does not belong to it.
     fn join(&self, batch: &mut Vec<Append>) -> Option<Job> {
         let mut events = batch.iter().map(|append| append.events.len()).sum::<usize>();
         while events < BATCH {
@@ -111,9 +111,9 @@ impl Writer {
         }
     }
 
-    /// Removes some of what is spent, and says whether there is more.
+    /// Removes some spent entries, and returns whether there are more.
     fn purge(&mut self) -> bool {
-        // After an error the next job shall hear of it, if it has not passed by then.
+        // After an error the next job opens the file again, and reports the error if it persists.
         if self.store.is_none() {
             return false;
         }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_removed_piece_by_piece_between_jobs_when_there_is_nothing_else_to_do() {
+    fn spent_entries_are_removed_in_steps_when_idle() {
         let path = std::env::temp_dir().join(format!("journal-idle-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         let store = Store::open_or_create(&path).expect("a journal");
@@ -187,9 +187,9 @@ mod tests {
             patience = writer.step(patience).expect("there is a sender");
             pieces += 1;
         }
-        assert!(pieces > 1, "in one piece");
+        assert!(pieces > 1, "in one step");
         assert_eq!(patience, IDLE);
-        assert!(!writer.store.as_ref().unwrap().has_spent().unwrap(), "some are there still");
+        assert!(!writer.store.as_ref().unwrap().has_spent().unwrap(), "some are still there");
 
         drop(jobs);
         assert!(writer.step(patience).is_none());

@@ -1,4 +1,4 @@
-//! Where Redis is, and as whom to speak to it: a URL, taken apart.
+//! A parsed Redis URL: the host or socket, the user, the password and the database.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-const FORM: &str = "write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], with rediss:// for TLS";
+const FORM: &str = "write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS";
 
 #[derive(Clone)]
 pub(super) struct Address {
@@ -29,28 +29,28 @@ pub(super) enum Place {
 }
 
 impl Address {
-    /// No message has a part of the URL in it: any of them may be the password, misplaced.
+    /// No message repeats a part of the URL: any part may be a misplaced password.
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
         let mut parsed = redis::parse_redis_url(url.trim()).ok_or_else(|| {
-            let hint = "percent-encode what is not a letter or a digit in the password";
-            Error::configuration(format!("this is not the URL of a Redis: {FORM}, and {hint}"))
+            let hint = "percent-encode everything in the password but letters and digits";
+            Error::configuration(format!("this is not a Redis URL: {FORM}, and {hint}"))
         })?;
         match parsed.fragment() {
             None => {}
             Some("insecure") => {
                 return Err(Error::configuration(
-                    "`#insecure` would trust every certificate: leave it out of the Redis URL, and \
-                     name your authority's certificate with `root_certificates()`",
+                    "`#insecure` would trust every certificate: remove it from the Redis URL, and \
+                     set your authority's certificate with `root_certificates()`",
                 ));
             }
             Some(_) => {
                 return Err(Error::configuration(
-                    "the Redis URL has a `#`: in a password, write it as %23",
+                    "the Redis URL contains a `#`: if it belongs to the password, write it as %23",
                 ));
             }
         }
         let is_tls = matches!(parsed.scheme(), "rediss" | "valkeys");
-        // The crate does not know TLS here: it is spoken underneath.
+        // The connection does TLS itself, so the `redis` crate must not.
         if is_tls && parsed.set_scheme("redis").is_err() {
             return Err(Error::configuration(format!("the Redis URL cannot be used: {FORM}")));
         }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_url_says_where_and_as_whom() {
+    fn every_form_of_url_is_parsed() {
         for (url, expected) in [
             ("redis://localhost", "localhost:6379/0 None None false"),
             (" redis://localhost:7000/3\n", "localhost:7000/3 None None false"),
@@ -136,18 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_url_is_refused_without_repeating_it() {
+    fn error_does_not_repeat_an_invalid_url() {
         for (url, hint) in [
-            ("", "not the URL of a Redis"),
-            ("secret", "not the URL of a Redis"),
-            ("http://:secret@localhost", "not the URL of a Redis"),
-            ("redis://:secret@", "not the URL of a Redis"),
+            ("", "not a Redis URL"),
+            ("secret", "not a Redis URL"),
+            ("http://:secret@localhost", "not a Redis URL"),
+            ("redis://:secret@", "not a Redis URL"),
             ("redis:secret", "Missing hostname"),
             ("redis://:se#cret@localhost", "percent-encode"),
             ("redis://localhost/#secret", "%23"),
             ("rediss://:secret@localhost#insecure", "root_certificates"),
             ("redis://:secret@localhost/one", "database number"),
-            ("redis://:secret@localhost:70000", "not the URL of a Redis"),
+            ("redis://:secret@localhost:70000", "not a Redis URL"),
             ("redis://:secret@0.0.0.0", "wildcard"),
             ("redis://localhost?protocol=secret", "protocol"),
         ] {

@@ -1,29 +1,29 @@
-//! How many entries to read at once: rules and state, no connection and no clock.
+//! Decides how many entries to read at once: rules and state, without a connection or a clock.
 
-/// As many as Redis is asked for at most; more at once are no faster.
+/// The most entries of one read. Larger reads are not faster.
 const LONGEST: usize = 1_000;
 
-/// An entry may have a thousand events. No more than about so many are to be in memory at once, and
-/// on a slow line.
+/// About how many events one read may return, because of memory and slow connections. An entry may
+/// have a thousand events.
 const EVENTS: usize = 10_000;
 
 pub(super) struct BatchSize(usize);
 
 impl BatchSize {
-    /// Slow at first, since nothing is known of the entries.
+    /// Begins with few entries, because their size is not known yet.
     pub(super) fn new() -> Self {
         Self(100)
     }
 
-    /// How many to ask for now. Where nothing is heard of them, it is fewer the next time, so that a
-    /// line which is too slow for many gets through with some.
+    /// How many entries to ask for now. If no answer comes, the next call returns fewer, so that a
+    /// slow connection can transfer them in time.
     pub(super) fn ask(&mut self) -> usize {
         let count = self.0;
         self.0 = (count / 8).max(1);
         count
     }
 
-    /// So many were asked for, and had so many events.
+    /// Takes the result of a read of `count` entries, which had `events` events.
     pub(super) fn answered(&mut self, count: usize, events: usize) {
         let next = if events > EVENTS { count * EVENTS / events } else { count * 2 };
         self.0 = next.clamp(1, LONGEST);
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_of_one_event_are_soon_read_a_thousand_at_once() {
+    fn small_entries_are_soon_read_a_thousand_at_once() {
         let mut pace = BatchSize::new();
         for _ in 0..4 {
             let count = pace.ask();
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_many_events_are_read_a_few_at_once() {
+    fn large_entries_are_read_a_few_at_once() {
         let mut pace = BatchSize::new();
         for _ in 0..10 {
             let count = pace.ask();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_answered_is_asked_for_in_smaller_pieces_down_to_one() {
+    fn reads_without_an_answer_shrink_to_one_entry() {
         let mut pace = BatchSize(LONGEST);
         let asked: Vec<_> = (0..5).map(|_| pace.ask()).collect();
         assert_eq!(asked, [1_000, 125, 15, 1, 1]);

@@ -1,4 +1,4 @@
-//! One connection to Redis, and the time it takes.
+//! A connection to Redis, with its time-outs and Redis's clock.
 
 use std::io;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use super::reply;
 use super::target::Target;
 use crate::log::millis::millis;
 
-/// For all of it: the name, the connection, TLS, the password.
+/// The time-out for name resolution, TCP, TLS and the login together.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Ends when it is dropped.
+/// A connection, which is closed when this is dropped.
 pub(super) struct Connection {
     target: Arc<Target>,
     redis: MultiplexedConnection,
@@ -41,7 +41,7 @@ impl Connection {
             Place::Tcp { host, port, .. } => {
                 let tcp = TcpStream::connect((&**host, *port));
                 let tcp = reached(target, timeout_at(deadline, tcp).await)?;
-                // Without it, it is slower, and no less right.
+                // An error only makes the connection slower.
                 let _ = tcp.set_nodelay(true);
                 match &target.tls {
                     None => Self::greet(target, tcp, deadline).await,
@@ -63,11 +63,11 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // Time-outs are of our own: a blocking read takes longer than any of the crate's.
+        // This module has its own time-outs: a blocking read would exceed those of the crate.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let (redis, driver) = MultiplexedConnection::new_with_config(&nobody, stream, config)
+        let no_login = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let (redis, driver) = MultiplexedConnection::new_with_config(&no_login, stream, config)
             .await
             .map_err(|error| refusal::broken(target, &error))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
@@ -78,7 +78,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// By our own commands: the errors of the crate's may repeat the password.
+    /// Sends its own commands, because the errors of the crate's login may repeat the password.
     async fn log_in(&mut self) -> Result<(), Refusal> {
         let target = Arc::clone(&self.target);
         let Address { user, password, database, .. } = &target.address;
@@ -107,15 +107,15 @@ impl Connection {
         }
     }
 
-    /// Alone, since the crate does not say of several commands why they were not understood.
+    /// Sends one command alone: for several at once, the crate does not return Redis's errors.
     async fn ask(&mut self, command: &Cmd) -> Result<Value, Refusal> {
         let answer = self.redis.send_packed_command(command).await;
         answer.map_err(|error| refusal::broken(&self.target, &error))
     }
 
-    /// The answers to these commands, errors of Redis's among them, within `patience`. After an
-    /// error of ours, or where the future is dropped, an answer may still be on its way: the
-    /// connection is not to be used again.
+    /// Returns the answers to these commands, including Redis's errors, within `patience`. The
+    /// connection must not be used again after an `Err`, or if the future is dropped: an answer may
+    /// still come.
     pub(super) async fn query(
         &mut self,
         mut commands: Pipeline,
@@ -146,7 +146,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Redis's, as the last answer told it.
+    /// Redis's clock, as of the last answer.
     pub(super) fn clock(&self) -> Clock {
         self.clock
     }
@@ -160,7 +160,7 @@ impl Connection {
     }
 }
 
-/// Rounded up.
+/// In milliseconds since 1970, rounded up.
 fn now() -> u64 {
     millis(SystemTime::now())
 }
@@ -176,15 +176,15 @@ async fn secure(
 
 fn reached<S>(target: &Target, stream: Result<io::Result<S>, Elapsed>) -> Result<S, Refusal> {
     stream.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
-        let what = "cannot be reached: is it up? Check host and port, and any firewall between";
+        let what = "cannot be reached: check that it is up, the host, the port, and any firewall";
         refusal::io(target, what, error)
     })
 }
 
 fn secured<S>(target: &Target, stream: Result<io::Result<S>, Elapsed>) -> Result<S, Refusal> {
     stream.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
-        let what = "cannot be spoken to over TLS: does it want TLS, and is its certificate for \
-                    this host and from an authority known here?";
+        let what = "did not complete the TLS handshake: check that it uses TLS, and that its \
+                    certificate is for this host and from an authority that is trusted here";
         refusal::io(target, what, error)
     })
 }

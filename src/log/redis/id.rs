@@ -1,8 +1,9 @@
-//! The id of an entry in a stream.
+//! The id of an entry in a Redis stream.
 
 use std::fmt;
 
-/// When Redis took the entry, in milliseconds of its clock, and which one of that millisecond.
+/// The time at which Redis stored the entry, in milliseconds of its clock, and a number within that
+/// millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id {
     pub(super) millis: u64,
@@ -13,7 +14,7 @@ impl Id {
     /// Before every entry.
     pub(super) const ZERO: Self = Self { millis: 0, number: 0 };
 
-    /// `None` where it is not written as Redis writes one: two numbers and a `-`.
+    /// `None` if the text is not in Redis's form: two numbers with a `-` in between.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let dash = text.iter().position(|byte| *byte == b'-')?;
         Some(Self { millis: number(&text[..dash])?, number: number(&text[dash + 1..])? })
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_as_it_is_written_and_anything_else_is_none() {
+    fn only_ids_in_the_form_of_redis_are_parsed() {
         for id in [Id::ZERO, Id { millis: u64::MAX, number: u64::MAX }] {
             assert_eq!(Id::parse(id.to_string().as_bytes()), Some(id));
         }

@@ -1,4 +1,4 @@
-//! What is yet to be written: rules and state, no connection and no clock.
+//! The appends that are still to be written: rules and state, without a connection or a clock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use super::unseen::{Reached, Read, Unseen};
 use crate::error::Error;
 use crate::log::{Event, Kept, LogFuture};
 
-/// How many appends may be on their way. Redis may be away for hours, and memory is no log.
+/// How many appends may wait or be in flight. Redis may be down for hours, and memory is finite.
 pub(super) const LIMIT: usize = 100_000;
 
-/// Appends, in order, until Redis has acknowledged them.
+/// Holds appends in order until Redis has acknowledged them.
 ///
-/// Where Redis is *away*, who appended is told at once that his events are kept for now only, and
-/// so is whoever appends until all that was held is written.
+/// Once Redis is *away*, all held appends resolve to [`Kept::ForNow`] at once, and so do new
+/// appends until all held ones are written.
 #[derive(Default)]
 pub(super) struct Outbox {
     held: VecDeque<Parcel>,
@@ -38,7 +38,7 @@ enum Waiter {
     Nobody,
 }
 
-/// Too many are held.
+/// Too many appends are held.
 #[derive(Debug)]
 pub(super) struct OutboxFull;
 
@@ -63,7 +63,7 @@ impl Outbox {
         self.held.len() + self.in_flight
     }
 
-    /// The next to write, while `more` says that there is room for them; each with its number.
+    /// Takes the next appends to write, while `more` accepts them. Each gets a number.
     pub(super) fn take(&mut self, mut more: impl FnMut(&[Event]) -> bool) -> Vec<(u64, Parcel)> {
         let mut taken = Vec::new();
         while self.held.front().is_some_and(|parcel| more(&parcel.events)) {
@@ -83,7 +83,7 @@ impl Outbox {
         parcel.keep();
     }
 
-    /// They may be written or not: they will be once more.
+    /// Puts appends back to be written again. Redis may or may not have written them already.
     pub(super) fn put_back(&mut self, parcels: Vec<(u64, Parcel)>) {
         self.in_flight -= parcels.len();
         for (number, parcel) in parcels.into_iter().rev() {
@@ -98,7 +98,7 @@ impl Outbox {
         self.held.iter_mut().for_each(Parcel::keep_for_now);
     }
 
-    /// Redis can be written to again. Says whether all that was held is written.
+    /// Redis can be written to again. Returns whether all held appends are written.
     pub(super) fn back(&mut self) -> bool {
         if self.count() == 0 {
             self.is_away = false;
@@ -110,8 +110,8 @@ impl Outbox {
         self.held.is_empty()
     }
 
-    /// What a read came to, as for [`Unseen::found`]. Says how many appends are lost, which will be
-    /// written again.
+    /// Takes the result of a read, as [`Unseen::found`] does. Returns how many entries are lost.
+    /// Their events are written again.
     pub(super) fn found(
         &mut self,
         read: Read,
@@ -128,7 +128,7 @@ impl Outbox {
 
 impl Parcel {
     fn keep(self) {
-        // Who waits may have hung up.
+        // The caller may have stopped waiting, so errors are ignored.
         match self.waiter {
             Waiter::Append(reply) => drop(reply.send(Kept::Durably)),
             Waiter::ForNow(kept) => drop(kept.send(())),
@@ -154,7 +154,9 @@ fn until(written: oneshot::Receiver<()>) -> LogFuture<'static, ()> {
 }
 
 pub(super) fn ended() -> Error {
-    Error::log("the log was dropped, or its runtime has ended, before Redis had the events")
+    Error::log(
+        "the Redis log was dropped, or its runtime ended, before the events were written to Redis",
+    )
 }
 
 #[cfg(test)]

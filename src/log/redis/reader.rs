@@ -1,4 +1,4 @@
-//! What the stream says, from a cursor on.
+//! Reads the stream from a cursor on.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,27 +20,28 @@ use super::wire;
 use crate::log::millis::millis;
 use crate::log::{Cursor, Followed};
 
-/// How long a read waits in Redis for an entry to come, and how much longer for its answer.
+/// How long a read waits in Redis for a new entry.
 const BLOCK_MILLIS: u64 = 1_000;
+/// How long to wait for the answer to a read.
 const PATIENCE: Duration = Duration::from_millis(BLOCK_MILLIS + 2_000);
 
-/// How often the stream is trimmed, by each replica; spread by as much again.
+/// How often each replica trims the stream. A random wait of up to as long is added.
 const TRIM: Duration = Duration::from_secs(400);
 
-/// What was trimmed at once was not all of it, perhaps.
+/// The same after entries were trimmed, since there may be more to trim.
 const TRIM_MORE: Duration = Duration::from_secs(10);
 
 pub(super) struct Reader {
     shared: Arc<Shared>,
-    /// Taken while it is in use: where a read is given up, so is the connection, since the answer
-    /// may be on its way.
+    /// Taken while it is in use: if a read is given up, so is the connection, because the answer
+    /// may still come.
     connection: Option<Connection>,
-    /// All was read, and the next read may wait.
+    /// All entries were read, so the next read may wait in Redis.
     is_current: bool,
     pace: BatchSize,
     clock: Option<Clock>,
     horizon: Trim,
-    /// `None` until all was read once.
+    /// `None` until all entries were read once.
     trim_at: Option<Instant>,
 }
 
@@ -75,7 +76,7 @@ impl Reader {
         let mut lost = Vec::new();
         loop {
             if self.horizon.is_elsewhere(after) {
-                self.begin_anew(after);
+                self.restart(after);
             }
             let read = self.shared.outbox().unseen.read();
             let asked = Asked { after, count: self.pace.ask(), read };
@@ -89,14 +90,14 @@ impl Reader {
             if trim_to.is_some() {
                 self.trimmed(answers.next());
             }
-            let mut followed = self.told(&entries, &asked, &connection)?;
+            let mut followed = self.take_entries(&entries, &asked, &connection)?;
             if after != Id::ZERO && matches!(checked, Value::Array(found) if found.is_empty()) {
-                // What was read before it was lost, nobody else may have.
+                // The stream was lost after this read. No other replica may have these events.
                 lost.append(&mut followed.events);
                 (after, has_lost) = (Id::ZERO, true);
                 continue;
             }
-            // By a clock that was set forward, what was stored before expires too early.
+            // If Redis's clock was set forward, events that were stored before expire too early.
             let clock = connection.clock();
             has_lost |= self.clock.replace(clock).is_some_and(|known| clock.is_far_ahead_of(known));
             followed.events.append(&mut lost);
@@ -105,14 +106,14 @@ impl Reader {
         }
     }
 
-    fn begin_anew(&mut self, after: Id) {
+    fn restart(&mut self, after: Id) {
         self.is_current = false;
         self.horizon = Trim::after(after);
         self.trim_at = None;
     }
 
-    /// All in one round trip. Where the read waits, the others wait behind it, and so tell of the
-    /// stream as it is after.
+    /// All commands of one round trip. The other commands come after the read, so they show the
+    /// stream as it is after the read has waited.
     fn commands(&self, asked: &Asked, trim_to: Option<Id>) -> Pipeline {
         let key = &self.shared.target.key;
         let mut commands = Pipeline::new();
@@ -123,7 +124,7 @@ impl Reader {
         let after = asked.after.to_string();
         read.arg("STREAMS").arg(key).arg(&after);
         if asked.after == Id::ZERO {
-            // Trims nothing: it is to be found out now whether this user, at this server, may write.
+            // Trims nothing, but shows already now whether this user may write to this server.
             commands.cmd("XTRIM").arg(key).arg("MINID").arg("0-1");
         } else {
             commands.cmd("XRANGE").arg(key).arg(&after).arg(&after);
@@ -141,7 +142,7 @@ impl Reader {
         }
     }
 
-    fn told(
+    fn take_entries(
         &mut self,
         entries: &[Value],
         asked: &Asked,
@@ -178,17 +179,17 @@ impl Reader {
             self.trim_at.get_or_insert_with(Instant::now);
         }
         let cursor = Cursor::new(last.to_string());
-        Ok(Followed::new(events, cursor).with_current(is_current).with_skipped(skipped.tell()))
+        Ok(Followed::new(events, cursor).with_current(is_current).with_skipped(skipped.report()))
     }
 
     fn write_again(&self, lost: usize) {
         if lost > 0 {
-            warn!(lost, "Redis has lost what it had acknowledged: it is written again");
+            warn!(lost, "Redis lost appends that it had acknowledged; they are written again");
             self.shared.work.notify_one();
         }
     }
 
-    /// Where to trim the stream now, where it is time to.
+    /// The id up to which to trim the stream now, if it is time to.
     fn trim_to(&self, clock: Clock) -> Option<Id> {
         self.trim_at.filter(|at| *at <= Instant::now())?;
         Some(self.horizon.at(clock.to_redis(millis(SystemTime::now()))))
@@ -199,7 +200,7 @@ impl Reader {
             Some(Value::Int(entries)) if entries > 0 => TRIM_MORE,
             Some(Value::ServerError(error)) => {
                 let reason = refusal::server(&self.shared.target, &error);
-                warn!(%reason, "the revocation stream cannot be trimmed, and grows");
+                warn!(%reason, "the revocation stream cannot be trimmed and keeps growing");
                 TRIM
             }
             _ => TRIM,
@@ -208,9 +209,9 @@ impl Reader {
     }
 }
 
-const NOT_OURS: &str = "it has other fields than this crate's";
+const NOT_OURS: &str = "it does not have the field that this crate writes";
 
-/// Entries of one read that cannot be understood.
+/// The entries of one read that cannot be decoded.
 #[derive(Default)]
 struct Skipped {
     count: u64,
@@ -223,11 +224,14 @@ impl Skipped {
         self.first.get_or_insert((id, reason));
     }
 
-    /// Once for all of them: somebody else's stream has many.
-    fn tell(self) -> u64 {
+    /// One event for all entries, because the stream of another program can have many.
+    fn report(self) -> u64 {
         if let Some((id, reason)) = self.first {
             let skipped = self.count;
-            warn!(skipped, first = %id, reason, "entries of the revocation stream are skipped");
+            warn!(
+                skipped, first = %id, reason,
+                "entries of the revocation stream cannot be read and are skipped"
+            );
         }
         self.count
     }

@@ -1,11 +1,12 @@
-//! What Redis answers, matched as it is: no maps and no text for entries that come by the million.
+//! Parses Redis's answers in place, without maps or strings, because there may be millions of
+//! entries.
 
 use redis::Value;
 
 use super::id::{Id, number};
 use super::wire::FIELD;
 
-/// The entries that `XREAD` of one stream found.
+/// The entries in the answer to `XREAD` of one stream.
 pub(super) fn entries_read(value: Value) -> Option<Vec<Value>> {
     match value {
         Value::Nil => Some(Vec::new()),
@@ -20,7 +21,7 @@ pub(super) fn entries_read(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// An entry's id, and what is in it where it has our field and no other.
+/// The id of an entry, and its content if it has only this crate's field.
 pub(super) fn entry(value: &Value) -> Option<(Id, Option<&[u8]>)> {
     let Value::Array(entry) = value else { return None };
     let [Value::BulkString(id), fields] = &entry[..] else { return None };
@@ -36,7 +37,7 @@ pub(super) fn entry(value: &Value) -> Option<(Id, Option<&[u8]>)> {
     Some((Id::parse(id)?, content))
 }
 
-/// The id that `XADD` gave.
+/// The id in the answer to `XADD`.
 pub(super) fn id_added(value: &Value) -> Option<Id> {
     match value {
         Value::BulkString(id) => Id::parse(id),
@@ -44,7 +45,7 @@ pub(super) fn id_added(value: &Value) -> Option<Id> {
     }
 }
 
-/// What `TIME` says, in milliseconds since 1970.
+/// The answer to `TIME`, in milliseconds since 1970.
 pub(super) fn time(value: &Value) -> Option<u64> {
     let Value::Array(parts) = value else { return None };
     let [Value::BulkString(seconds), Value::BulkString(micros)] = &parts[..] else { return None };

@@ -1,4 +1,4 @@
-//! What the writer, the reader and those who append have in common.
+//! The state that the writer, the reader and the appends share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,10 +12,10 @@ use crate::log::{Event, Kept};
 
 pub(super) struct Shared {
     pub(super) target: Arc<Target>,
-    /// Who we are among those who append to the stream.
+    /// The id of this process among those that append to the stream.
     pub(super) replica: Replica,
     outbox: Mutex<Outbox>,
-    /// There is something to write.
+    /// Notified when there is something to write.
     pub(super) work: Notify,
 }
 
@@ -32,7 +32,7 @@ impl Shared {
     pub(super) fn append(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Kept>, Error> {
         let appended = self.outbox().append(events).map_err(|outbox::OutboxFull| {
             Error::log(format!(
-                "{} appends wait for the Redis at {} already: it is away, or does not keep up",
+                "{} appends already wait for the Redis at {}: check whether it is down or too slow",
                 outbox::LIMIT,
                 self.target.address
             ))

@@ -1,4 +1,4 @@
-//! Which stream of which Redis.
+//! The stream that a log uses, and the Redis that holds it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,6 @@ use rustls::ClientConfig;
 
 use super::address::Address;
 
-/// Which stream of which Redis.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) address: Address,

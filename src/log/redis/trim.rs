@@ -1,4 +1,5 @@
-//! Before which id the stream may be forgotten: rules and state, no connection and no clock.
+//! Decides up to which id the stream may be trimmed: rules and state, without a connection or a
+//! clock.
 
 use std::collections::HashMap;
 
@@ -6,24 +7,24 @@ use super::id::Id;
 use super::wire::Record;
 use crate::token::TokenHash;
 
-/// How much longer an entry stays than any revocation holds, in milliseconds.
+/// How much longer an entry stays than the longest revocation lasts, in milliseconds.
 const MARGIN: u64 = 60 * 60 * 1000;
 
-/// What was read so far says how long revocations hold at the most, and which tokens are yet to be
-/// delivered. So nothing is forgotten that holds still, and nothing needs to be configured.
+/// The entries that were read so far show how long revocations last at most, and which tokens are
+/// not delivered yet. So no entry is trimmed that is still needed, without any configuration.
 ///
-/// The entry read last stays too: it is by that entry that whoever follows the stream knows that it
-/// is the same stream still.
+/// The entry that was read last stays too: with it the readers recognize that the stream is still
+/// the same.
 pub(super) struct Trim {
     longest: u64,
     undelivered: HashMap<TokenHash, Id, foldhash::fast::RandomState>,
     read_to: Id,
-    /// All before that was read too.
+    /// All entries before `read_to` were read too.
     is_complete: bool,
 }
 
 impl Trim {
-    /// The stream is read from here on.
+    /// The stream is read from after this id.
     pub(super) fn after(id: Id) -> Self {
         Self {
             longest: 0,
@@ -33,7 +34,7 @@ impl Trim {
         }
     }
 
-    /// Whether to read on after this id is to pass entries over, or to begin again. To read some
+    /// Whether reading on after this id would skip entries, or begins again. Reading some entries
     /// twice is neither.
     pub(super) fn is_elsewhere(&self, after: Id) -> bool {
         after > self.read_to || (after == Id::ZERO && self.read_to != Id::ZERO)
@@ -57,7 +58,7 @@ impl Trim {
         self.read_to = id;
     }
 
-    /// Entries before this id are of no use to anybody, where it is `now` by Redis's clock.
+    /// Entries before this id are no longer needed at the time `now` of Redis's clock.
     pub(super) fn at(&self, now: u64) -> Id {
         if !self.is_complete {
             return Id::ZERO;
@@ -89,19 +90,19 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_behind_by_the_longest_lifetime_and_an_hour() {
+    fn entries_stay_for_the_longest_lifetime_and_an_hour() {
         let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 110, None)]);
         horizon.read(id(101), &[revoked(2, 131, None)]);
         horizon.read(id(102), &[revoked(3, 103, None)]);
         assert_eq!(horizon.at(121 * HOUR), id(90));
-        // What had expired when it was written has no lifetime.
+        // A revocation that had expired when it was written has no lifetime.
         horizon.read(id(125), &[revoked(4, 0, None)]);
         assert_eq!(horizon.at(141 * HOUR), id(110));
     }
 
     #[test]
-    fn it_waits_for_every_token_that_is_not_delivered() {
+    fn entries_of_undelivered_tokens_stay() {
         let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
         horizon.read(id(101), &[revoked(2, 102, Some(b"token"))]);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_sealed_anew_is_kept_in_its_newer_entry() {
+    fn token_sealed_again_stays_in_its_newer_entry() {
         let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
         horizon.read(id(150), &[revoked(1, 0, Some(b"token"))]);
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_entry_stays_whatever_its_age_and_a_revocation_for_ever_too() {
+    fn newest_entry_and_endless_revocations_stay() {
         let mut horizon = Trim::after(Id::ZERO);
         assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
         horizon.read(id(100), &[revoked(1, 101, None)]);
@@ -134,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_read_all_forgets_nothing() {
+    fn nothing_is_trimmed_before_all_is_read() {
         let mut horizon = Trim::after(id(100));
         horizon.read(id(101), &[revoked(1, 102, None)]);
         assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
     }
 
     #[test]
-    fn it_knows_where_it_has_read() {
+    fn skipped_entries_and_restarts_are_recognized() {
         let mut horizon = Trim::after(Id::ZERO);
         assert!(!horizon.is_elsewhere(Id::ZERO));
         horizon.read(id(100), &[]);

@@ -1,4 +1,5 @@
-//! What was written and is yet to be read back: rules and state, no connection and no clock.
+//! Detects lost entries, by remembering each until it is read back: rules and state, without a
+//! connection or a clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,31 +7,35 @@ use std::sync::Arc;
 use super::id::Id;
 use crate::log::Event;
 
-/// Redis may lose what it has acknowledged: it is killed before it has synced its file, it is
-/// emptied, an older copy takes its place. So each entry is remembered until it is read back.
+/// The written entries that were not read back yet.
 ///
-/// The ids of a stream only grow, and it is read in their order. So an entry is lost where
+/// Redis may lose acknowledged entries: it is killed before it syncs its file, it is emptied, or it
+/// is replaced by an older copy. So each entry is remembered until it is read back.
+///
+/// The ids of a stream only grow, and entries are read in the order of their ids. So an entry is
+/// lost if
 ///
 /// - it was acknowledged with an id,
-/// - then a read was sent,
-/// - which reached that id or one after it, or the stream's end,
-/// - and the entry itself was in no read up to and with this one.
+/// - a read was sent after that,
+/// - the read reached that id, a later one, or the end of the stream,
+/// - and neither this read nor an earlier one returned the entry.
 ///
-/// A read that was sent before the acknowledgement may have been answered before the entry was
-/// written, and says nothing. An entry may be read before its acknowledgement is: then it is
-/// forgotten already when that comes.
+/// A read that was sent before the acknowledgement proves nothing, because it may have been
+/// answered before the entry was written. An entry that is read before its acknowledgement is
+/// forgotten at once.
 ///
-/// A stream that begins anew may have lower ids. Then the entry at the reader's cursor is gone too,
-/// and all is read again from the beginning.
+/// A new stream may begin with lower ids. Then the entry at the reader's cursor is missing too, and
+/// the stream is read again from the beginning.
 #[derive(Default)]
 pub(super) struct Unseen {
-    /// By number, in which an entry is recognized as it is read back.
+    /// By number, which identifies an entry when it is read back.
     entries: BTreeMap<u64, Entry>,
     reads: u64,
 }
 
-/// More are not remembered: nobody reads, or not as fast as others write. Then what Redis loses of
-/// the oldest is lost, unless they who follow the log append it again.
+/// How many entries are remembered. More than these come if the log is not read, or is read more
+/// slowly than it is written. The oldest are then forgotten: one that Redis loses stays lost unless
+/// a follower of the log appends it again.
 const LIMIT: usize = 100_000;
 
 struct Entry {
@@ -40,7 +45,7 @@ struct Entry {
 
 struct Acknowledged {
     id: Id,
-    /// The last that was sent before.
+    /// The last read that was sent before the acknowledgement.
     read: Read,
 }
 
@@ -56,7 +61,7 @@ pub(super) enum Reached {
 }
 
 impl Unseen {
-    /// It is about to be sent.
+    /// Must be called before an entry is sent.
     pub(super) fn send(&mut self, number: u64, events: Arc<[Event]>) {
         while self.entries.len() >= LIMIT {
             self.entries.pop_first();
@@ -71,19 +76,19 @@ impl Unseen {
         }
     }
 
-    /// It was not acknowledged, and will be sent under another number.
+    /// Forgets an entry that was not acknowledged and will be sent again with another number.
     pub(super) fn forget(&mut self, number: u64) {
         self.entries.remove(&number);
     }
 
-    /// A read is about to be sent.
+    /// Must be called before a read is sent.
     pub(super) fn read(&mut self) -> Read {
         self.reads += 1;
         Read(self.reads)
     }
 
-    /// Says what is lost, once, where `read` found the entries of these `numbers` and came as far
-    /// as `reached`.
+    /// Takes the result of `read`, which returned the entries with these `numbers` and came as far
+    /// as `reached`. Returns the events of the entries that are lost, each only once.
     pub(super) fn found(
         &mut self,
         read: Read,
@@ -129,7 +134,7 @@ mod tests {
         Arc::new([Event::Delivered { hash: TokenHash::of(n.to_be_bytes()) }])
     }
 
-    /// Sent and acknowledged: number `n` with the id `n`.
+    /// Entries that are sent and acknowledged: number `n` with the id `n`.
     fn written(numbers: impl IntoIterator<Item = u64>) -> Unseen {
         let mut unseen = Unseen::default();
         for number in numbers {
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_back_is_not_lost() {
+    fn entry_that_is_read_back_is_not_lost() {
         let mut unseen = written([1, 2]);
         let read = unseen.read();
         assert!(unseen.found(read, [1], Reached::Id(id(1))).is_empty());
@@ -151,8 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_to_the_end_without_it_that_began_after_the_acknowledgement_says_that_it_is_lost_once()
-    {
+    fn entry_is_lost_once_when_the_end_is_reached() {
         let mut unseen = written([1, 2]);
         let read = unseen.read();
         assert_eq!(unseen.found(read, [1], Reached::End), [events(2)]);
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_goes_past_it_says_that_it_is_lost_and_one_that_ends_before_it_does_not() {
+    fn entry_is_lost_when_a_read_passes_it() {
         let mut unseen = written([5, 7]);
         let read = unseen.read();
         assert!(unseen.found(read, [], Reached::Id(id(4))).is_empty());
@@ -170,20 +174,20 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_was_sent_before_the_acknowledgement_says_nothing_but_the_next_does() {
+    fn read_sent_before_the_acknowledgement_proves_nothing() {
         let mut unseen = Unseen::default();
         unseen.send(1, events(1));
         let early = unseen.read();
         unseen.acknowledge(1, id(1));
         assert!(unseen.found(early, [], Reached::Id(id(9))).is_empty());
         assert!(unseen.found(early, [], Reached::End).is_empty());
-        // Also where the reader has come past it meanwhile.
+        // The next read proves it, even though the reader has passed the entry.
         let next = unseen.read();
         assert_eq!(unseen.found(next, [], Reached::Id(id(10))), [events(1)]);
     }
 
     #[test]
-    fn it_may_be_read_before_its_acknowledgement_is() {
+    fn entry_may_be_read_before_its_acknowledgement() {
         let mut unseen = Unseen::default();
         unseen.send(1, events(1));
         let read = unseen.read();
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_acknowledged_is_not_lost_for_it_is_sent_again() {
+    fn entry_without_acknowledgement_is_not_lost() {
         let mut unseen = Unseen::default();
         unseen.send(1, events(1));
         let read = unseen.read();
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_where_nobody_reads() {
+    fn oldest_entries_are_forgotten_beyond_the_limit() {
         let limit = LIMIT as u64;
         let mut unseen = written(0..limit + 10);
         let read = unseen.read();

@@ -1,14 +1,14 @@
-//! What an entry of the stream says.
+//! The binary format of an entry of the stream.
 //!
-//! One field, `e`: a version byte, which replica appended it, which of its appends it is (8 bytes
-//! each, big endian), and one record after the other:
+//! An entry has one field, `e`: a version byte, the replica that appended it (8 bytes), the number
+//! of the append within the replica (8 bytes, big endian), and the records:
 //!
-//! | record                      | bytes                                                  |
-//! |-----------------------------|--------------------------------------------------------|
-//! | revoked                     | 0, the hash (32), the expiry (8)                       |
-//! | revoked, with sealed token  | 1, the hash (32), the expiry (8), its length, itself   |
-//! | delivered                   | 2, the hash (32)                                       |
-//! | claimed                     | 3, the hash (32), until when (8), the claimant (8)     |
+//! | record                      | bytes                                                        |
+//! |-----------------------------|--------------------------------------------------------------|
+//! | revoked                     | 0, the hash (32), the expiry (8)                             |
+//! | revoked, with sealed token  | 1, the hash (32), the expiry (8), the length, the token      |
+//! | delivered                   | 2, the hash (32)                                             |
+//! | claimed                     | 3, the hash (32), the end of the claim (8), the claimant (8) |
 //!
 //! Times are in milliseconds since 1970, big endian, by Redis's clock. The length is LEB128.
 
@@ -25,10 +25,10 @@ const SEALED: u8 = 1;
 const DELIVERED: u8 = 2;
 const CLAIMED: u8 = 3;
 
-/// A log that was assigned to a layer: random, so that each is another.
+/// The random id of a log that was assigned to a layer.
 pub(super) type Replica = [u8; 8];
 
-/// Whose entry it is, and which of his.
+/// The replica that appended an entry, and the number of the append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) replica: Replica,
@@ -101,14 +101,14 @@ pub(super) fn encode(origin: Origin, events: &[Event], clock: Clock) -> Vec<u8> 
     bytes
 }
 
-/// An error says why it is not an entry of this crate's.
+/// The error says why the entry cannot be decoded.
 pub(super) fn decode(bytes: &[u8]) -> Result<(Origin, Vec<Record<'_>>), &'static str> {
-    const SHORT: &str = "it ends too soon";
+    const SHORT: &str = "it is truncated";
     let (version, rest) = bytes.split_first().ok_or(SHORT)?;
     match *version {
         VERSION => {}
-        0 => return Err("it is none of this crate's"),
-        _ => return Err("it is of a newer version of this crate, or none of it"),
+        0 => return Err("it was not written by this crate"),
+        _ => return Err("it was written by a newer version of this crate, or not by this crate"),
     }
     let (replica, rest) = rest.split_first_chunk().ok_or(SHORT)?;
     let (number, mut rest) = rest.split_first_chunk().ok_or(SHORT)?;
@@ -193,19 +193,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_is_decoded() {
+    fn encoded_events_are_decoded() {
         let events = events();
         for events in [&events[..], &[]] {
             let bytes = encode(ORIGIN, events, clock());
             let (origin, records) = decode(&bytes).expect("an entry");
             assert_eq!(origin, ORIGIN);
-            let told: Vec<_> = records.iter().map(|record| record.to_event(clock())).collect();
-            assert_eq!(told, events);
+            let decoded: Vec<_> = records.iter().map(|record| record.to_event(clock())).collect();
+            assert_eq!(decoded, events);
         }
     }
 
     #[test]
-    fn the_layout_stays_as_it_is() {
+    fn binary_format_is_stable() {
         let bytes = encode(ORIGIN, &events()[1..2], clock());
         let mut expected = b"\x01replica1\0\0\0\0\0\0\0\x07\x01".to_vec();
         expected.extend_from_slice(&[2; 32]);
@@ -213,8 +213,9 @@ mod tests {
         assert_eq!(bytes, expected);
     }
 
+    /// Except between two records.
     #[test]
-    fn cut_short_anywhere_but_between_two_records_it_is_refused() {
+    fn truncated_entry_is_refused() {
         let events = events();
         let bytes = encode(ORIGIN, &events, clock());
         let whole: Vec<_> =
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn random_bytes_cause_no_panic() {
         let bytes = encode(ORIGIN, &events()[..4], clock());
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..100_000 {

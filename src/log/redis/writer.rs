@@ -1,4 +1,4 @@
-//! The task that writes what was appended.
+//! The task that writes appends to Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +16,21 @@ use super::shared::Shared;
 use super::wire::{self, Origin};
 use crate::log::Event;
 
-/// So many appends share a round trip, of so many events in all unless one has more.
+/// How many appends may share a round trip.
 const BATCH: usize = 1_000;
+/// How many events may share a round trip, unless a single append has more.
 const BATCH_EVENTS: usize = 2_000;
 
-/// So many events share an entry. An append of more is written by several, in a transaction.
+/// How many events may share an entry. A larger append is written as several entries in a
+/// transaction.
 const ENTRY: usize = 1_000;
 
-/// How long Redis may take to acknowledge: a base, and as much again for each mebibyte.
+/// How long Redis may take to acknowledge, plus as much again for each mebibyte.
 const PATIENCE: Duration = Duration::from_secs(1);
 const MEBIBYTE: usize = 1 << 20;
 
-/// A connection that nobody uses for so long is tried, so that one that is dead is not found so by
-/// a logout.
+/// A connection is tested after it was idle for this long, so that no logout has to wait for a dead
+/// connection.
 const IDLE: Duration = Duration::from_secs(10);
 
 const MOST_PATIENCE: u32 = 32;
@@ -45,9 +47,9 @@ pub(super) struct Writer {
 struct Outage {
     reason: String,
     pause: Duration,
-    /// How many times as long as usual Redis may take.
+    /// The factor by which Redis may take longer than usual.
     patience: u32,
-    /// How many appends were written since Redis was back.
+    /// How many appends were written since Redis came back.
     written: usize,
 }
 
@@ -56,7 +58,7 @@ impl Writer {
         Self { shared, connection: None, outage: None }
     }
 
-    /// Works until it is aborted.
+    /// Runs until it is aborted.
     pub(super) async fn run(mut self) {
         loop {
             match self.step().await {
@@ -67,14 +69,14 @@ impl Writer {
                     continue;
                 }
             }
-            // Told of work that the last step has done already, there is nothing to do.
+            // A notification may be about work that the last step has already done.
             while self.shared.outbox().is_empty()
                 && timeout(IDLE, self.shared.work.notified()).await.is_ok()
             {}
         }
     }
 
-    /// Writes what there is to write, a batch at most; and says how many appends that were.
+    /// Writes at most one batch, and returns how many appends it had.
     async fn step(&mut self) -> Result<usize, Refusal> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.is_closed() => connection,
@@ -94,7 +96,7 @@ impl Writer {
         written
     }
 
-    /// Leaves those `parcels` that could not be written.
+    /// Writes the `parcels`, and leaves those in it that could not be written.
     async fn write(
         &self,
         connection: &mut Connection,
@@ -105,14 +107,14 @@ impl Writer {
         for (number, parcel) in &*parcels {
             bytes += self.add(&mut commands, *number, &parcel.events, connection);
         }
-        let by = connection.clock();
-        // Longer with each try in vain, or a slow line would never get a large batch through.
+        let clock = connection.clock();
+        // The wait grows with each failed try, so that a large batch passes a slow connection.
         let tries = self.outage.as_ref().map_or(1, |outage| outage.patience);
         let mebibytes = u32::try_from(bytes / MEBIBYTE).unwrap_or(u32::MAX);
         let patience = PATIENCE.saturating_mul(mebibytes.saturating_add(1)).saturating_mul(tries);
         let mut answers = connection.query(commands, patience).await?.into_iter();
-        if !parcels.is_empty() && connection.clock().is_ahead_of(by) {
-            // Once more, by the clock as it is now.
+        if !parcels.is_empty() && connection.clock().is_ahead_of(clock) {
+            // Redis's clock was set forward, so the expiries are too early. Writes them again.
             return Ok(0);
         }
 
@@ -134,7 +136,7 @@ impl Writer {
         refusal.map_or(Ok(count), Err)
     }
 
-    /// Adds what writes these events, all or none; and says how many bytes it has.
+    /// Adds the commands that write all of these events or none. Returns their size in bytes.
     fn add(
         &self,
         commands: &mut Pipeline,
@@ -164,14 +166,14 @@ impl Writer {
         bytes
     }
 
-    /// What Redis answered to [`Self::add`]: the id of the last entry.
+    /// Takes the answers to the commands of [`Self::add`]. Returns the id of the last entry.
     fn acknowledged(
         &self,
         answers: &mut impl Iterator<Item = Value>,
         events: usize,
         connection: &Connection,
     ) -> Result<Id, Refusal> {
-        // Those of MULTI and of each XADD in it come before that of EXEC.
+        // The answers to MULTI and to each XADD come before the answer to EXEC.
         let before = if events > ENTRY { 1 + events.div_ceil(ENTRY) } else { 0 };
         let refuse = |error| refusal::server(&self.shared.target, &error);
         let mut refusal = None;
@@ -198,7 +200,7 @@ impl Writer {
         last.ok_or_else(|| connection.foreign())
     }
 
-    /// Says how long to wait before the next try.
+    /// Returns how long to wait before the next try.
     fn away(&mut self, refusal: &Refusal) -> Duration {
         let holds_some = {
             let mut outbox = self.shared.outbox();
@@ -212,9 +214,9 @@ impl Writer {
             patience: 1,
             written: 0,
         });
-        // While there is nothing to write, whoever reads says that Redis is away.
+        // While there is nothing to write, the reader reports that Redis is down.
         if holds_some && outage.reason != reason {
-            warn!(%reason, "revocations cannot be written to Redis, and are held in memory");
+            warn!(%reason, "revocations cannot be written to Redis and are held in memory");
             outage.reason = reason;
         }
         outage.patience = (outage.patience * 2).min(MOST_PATIENCE);
@@ -228,10 +230,10 @@ impl Writer {
         let Some(outage) = &mut self.outage else { return };
         outage.written += written;
         if is_all_written {
-            // What nobody heard of needs no end.
+            // The end of an outage is reported only if its beginning was.
             if !outage.reason.is_empty() {
                 let written = outage.written;
-                info!(written, "Redis can be written to again, and has what was held");
+                info!(written, "Redis accepts writes again, and all held revocations are written");
             }
             self.outage = None;
         }

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, request};
 
 use super::{Answer, Reply};
 
-/// Writes refusals as RFC 6749, section 5.2, does:
+/// Writes refusals in the format of RFC 6749, section 5.2:
 /// `{"error":"invalid_token","error_description":"The token was revoked."}`. A successful logout
 /// has no body.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,7 +19,7 @@ impl<R: From<Bytes>> Answer<R> for JsonAnswers {
         let (Some(error), Some(description)) = (kind.error(), kind.description()) else {
             return reply.with_body(Bytes::new().into());
         };
-        // The texts have nothing in them to escape.
+        // The texts hold no character that JSON must escape.
         let body = format!(r#"{{"error":"{error}","error_description":"{description}"}}"#);
         let mut response = reply.with_body(Bytes::from(body).into());
         let json = HeaderValue::from_static("application/json");

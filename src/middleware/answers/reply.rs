@@ -1,4 +1,4 @@
-//! What the layer has to say when it answers a request itself.
+//! The layer's own answers, without their body.
 
 use http::header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
@@ -7,7 +7,7 @@ use super::Answer;
 use crate::revocation::LogoutOutcome;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// For a person who looks at an answer without a body.
+/// Explains an answer without a body to people.
 const POLAR_LOGOUT_ERROR: HeaderName = HeaderName::from_static("polar-logout-error");
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
@@ -16,12 +16,12 @@ const INVALID_TOKEN: HeaderValue = HeaderValue::from_static(
     r#"Bearer error="invalid_token", error_description="The token was revoked""#,
 );
 
-/// Room comes back as revocations expire, or are delivered: ask again in a minute.
+/// Revocations expire and are delivered, so there may be room in a minute.
 const RETRY_FULL: HeaderValue = HeaderValue::from_static("60");
-/// Polar's hiccups, and ours, are over in seconds.
+/// Short failures of Polar, and of the layer, end within seconds.
 const RETRY_PENDING: HeaderValue = HeaderValue::from_static("5");
 
-/// An answer of the layer's own, but for its body: given to an [`Answer`].
+/// One of the layer's own answers, without its body: given to an [`Answer`].
 #[derive(Debug)]
 pub struct Reply {
     kind: ReplyKind,
@@ -29,17 +29,18 @@ pub struct Reply {
     headers: HeaderMap,
 }
 
-/// What an answer of the layer's own is about.
+/// The reason for one of the layer's own answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplyKind {
     /// The request carries a revoked token: 401, with `WWW-Authenticate` (RFC 6750, section 3.1).
     Rejected,
-    /// Whether the request's credential was revoked is not known: 503, with `Retry-After`. See
+    /// The layer does not know whether the request's credential was revoked: 503, with
+    /// `Retry-After`. See
     /// [`max_log_lag`](crate::PolarLogoutLayerBuilder::max_log_lag).
     Unsure,
     /// A logout: 204; 202 if Polar has not confirmed; 303 to a browser if
-    /// [`redirect_to`](crate::PolarLogoutLayerBuilder::redirect_to) says where to.
+    /// [`redirect_to`](crate::PolarLogoutLayerBuilder::redirect_to) is set.
     LoggedOut(LogoutOutcome),
     /// A logout that must be repeated: 503, with `Retry-After`.
     LogoutFailed(LogoutOutcome),
@@ -53,11 +54,11 @@ pub enum ReplyKind {
     /// The body of a logout, or of a request behind a
     /// [`CheckBodyLayer`](crate::CheckBodyLayer), is too large: 413.
     BodyTooLarge,
-    /// It broke off, or the body of a logout took longer than 10 s: 400.
+    /// The body is incomplete, or the body of a logout took longer than 10 s: 400.
     BodyBroken,
-    /// It is compressed: 415.
+    /// The body is compressed: 415.
     BodyEncoded,
-    /// It holds more than 64 tokens: 400.
+    /// The body holds more than 64 tokens: 400.
     TooManyTokens,
     /// The runtime shuts down, or a body panicked: 500.
     Lost,
@@ -81,25 +82,25 @@ impl ReplyKind {
         })
     }
 
-    /// A sentence for the caller, without anything to escape; `None` for a success.
+    /// A text for the caller, without characters that JSON must escape; `None` for a success.
     #[must_use]
     pub fn description(self) -> Option<&'static str> {
         Some(match self {
             Self::LoggedOut(_) => return None,
             Self::Rejected => "The token was revoked.",
-            Self::Unsure => "Whether the token was revoked is not known now.",
+            Self::Unsure => "The server cannot tell now whether the token was revoked.",
             Self::LogoutFailed(outcome) => match outcome {
                 LogoutOutcome::Full => {
-                    "There is no room for one more revocation. The token may be accepted."
+                    "There is no room for another revocation. The token may still be accepted."
                 }
                 LogoutOutcome::Busy => {
-                    "The token is rejected here, but too many wait to be revoked."
+                    "The token is rejected here, but too many tokens wait to be revoked."
                 }
                 LogoutOutcome::Unrecorded => {
-                    "The token is rejected here, but that could not be recorded."
+                    "The token is rejected here, but the revocation could not be recorded."
                 }
                 LogoutOutcome::Unrecognized => {
-                    "What came in the place of the token is rejected here, but it is no token."
+                    "The value in the token's place is rejected here, but it is not a token."
                 }
                 _ => "The token is rejected here, but its revocation is not confirmed.",
             },
@@ -110,7 +111,7 @@ impl ReplyKind {
             Self::BodyBroken => "The body could not be read.",
             Self::BodyEncoded => "The body must come without a Content-Encoding.",
             Self::TooManyTokens => "The body holds too many tokens.",
-            Self::Lost => "The request could not be finished.",
+            Self::Lost => "The request could not be completed.",
         })
     }
 
@@ -125,7 +126,7 @@ impl ReplyKind {
             Self::Head => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken | Self::TooManyTokens => StatusCode::BAD_REQUEST,
-            // A compressed body would hide its token from the layer, and not from the application.
+            // A compressed body would hide its token from the layer, but not from the application.
             Self::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Lost => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -134,7 +135,7 @@ impl ReplyKind {
 
 impl Reply {
     pub(crate) fn new(kind: ReplyKind) -> Self {
-        // Room for all of them at once.
+        // Room for all headers, so that the map is allocated once.
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(CACHE_CONTROL, NO_STORE);
         match kind {
@@ -161,12 +162,12 @@ impl Reply {
         self
     }
 
-    /// Sends a browser on.
+    /// Redirects a browser.
     pub(crate) fn see_other(self, target: HeaderValue) -> Self {
         Self { status: StatusCode::SEE_OTHER, ..self.with(LOCATION, target) }
     }
 
-    /// What it is about.
+    /// The reason for this answer.
     #[must_use]
     pub fn kind(&self) -> ReplyKind {
         self.kind
@@ -179,7 +180,7 @@ impl Reply {
     }
 
     /// The headers that the layer would answer with: `WWW-Authenticate`, `Retry-After`, `Allow`,
-    /// `Location`, `HX-Redirect`, `Cache-Control`, and for a refusal `Polar-Revoker-Error` with the
+    /// `Location`, `HX-Redirect`, `Cache-Control`, and for a refusal `Polar-Logout-Error` with the
     /// [`description`](ReplyKind::description). The layer adds cookie removals and
     /// `Clear-Site-Data` after an [`Answer`] has written the response.
     #[must_use]
@@ -197,7 +198,7 @@ impl Reply {
     }
 }
 
-/// A reply, and what the layer adds to the answer that is made of it.
+/// A reply, and the headers that the layer adds to its response.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) reply: Reply,
@@ -229,7 +230,7 @@ impl From<ReplyKind> for Prepared {
     }
 }
 
-/// Tells the browser to forget, and not to store the answer.
+/// Tells the browser to forget its cookies and data, and not to store the answer.
 pub(crate) fn add_to(
     headers: &mut HeaderMap,
     cookie_removals: &[HeaderValue],

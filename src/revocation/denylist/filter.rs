@@ -1,87 +1,96 @@
-//! What is certainly not revoked, told from one cache line.
+//! A filter that tells, from one CPU cache line, that a hash is certainly not denied.
 //!
-//! The filter stands in front of the record of what is revoked. Its "no" is final; its "maybe" is
-//! for the record to settle. So it may say "maybe" too often, and never "no" too early:
+//! The filter stands in front of the cache of denied hashes. Its "no" is final. After a "maybe",
+//! the cache decides. So the filter may say "maybe" too often, but must never say "no" too early:
 //!
-//! > Once [`Filter::insert`] has returned for a hash that the record holds, no
-//! > [`Filter::may_contain`] that starts afterwards says "no", until the record has let the hash go.
+//! > Once [`Filter::insert`] has returned for a hash that the cache holds, no
+//! > [`Filter::may_contain`] that starts later says "no", until the hash has left the cache.
 //!
-//! It is a Bloom filter whose bits for one hash share one word of 64: one load answers, and one write
-//! inserts all of a hash or nothing of it. A Bloom filter cannot forget, so there are two halves. One
-//! is read; a renewal clears the other, fills it from the record, and turns to it by one store of the
-//! generation.
+//! It is a Bloom filter in which all bits of a hash are in the same word of 64 bits. So one load
+//! answers, and one write inserts all bits of a hash or none. A Bloom filter cannot remove a hash,
+//! so there are two halves. One half is read. A renewal clears the other half, fills it from the
+//! cache, and then switches to it by one store of the generation.
 //!
 //! # Why no "no" is false
 //!
-//! **The rule for callers: the record first, then the filter.** The hash is in the record before
-//! `insert` is called, every time, also where the record knew it already: whoever put it there may
-//! not have come to the filter yet. The other way round would be wrong: a renewal that starts
-//! between the two would find the hash neither in the record nor in flight, and forget it.
+//! **The rule for callers: the cache first, then the filter.** The hash is in the cache before
+//! `insert` is called, every time, even if the cache already had it: the thread that put it there
+//! may not have called `insert` yet. The opposite order would be wrong: a renewal that starts
+//! between the two steps would not find the hash in the cache, and would forget it.
 //!
-//! **A writer** takes part in one of three orders with a renewal; the lock fixes which:
-//! - It has the lock before the renewal begins. Then its hash was in the record before the renewal
-//!   asks for what is live, and comes into the next half from there.
-//! - It has the lock while the renewal runs. Then it writes into both halves.
-//! - It has the lock after the renewal has turned. Then it writes into the half that is read.
+//! **A writer** and a renewal meet in one of three orders. The lock decides which:
 //!
-//! Whichever it is, and by induction over renewals: when `insert` has returned, the half of this
-//! generation has the hash, and so has the half of every later one by the time it is turned to. A
-//! reader acquires the generation, so it sees these bits, or later ones.
+//! - The writer has the lock before the renewal begins. Its hash was then in the cache before the
+//!   renewal reads the cache, and is copied into the next half.
+//! - The writer has the lock while the renewal runs. It then writes into both halves.
+//! - The writer has the lock after the renewal has switched. It then writes into the half that is
+//!   read.
 //!
-//! **Later ones: a slow reader** may have chosen a half, been held up, and find it cleared for the
-//! next renewal but one. That clearing comes after the generation moved on, with a release fence
-//! between; the reader reads the generation again after an acquire fence. So whoever read a cleared
-//! bit reads another generation than before, and says "maybe". (The pattern is the seqlock's; the
-//! generation has 64 bits and never comes round.)
+//! In each case, and by induction over renewals: when `insert` has returned, the half of this
+//! generation has the hash, and the half of each later generation has it before it is switched to.
+//! A reader acquires the generation, so it sees these bits, or later ones.
 //!
-//! No reader waits for anybody: two loads of a line that only a renewal writes, and the bits.
+//! **A slow reader may see later bits.** It may choose a half, be delayed, and find the half
+//! cleared by the second renewal after that. This renewal clears it after the generation has
+//! changed, with a release fence in between. The reader reads the generation again, after an
+//! acquire fence. So a reader that read a cleared bit reads another generation than before, and
+//! says "maybe". (This is the pattern of a seqlock. The generation has 64 bits and never returns to
+//! an old value.)
 //!
-//! # Why there is no secret in it
+//! No reader waits for another thread. It loads the bits once, and the generation twice, from a
+//! line that only a renewal writes.
 //!
-//! Anybody may have tokens of his own choice revoked, and could look for such that fill whole words.
-//! An entry sets 4 bits of the 16 planned for it, so a full record has 25 % of the words full at most,
-//! however they are chosen, and one twice as large as planned has 50 %: then one in four, or in two, of
-//! other people's hashes is a "maybe". What that costs is one lookup in the record; and to be answered "maybe" one can send a revoked token as well.
+//! # Why it needs no secret
+//!
+//! An attacker can have tokens of its own choice revoked, and can search for tokens that fill whole
+//! words. The effect is limited:
+//!
+//! - An entry sets 4 of the 16 bits that are planned for it. So in a full filter at most 25 % of
+//!   the words are full, for any choice of tokens, and with twice as many entries as planned 50 %.
+//! - Then one in four, or one in two, of the hashes of other users is a "maybe".
+//! - A "maybe" costs one lookup in the cache. A request with a revoked token costs the same.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bits for each planned entry. With [four](Half::bits) of them set, 0.5 % of the hashes that are not
-/// revoked are a "maybe" at the planned size, 3.3 % at twice that.
+/// Bits for each planned entry. [Four](Half::bits) of them are set. So 0.5 % of the hashes that are
+/// not denied are a "maybe" at the planned size, and 3.3 % at twice that size.
 const BITS: usize = 16;
 
-/// Nothing is planned for more entries than that: 32 MiB a half. Beyond, "maybe" grows more frequent.
+/// The largest size that is planned for: 32 MiB for each half. With more entries, "maybe" becomes
+/// more frequent.
 const PLANNED_AT_MOST: usize = 1 << 24;
 
 /// A set of SHA-256 digests that answers "no" or "maybe".
 pub(crate) struct Filter {
     halves: [Half; 2],
-    /// How many renewals there were: the lowest bit is the half that is read. Changes under the lock
-    /// of `writing` only.
+    /// How many renewals there were. The lowest bit is the half that is read. Changes only under
+    /// the lock of `writing`.
     generation: Apart<AtomicU64>,
     writing: Apart<Mutex<Writing>>,
-    /// Held for as long as a renewal takes.
+    /// Held during a renewal.
     renewing: Mutex<()>,
     planned: usize,
 }
 
-/// On cache lines of its own: what every request reads, apart from what every revocation writes.
+/// A value on CPU cache lines of its own, so that the values that each request reads are not on the
+/// lines that each revocation writes.
 #[repr(align(128))]
 struct Apart<T>(T);
 
 struct Writing {
     /// Hashes in the half that is read.
     held: usize,
-    /// Hashes that came into the other half by `insert`, while there is a renewal.
+    /// Hashes that `insert` has put into the other half, during a renewal.
     next: Option<usize>,
-    /// Silted with more than that.
+    /// The filter is silted if it holds more hashes than this.
     room: usize,
 }
 
 impl Filter {
-    /// A filter for that many hashes at a time: 4 bytes for each. More can come, and make for more
-    /// "maybe".
+    /// A filter for this many hashes, with 4 bytes for each. It can take more hashes, but then says
+    /// "maybe" more often.
     pub(crate) fn new(planned: usize) -> Self {
         let planned = planned.clamp(1, PLANNED_AT_MOST);
         Self {
@@ -93,18 +102,19 @@ impl Filter {
         }
     }
 
-    /// Whether the hash may have been inserted. The hot path: takes no lock, writes nothing.
+    /// Whether the hash may have been inserted. This is the hot path: it takes no lock, and writes
+    /// nothing.
     pub(crate) fn may_contain(&self, hash: &[u8; 32]) -> bool {
         let generation = self.generation.0.load(Ordering::Acquire);
         if self.half(generation).may_contain(hash) {
             return true;
         }
-        // "No", unless the half was given up meanwhile: it may be cleared by now.
+        // "No", unless a renewal has switched meanwhile: then the half may be cleared.
         fence(Ordering::Acquire);
         self.generation.0.load(Ordering::Relaxed) != generation
     }
 
-    /// Inserts a hash that the record holds already: see the rule above.
+    /// Inserts a hash. The cache must already hold it: see the rule above.
     pub(crate) fn insert(&self, hash: &[u8; 32]) {
         let mut writing = lock(&self.writing.0);
         let generation = self.generation.0.load(Ordering::Relaxed);
@@ -115,20 +125,20 @@ impl Filter {
         }
     }
 
-    /// Whether a renewal is worth its while: more hashes came than were planned for, and half of
-    /// them at least since the last renewal. (So a record that is itself larger than planned is not
-    /// renewed in vain again and again.)
+    /// Whether a renewal is useful: the filter holds more hashes than planned, and at least half of
+    /// them came after the last renewal. (The second condition prevents endless renewals without
+    /// effect from a cache that is itself larger than planned.)
     pub(crate) fn is_silted(&self) -> bool {
         let writing = lock(&self.writing.0);
         writing.held > writing.room
     }
 
-    /// Forgets every hash that is not live. `live` is called once inserts go to both halves, and
-    /// must ask the record anew: each hash it held since before the call has to come, of those that
-    /// come and go meanwhile any.
+    /// Forgets every hash that is not live. `live` is called when inserts already go to both
+    /// halves, and must then read the cache. It must return each hash that the cache has held since
+    /// before the call. Hashes that come or go during the call are optional.
     ///
-    /// Takes as long as `live` does, so not on a request's path. It holds up no reader, and a writer
-    /// for two assignments.
+    /// Takes as long as `live` does, so it must not run on a request's path. It delays no reader,
+    /// and a writer only for two assignments.
     pub(crate) fn renew<I>(&self, live: impl FnOnce() -> I)
     where
         I: IntoIterator<Item = [u8; 32]>,
@@ -137,7 +147,7 @@ impl Filter {
         let generation = self.generation.0.load(Ordering::Relaxed);
         let next = self.half(generation + 1);
 
-        // Whoever reads a bit cleared here, reads this generation or a later one after it.
+        // A reader that reads a bit cleared here then reads this generation or a later one.
         fence(Ordering::Release);
         next.clear();
 
@@ -162,23 +172,23 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// The bits. What orders them among threads is the filter's affair.
+/// The bits of one half. The filter orders the accesses of several threads.
 struct Half(Box<[AtomicU64]>);
 
 impl Half {
     fn new(bits: usize) -> Self {
-        // From zeros of the system's, which are not resident before they are written.
+        // Zeroed memory of the operating system, which is not resident before it is written.
         Self(vec![0; bits.div_ceil(64)].into_iter().map(AtomicU64::new).collect())
     }
 
-    /// The word for a hash, and its bits there: four, or fewer where some coincide. A digest is spread
-    /// well enough to take them from it as they are.
+    /// The word for a hash, and its bits in the word: four, or fewer if some coincide. They are
+    /// taken directly from the digest, which is distributed well enough.
     fn bits(&self, hash: &[u8; 32]) -> (&AtomicU64, u64) {
         let [high, low] = [0, 8].map(|at| {
             let word = hash[at..].first_chunk().expect("a digest is longer than two words");
             u64::from_le_bytes(*word)
         });
-        // As a fraction of the number of words: cheaper than the remainder.
+        // The hash as a fraction of the number of words: cheaper than a remainder.
         let at = usize::try_from((u128::from(high) * self.0.len() as u128) >> 64);
         let bits = [0, 8, 16, 24].map(|shift| 1 << (low >> shift & 63));
         let word = &self.0[at.expect("less than their number")];
@@ -190,7 +200,7 @@ impl Half {
         word.load(Ordering::Relaxed) & bits == bits
     }
 
-    /// Says whether anything changed.
+    /// Returns whether a bit changed.
     fn insert(&self, hash: &[u8; 32]) -> bool {
         let (word, bits) = self.bits(hash);
         word.fetch_or(bits, Ordering::Relaxed) & bits != bits
@@ -203,7 +213,7 @@ impl Half {
     }
 }
 
-/// Nothing is left half done under these locks, so a panic elsewhere spoils nothing.
+/// A panic under these locks leaves the data consistent, so a poisoned lock is still used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -225,7 +235,7 @@ mod tests {
         Sha256::digest(n.to_le_bytes()).into()
     }
 
-    /// The share of hashes never inserted that are a "maybe".
+    /// The share of "maybe" among hashes that were never inserted.
     fn maybes(filter: &Filter) -> f64 {
         let asked = 100_000;
         let maybes = (0..asked).filter(|n| filter.may_contain(&hash(u32::MAX - n))).count();
@@ -278,7 +288,7 @@ mod tests {
     fn what_comes_while_a_renewal_runs_is_there_at_once_and_stays() {
         let filter = Filter::new(10);
         filter.renew(|| {
-            // The record was asked before it had this one.
+            // The cache was read before it had this hash.
             filter.insert(&hash(1));
             assert!(filter.may_contain(&hash(1)));
             iter::empty()
@@ -344,15 +354,15 @@ mod tests {
         assert!(!filter.is_silted());
     }
 
-    /// The race: a renewal asks the record what is live, a writer comes with a hash just then, and
-    /// a reader looks into the half that was read until now, which the next renewal clears. So:
-    /// writers, a renewal after the other, what is old expires all the time, and nothing that has
-    /// been inserted and is live may ever read as "no", to whoever inserted it or to anybody else.
+    /// The race: a renewal reads the cache (here: `record`), a writer inserts a hash just then, and
+    /// a reader still uses the old half, which the next renewal clears. So writers insert and
+    /// expire hashes all the time, one renewal follows another, and an inserted hash that is live
+    /// must never read as "no", neither for its writer nor for another thread.
     #[test]
     fn writers_expiry_and_renewals_at_once_never_make_a_false_no() {
         const EACH: usize = 5_000;
         const ALIVE: usize = 50;
-        // Small halves: a renewal takes microseconds, and there are thousands of them.
+        // Small halves, so that a renewal takes microseconds and there are thousands of renewals.
         let filter = Filter::new(500);
         let record = RwLock::new(HashSet::new());
         let hashes: Vec<_> = (0..).map(hash).take(2 * EACH).collect();

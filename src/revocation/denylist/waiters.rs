@@ -1,4 +1,4 @@
-//! Who waits for the revocation of a credential.
+//! The tasks that wait until a credential is denied.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::token::TokenHash;
 
-/// Those who wait, by what they wait for.
+/// The waiting tasks, by the hash they wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(Mutex<Waiting>);
 
@@ -18,49 +18,50 @@ struct Waiting {
 }
 
 impl Waiters {
-    /// Waits, from now on, for the revocation of any of these. Whether one was revoked before is for
-    /// the caller to ask afterwards: then nothing falls between.
-    pub(crate) fn watch(self: &Arc<Self>, hashes: &[TokenHash]) -> Watching {
-        let told = CancellationToken::new();
+    /// Watches, from now on, for any of these hashes to be denied. A caller must check afterwards
+    /// whether one is denied already. In the opposite order, a revocation could be missed.
+    pub(crate) fn watch(self: &Arc<Self>, hashes: &[TokenHash]) -> Watch {
+        let denied = CancellationToken::new();
         let mut waiting = self.waiting();
         let id = waiting.next;
         waiting.next += 1;
         for hash in hashes {
-            waiting.by_hash.entry(*hash).or_default().insert(id, told.clone());
+            waiting.by_hash.entry(*hash).or_default().insert(id, denied.clone());
         }
-        Watching { waiters: Arc::clone(self), hashes: hashes.into(), id, told }
+        Watch { waiters: Arc::clone(self), hashes: hashes.into(), id, denied }
     }
 
-    /// Tells all who wait for this one. To be called once it is in the record.
-    pub(crate) fn tell(&self, hash: &TokenHash) {
-        let told = self.waiting().by_hash.remove(hash);
-        // Not under the lock: whoever is told may be woken right here, and drop what it holds.
-        for told in told.into_iter().flat_map(HashMap::into_values) {
-            told.cancel();
+    /// Wakes all tasks that wait for this hash. Must be called after the hash is in the denylist.
+    pub(crate) fn notify(&self, hash: &TokenHash) {
+        let waiting = self.waiting().by_hash.remove(hash);
+        // Not under the lock: this may wake a task right here, and the task may drop its watch.
+        for denied in waiting.into_iter().flat_map(HashMap::into_values) {
+            denied.cancel();
         }
     }
 
-    /// Nothing is left half done under this lock, so a panic elsewhere spoils nothing.
+    /// A panic under this lock leaves the data consistent, so a poisoned lock is still used.
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One who waits, until it is dropped.
-pub(crate) struct Watching {
+/// A watch for some hashes. Dropping it ends the watch.
+pub(crate) struct Watch {
     waiters: Arc<Waiters>,
     hashes: Box<[TokenHash]>,
     id: u64,
-    told: CancellationToken,
+    denied: CancellationToken,
 }
 
-impl Watching {
-    pub(crate) fn told(&self) -> WaitForCancellationFuture<'_> {
-        self.told.cancelled()
+impl Watch {
+    /// Waits until one of the hashes is denied.
+    pub(crate) fn denied(&self) -> WaitForCancellationFuture<'_> {
+        self.denied.cancelled()
     }
 }
 
-impl Drop for Watching {
+impl Drop for Watch {
     fn drop(&mut self) {
         let mut waiting = self.waiters.waiting();
         for hash in &self.hashes {
@@ -81,20 +82,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_are_told_who_wait_for_it_and_nobody_else() {
+    async fn only_watches_of_the_hash_are_woken() {
         let waiters = Arc::new(Waiters::default());
         let [one, other] = [1, 2].map(|n| TokenHash::of([n]));
         let both = waiters.watch(&[one, other]);
         let again = waiters.watch(&[one]);
         let another = waiters.watch(&[other]);
-        waiters.tell(&one);
-        both.told().await;
-        again.told().await;
-        assert_eq!(another.told().now_or_never(), None);
+        waiters.notify(&one);
+        both.denied().await;
+        again.denied().await;
+        assert_eq!(another.denied().now_or_never(), None);
     }
 
     #[tokio::test]
-    async fn who_waits_no_longer_leaves_nothing_behind() {
+    async fn dropped_watch_leaves_nothing_behind() {
         let waiters = Arc::new(Waiters::default());
         let hash = TokenHash::of("t");
         let (one, other) = (waiters.watch(&[hash]), waiters.watch(&[hash, hash]));
@@ -102,6 +103,6 @@ mod tests {
         assert_eq!(waiters.waiting().by_hash.len(), 1);
         drop(other);
         assert!(waiters.waiting().by_hash.is_empty());
-        waiters.tell(&hash);
+        waiters.notify(&hash);
     }
 }

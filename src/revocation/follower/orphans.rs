@@ -1,4 +1,4 @@
-//! Tokens that the log says are yet to be delivered: who is to deliver them, and since when.
+//! The tokens in the log that are not delivered yet: which process delivers each, and when.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -9,60 +9,63 @@ use tokio::time::Instant;
 use crate::log::{Claimant, Event, SealedToken};
 use crate::token::TokenHash;
 
-/// Longer durations are cut to this, so that no sum of times overflows.
+/// Longer durations are cut to this, so that adding them to a time cannot overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Each claim covers twice as long as the one before, but no longer than this: an outage of hours
-/// must not fill the log with claims.
+/// Each claim lasts twice as long as the one before, but at most this long. So an outage of hours
+/// does not fill the log with claims.
 const LONGEST_CLAIM: Duration = Duration::from_secs(600);
 
-/// At least so long a claim is waited for until it is made again.
+/// The shortest wait before a claim that was not read back is made again.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
-/// What was appended sealed, and is not delivered yet.
+/// The tokens that were appended sealed, and are not delivered yet.
 ///
-/// A process that lives *claims* what it has in its queue, again and again, and so is not overtaken
-/// while it can append to the log and read it. Once the claim of a process has run out, and no call
-/// that it made can be under way at Polar any more, the others claim the token; and the one that
-/// reads its own claim first delivers it. Each does so at a moment of its own, the same for all its
-/// tokens: those of one logout, which were appended together, are claimed together, and by one.
+/// - A living process *claims* the tokens in its queue again and again. So no other process takes
+///   them over while this one can append to the log and read it.
+/// - When the claim of a process has run out, and no call that it made can be under way at Polar
+///   any more, the other processes claim the token.
+/// - The process whose claim comes first in the log delivers the token.
+/// - Each process has its own jitter, which is the same for all its claims. So the tokens of one
+///   logout, which were appended together, are claimed together and by one process.
 pub(super) struct Orphans {
     me: Claimant,
     adopt_after: Duration,
     call_timeout: Duration,
-    /// By how much later than others this process takes a claim for run out.
+    /// How much later than necessary this process considers a claim run out.
     jitter: Duration,
     known: HashMap<TokenHash, Orphan, foldhash::fast::RandomState>,
-    /// The earliest first. Those that are not known any more, or due at another time, stay behind
-    /// until they are more than are known: to take each out of the middle would cost more.
+    /// The earliest first. Entries of tokens that are no longer known, or are due at another time,
+    /// stay until they outnumber the known tokens: removing each from the middle would cost more.
     due: BinaryHeap<Reverse<(Instant, [u8; 32])>>,
 }
 
 struct Orphan {
     sealed: SealedToken,
-    /// How long the next claim of this process covers.
+    /// How long the next claim of this process lasts.
     claim: Duration,
-    /// When it is to be claimed. `None` for one that nobody can read here.
+    /// When it is claimed next. `None` if this process cannot open the token.
     due: Option<Instant>,
-    /// Until when it is claimed, as far as the log says.
+    /// The end of its claim, according to the log.
     claimed_until: Instant,
     owner: Owner,
 }
 
-/// Who is to deliver a token.
+/// The process that delivers a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Other,
-    /// This process once it reads its claim, if no other's comes first.
+    /// This process as soon as it reads its own claim, if the claim of no other comes first.
     Claiming,
-    /// This process. Whether it has read a claim of its own: the revocation that it read may be
-    /// another's, where both were asked to log the token out.
+    /// This process.
     Me {
+        /// Whether it has read a claim of its own. The revocation that it read may be another
+        /// process's, if both were asked to revoke the token.
         has_claim: bool,
     },
 }
 
-/// Whose turn it is after a claim was read.
+/// The effect of a claim that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// This process claimed it first, and delivers it.
@@ -90,7 +93,7 @@ impl Orphans {
         !self.adopt_after.is_zero()
     }
 
-    /// `is_mine`: it is in the queue of this process.
+    /// Takes note of a sealed token. `is_mine`: the token is in the queue of this process.
     pub(super) fn revoked(
         &mut self,
         now: Instant,
@@ -101,7 +104,7 @@ impl Orphans {
         if let Some(orphan) = self.known.get_mut(&hash)
             && orphan.due.is_some()
         {
-            // The newer may be sealed under a newer secret.
+            // The newer event may be sealed under a newer secret.
             orphan.sealed = sealed;
             return;
         }
@@ -115,7 +118,7 @@ impl Orphans {
         };
         self.known.insert(hash, orphan);
         let due = match is_mine {
-            // There is nobody to claim it from.
+            // No other process can have claimed it.
             _ if !self.is_shared() => now,
             true => now + self.adopt_after / 2,
             false => self.runs_out(claimed_until),
@@ -123,7 +126,7 @@ impl Orphans {
         self.set_due(hash, due);
     }
 
-    /// When a claim until then has run out, and no call of the claimant's is under way any more.
+    /// The time when this claim has run out, and no call of the claimant can be under way any more.
     fn runs_out(&self, claimed_until: Instant) -> Instant {
         claimed_until + self.call_timeout + self.jitter
     }
@@ -135,7 +138,7 @@ impl Orphans {
         }
     }
 
-    /// Takes note of a claim, in the order in which the log tells of them.
+    /// Takes note of a claim. Claims must come in the order of the log.
     pub(super) fn claimed(
         &mut self,
         now: Instant,
@@ -148,7 +151,7 @@ impl Orphans {
         };
         if by == self.me {
             if orphan.owner == Owner::Other {
-                // Another's came first.
+                // The claim of another process came first.
                 return Turn::Unchanged;
             }
             orphan.claimed_until = orphan.claimed_until.max(until);
@@ -159,7 +162,7 @@ impl Orphans {
             return if is_first { Turn::Mine } else { Turn::Unchanged };
         }
         if orphan.owner == (Owner::Me { has_claim: true }) && orphan.claimed_until > now {
-            // Ours came first: the other reads it before its own.
+            // The claim of this process came first: the other process reads it before its own.
             return Turn::Unchanged;
         }
         orphan.claimed_until = orphan.claimed_until.max(until);
@@ -171,8 +174,8 @@ impl Orphans {
         Turn::Others
     }
 
-    /// A claim of this process, to be appended. It holds once it is read in the log, and is made
-    /// again soon unless it is.
+    /// A claim of this process, to be appended. It is valid as soon as it is read in the log. If it
+    /// is not read soon, it is made again.
     pub(super) fn claim(
         &mut self,
         now: (Instant, SystemTime),
@@ -208,9 +211,9 @@ impl Orphans {
         None
     }
 
-    /// Those whose time has come, and with them those whose time without the jitter has: the tokens
-    /// of one logout may have been read at different moments. They are due once more only when they
-    /// are claimed, or kept.
+    /// The tokens that are due, and with them those that would be due without the jitter, since the
+    /// tokens of one logout may have been read at different times. They are due again only after
+    /// they are claimed or kept.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(TokenHash, SealedToken)> {
         let mut taken = Vec::new();
         if self.next_due().is_none_or(|at| at > now) {
@@ -230,36 +233,38 @@ impl Orphans {
         self.known.get(hash).map(|orphan| &orphan.sealed)
     }
 
-    /// Keeps one that was sealed under another secret: for whoever knows that secret.
+    /// Keeps a token that was sealed under another secret, for a process that knows that secret.
     pub(super) fn keep_unreadable(&mut self, hash: TokenHash) {
         if let Some(orphan) = self.known.get_mut(&hash) {
             orphan.due = None;
         }
     }
 
-    /// Another secret is known: tokens that could not be read are due, unless another claims them.
+    /// Another secret is known: tokens that could not be opened are due, unless another process
+    /// claims them.
     pub(super) fn retry_unreadable(&mut self, now: Instant) {
         let unreadable: Vec<_> = self
             .known
             .iter()
             .filter(|(_, orphan)| orphan.due.is_none())
-            .map(|(it, _)| *it)
+            .map(|(hash, _)| *hash)
             .collect();
         for hash in unreadable {
             let claimed_until = self.known.get(&hash).map(|orphan| orphan.claimed_until);
-            let runs_out = claimed_until.filter(|_| self.is_shared()).map(|it| self.runs_out(it));
+            let claimed_until = claimed_until.filter(|_| self.is_shared());
+            let runs_out = claimed_until.map(|until| self.runs_out(until));
             self.set_due(hash, runs_out.unwrap_or(now).max(now));
         }
     }
 
-    /// The log has lost the claims of this process.
+    /// The log has lost the claims of this process: they are made again at once.
     pub(super) fn claim_again(&mut self, now: Instant) {
         let is_mine = |orphan: &Orphan| matches!(orphan.owner, Owner::Me { .. });
-        let mine: Vec<_> =
-            self.known.iter().filter(|(_, orphan)| is_mine(orphan)).map(|(it, _)| *it).collect();
+        let mine = self.known.iter().filter(|(_, orphan)| is_mine(orphan));
+        let mine: Vec<_> = mine.map(|(hash, _)| *hash).collect();
         for hash in mine {
             if let Some(orphan) = self.known.get_mut(&hash) {
-                // Others may read the revocation again without the claims before.
+                // Others may read the revocation again, without the claims made before.
                 orphan.claim = self.adopt_after;
             }
             self.set_due(hash, now);
@@ -279,7 +284,7 @@ fn is_due(
     known.get(&TokenHash::from_bytes(hash)).is_some_and(|orphan| orphan.due == Some(at))
 }
 
-/// Whole ones, as the runtime's clock ticks.
+/// Whole milliseconds, the resolution of the runtime's clock.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

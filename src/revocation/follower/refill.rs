@@ -1,4 +1,4 @@
-//! Appends again what a log has lost.
+//! Appends lost entries to the log again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,20 +18,20 @@ use crate::token::TokenHash;
 const TOGETHER: usize = 1000;
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What was appended by whomever since the loss, each with its latest expiry.
+/// The hashes that any process has appended since the loss, each with its latest expiry.
 type Seen = Arc<Mutex<HashMap<TokenHash, SystemTime>>>;
 
-/// Appends everything that this process knows, in a task that ends when this is dropped.
+/// Appends all entries that this process knows, in a task that ends when this is dropped.
 ///
-/// Every replica does so at the same time, each in an order of its own, and leaves out what it has
-/// seen another append meanwhile.
+/// Every replica does so at the same time, each in its own order. A replica leaves out the entries
+/// that it has seen another append meanwhile.
 pub(super) struct Refill {
     seen: Seen,
     task: AbortOnDropHandle<()>,
 }
 
 impl Refill {
-    /// `sealed` is what others were to deliver; what this process delivers is added.
+    /// `sealed` are the tokens that other processes deliver. Those of this process are added.
     pub(super) fn start(
         log: &Arc<dyn RevocationLog>,
         revoker: &Revoker,
@@ -47,7 +47,7 @@ impl Refill {
         let seen = Seen::default();
         let (log, denylist) = (Arc::clone(log), Arc::clone(&revoker.denylist));
         let task = append_all(log, denylist, sealed, Arc::clone(&seen));
-        // A shutdown waits for it.
+        // Not a background task, so that a shutdown waits for it.
         Self { seen, task: spawner.spawn_abortable(task) }
     }
 
@@ -55,7 +55,7 @@ impl Refill {
         self.task.is_finished()
     }
 
-    /// What the log holds again.
+    /// Notes the revocations that the log holds again.
     pub(super) fn seen(&self, revoked: &[(TokenHash, SystemTime)]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (hash, expires_at) in revoked {
@@ -74,7 +74,7 @@ async fn append_all(
     let events = if denylist.len() <= TOGETHER {
         events(&denylist, sealed)
     } else {
-        // Walks through a million entries: not on a thread that serves requests.
+        // This may walk through a million entries, so not on a thread that serves requests.
         let walk = tokio::task::spawn_blocking(move || events(&denylist, sealed));
         let Ok(events) = walk.await else { return };
         events
@@ -86,9 +86,9 @@ async fn append_all(
             together.iter().filter(|event| is_missing(event, &seen)).cloned().collect()
         };
         appended += missing.len();
-        append_in_the_end(&*log, missing).await;
+        append_until_kept(&*log, missing).await;
     }
-    info!(appended, "the revocation log holds again what this process knows");
+    info!(appended, "the revocation log holds the entries of this process again");
 }
 
 fn events(denylist: &Denylist, mut sealed: HashMap<TokenHash, SealedToken>) -> Vec<Event> {
@@ -96,7 +96,7 @@ fn events(denylist: &Denylist, mut sealed: HashMap<TokenHash, SealedToken>) -> V
         .live()
         .map(|(hash, expires_at)| Event::Revoked { hash, expires_at, sealed: sealed.remove(&hash) })
         .collect();
-    // Denied no longer, and still to be delivered.
+    // Tokens that are no longer denied, but still to be delivered.
     events.extend(sealed.into_iter().map(|(hash, sealed)| {
         let expires_at = SystemTime::UNIX_EPOCH;
         Event::Revoked { hash, expires_at, sealed: Some(sealed) }
@@ -104,7 +104,8 @@ fn events(denylist: &Denylist, mut sealed: HashMap<TokenHash, SealedToken>) -> V
     events
 }
 
-/// Who has appended a hash again may not have known its token.
+/// Whether the event must be appended. An event with a token always is: another process that
+/// appended its hash may not have the token.
 fn is_missing(event: &Event, seen: &HashMap<TokenHash, SystemTime>) -> bool {
     match event {
         Event::Revoked { hash, expires_at, sealed: None } => {
@@ -114,7 +115,7 @@ fn is_missing(event: &Event, seen: &HashMap<TokenHash, SystemTime>) -> bool {
     }
 }
 
-async fn append_in_the_end(log: &dyn RevocationLog, events: Vec<Event>) {
+async fn append_until_kept(log: &dyn RevocationLog, events: Vec<Event>) {
     loop {
         let kept = match log.append(events.clone()).await {
             Ok(Kept::Durably) => Ok(()),
@@ -122,7 +123,7 @@ async fn append_in_the_end(log: &dyn RevocationLog, events: Vec<Event>) {
             Err(error) => Err(error),
         };
         let Err(error) = kept else { return };
-        error!(%error, "the log cannot take back what it has lost; trying again");
+        error!(%error, "lost entries could not be appended to the revocation log; trying again");
         sleep(TRY_AGAIN_AFTER).await;
     }
 }

@@ -1,4 +1,4 @@
-//! In place of the facade where the feature `metrics` is off.
+//! Empty metrics, used without the feature `metrics`.
 
 use std::time::Duration;
 

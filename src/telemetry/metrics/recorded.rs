@@ -1,4 +1,4 @@
-//! The `metrics` facade, as far as it is used here.
+//! Metrics on top of the `metrics` facade.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Counter {
     }
 }
 
-/// Counts for nobody.
+/// A counter without a metric.
 impl Default for Counter {
     fn default() -> Self {
         Self(metrics::Counter::noop())
@@ -53,7 +53,8 @@ impl Histogram {
     }
 }
 
-/// A share of a gauge: those of all layers of the process add up, and it goes with its layer.
+/// A layer's share of a gauge: the gauge shows the sum of all layers of the process. Dropping a
+/// share subtracts it.
 #[derive(Debug)]
 pub(crate) struct Gauge {
     gauge: metrics::Gauge,
@@ -77,7 +78,7 @@ impl Gauge {
     }
 
     pub(crate) fn set_age(&mut self, age: Duration) {
-        // In steps that add up without an error, so that what returns to zero is zero.
+        // Rounded to steps that add up exactly, so that the sum returns to zero.
         const STEPS: f64 = 1024.0;
         self.set_share((age.as_secs_f64() * STEPS).floor() / STEPS);
     }

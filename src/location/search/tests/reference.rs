@@ -1,10 +1,10 @@
-//! A search that is too simple to be wrong, and too slow to be used.
+//! A simple, slow search, with which the tests compare the real one.
 
 use std::collections::HashSet;
 
 use crate::token::PolarToken;
 
-/// The tokens that an app reads if it undoes percent-encoding up to twice, and then one of the
+/// The tokens that an app reads if it decodes percent-encoding up to twice, and then one of the
 /// backslash grammars up to twice.
 pub(super) fn tokens(text: &[u8]) -> HashSet<Vec<u8>> {
     let once = percent(text);
@@ -22,7 +22,8 @@ pub(super) fn tokens(text: &[u8]) -> HashSet<Vec<u8>> {
     texts.into_iter().flat_map(starts).filter_map(token).collect()
 }
 
-/// Replaces what `escape` finds at the start of a text: the byte, and the length of its escape.
+/// Decodes a text. `escape` returns the byte of the escape at the start of a text, and the length
+/// of the escape.
 fn replace(text: &[u8], escape: impl Fn(&[u8]) -> Option<(u8, usize)>) -> Vec<u8> {
     let (mut at, mut decoded) = (0, Vec::new());
     while at < text.len() {
@@ -33,13 +34,13 @@ fn replace(text: &[u8], escape: impl Fn(&[u8]) -> Option<(u8, usize)>) -> Vec<u8
     decoded
 }
 
-/// The value of the digits behind an introduction.
+/// The byte that the digits after `introduction` stand for, and the length of the escape.
 fn value(text: &[u8], introduction: &str, digits: usize, radix: u32) -> Option<(u8, usize)> {
-    let behind = text.strip_prefix(introduction.as_bytes())?.get(..digits)?;
-    if !behind.iter().all(|&digit| char::from(digit).is_digit(radix)) {
+    let after = text.strip_prefix(introduction.as_bytes())?.get(..digits)?;
+    if !after.iter().all(|&digit| char::from(digit).is_digit(radix)) {
         return None;
     }
-    let value = u32::from_str_radix(str::from_utf8(behind).ok()?, radix).ok()?;
+    let value = u32::from_str_radix(str::from_utf8(after).ok()?, radix).ok()?;
     Some((u8::try_from(value).unwrap_or(b'\n'), introduction.len() + digits))
 }
 

@@ -38,7 +38,7 @@ fn for_now(kept: &mut oneshot::Receiver<Kept>) -> LogFuture<'static, ()> {
 }
 
 #[test]
-fn an_append_is_kept_once_it_is_written() {
+fn append_is_kept_once_it_is_written() {
     let mut outbox = Outbox::default();
     let mut kept = outbox.append(event(1)).expect("room");
     let (number, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
@@ -47,8 +47,9 @@ fn an_append_is_kept_once_it_is_written() {
     assert!(matches!(kept.try_recv(), Ok(Kept::Durably)));
 }
 
+/// They get new numbers.
 #[test]
-fn they_are_taken_in_order_and_put_back_in_front_under_new_numbers() {
+fn appends_put_back_are_taken_first_in_order() {
     let mut outbox = Outbox::default();
     for n in 0..4 {
         drop(outbox.append(event(n)).expect("room"));
@@ -63,8 +64,9 @@ fn they_are_taken_in_order_and_put_back_in_front_under_new_numbers() {
     }
 }
 
+/// Until all held appends are written.
 #[test]
-fn while_redis_is_away_all_are_kept_for_now_until_everything_held_is_written() {
+fn appends_are_kept_for_now_while_redis_is_down() {
     let mut outbox = Outbox::default();
     let mut before = outbox.append(event(1)).expect("room");
     let taken = take(&mut outbox, 1);
@@ -86,11 +88,12 @@ fn while_redis_is_away_all_are_kept_for_now_until_everything_held_is_written() {
     assert!(is_done(&mut during));
     assert!(outbox.back());
     let mut after = outbox.append(event(4)).expect("room");
-    assert!(after.try_recv().is_err(), "it is not told before it is written");
+    assert!(after.try_recv().is_err(), "an answer before it is written");
 }
 
+/// Appends in flight count too.
 #[test]
-fn past_the_limit_they_are_refused_those_in_flight_counted() {
+fn appends_are_refused_beyond_the_limit() {
     let mut outbox = Outbox::default();
     for n in 0..LIMIT {
         drop(outbox.append(event(n)).expect("room"));
@@ -105,7 +108,7 @@ fn past_the_limit_they_are_refused_those_in_flight_counted() {
 }
 
 #[test]
-fn what_redis_lost_is_written_again() {
+fn lost_entries_are_written_again() {
     let mut outbox = Outbox::default();
     drop(outbox.append(event(1)).expect("room"));
     let (number, parcel) = take(&mut outbox, 1).pop().expect("a parcel");
@@ -118,7 +121,7 @@ fn what_redis_lost_is_written_again() {
 }
 
 #[test]
-fn what_is_held_when_it_ends_says_so() {
+fn held_append_fails_when_the_outbox_is_dropped() {
     let mut outbox = Outbox::default();
     outbox.away();
     let mut held = for_now(&mut outbox.append(event(1)).expect("room"));

@@ -3,7 +3,7 @@ use super::*;
 const ADOPT_AFTER: Duration = Duration::from_secs(30);
 const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 const SECOND: Duration = Duration::from_secs(1);
-/// After which an unclaimed token of another is due, at the earliest and the latest.
+/// The shortest and the longest time after which an unclaimed token of another process is due.
 const DUE: Duration = Duration::from_secs(65);
 const DUE_AT_LATEST: Duration = Duration::from_secs(80);
 
@@ -19,7 +19,7 @@ fn claimant(n: u8) -> Claimant {
     Claimant::from_bytes([n; 8])
 }
 
-/// Those of the first replica.
+/// The orphans of the first replica.
 fn orphans() -> Orphans {
     Orphans::new(claimant(1), ADOPT_AFTER, CALL_TIMEOUT)
 }
@@ -32,7 +32,7 @@ fn due(orphans: &mut Orphans, now: Instant) -> Vec<TokenHash> {
     orphans.take_due(now).into_iter().map(|(hash, _)| hash).collect()
 }
 
-/// Those of one logout come together, so that one process delivers them all.
+/// The tokens of one logout come together, so that one process delivers them all.
 #[tokio::test(start_paused = true)]
 async fn tokens_of_one_append_are_due_together() {
     let now = Instant::now();
@@ -46,7 +46,7 @@ async fn tokens_of_one_append_are_due_together() {
         waits.push(at - now);
     }
     assert!(waits.iter().all(|wait| (DUE..=DUE_AT_LATEST).contains(wait)));
-    assert!(waits.iter().any(|wait| *wait != waits[0]), "of several processes one comes first");
+    assert!(waits.iter().any(|wait| *wait != waits[0]), "one of several processes comes first");
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +58,7 @@ async fn delivered_token_is_no_orphan() {
     orphans.delivered(&hash(3));
     let next = orphans.next_due();
     orphans.revoked(now + ADOPT_AFTER, hash(2), sealed(3), false);
-    assert_eq!(orphans.next_due(), next, "telling twice moves no time");
+    assert_eq!(orphans.next_due(), next, "a second event does not change the time");
     assert_eq!(orphans.take_due(now + DUE_AT_LATEST), [(hash(2), sealed(3))]);
 }
 
@@ -74,9 +74,9 @@ async fn delivered_tokens_leave_nothing_behind() {
     assert!(orphans.due.len() < 10, "{}", orphans.due.len());
 }
 
-/// There is nobody to claim it from. The queue waits for the calls of the process before.
+/// No other process can have claimed it. The queue waits for the calls of the process before.
 #[tokio::test(start_paused = true)]
-async fn replayed_token_is_due_at_once_where_no_other_process_writes() {
+async fn replayed_token_is_due_at_once_without_other_processes() {
     let mut orphans = Orphans::new(claimant(1), Duration::ZERO, CALL_TIMEOUT);
     let now = Instant::now();
     orphans.revoked(now, hash(1), sealed(1), false);
@@ -85,7 +85,7 @@ async fn replayed_token_is_due_at_once_where_no_other_process_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn living_process_is_never_overtaken() {
+async fn no_process_overtakes_a_living_one() {
     let (mut holder, mut other) = (orphans(), Orphans::new(claimant(2), ADOPT_AFTER, CALL_TIMEOUT));
     let began = Instant::now();
     holder.revoked(began, hash(1), sealed(1), true);
@@ -96,20 +96,20 @@ async fn living_process_is_never_overtaken() {
         assert_eq!(due(&mut holder, now), [hash(1)]);
         assert!(holder.claim(at(now), hash(1), true).is_some());
         claims += 1;
-        // As both read it.
+        // Both read the claim.
         assert_eq!(holder.claimed(now, hash(1), now + length, claimant(1)), Turn::Unchanged);
         assert!(due(&mut other, now).is_empty(), "{claims} claims");
         other.claimed(now, hash(1), now + length, claimant(1));
         length = (length * 2).min(LONGEST_CLAIM);
     }
     assert!(claims < 150, "{claims} claims in ten hours");
-    // It dies: its claim runs out, and the call that it may have begun.
+    // The holder dies. Its claim runs out, and so does a call that it may have begun.
     let runs_out = now + LONGEST_CLAIM + CALL_TIMEOUT;
     assert!(due(&mut other, runs_out - SECOND).is_empty());
     assert_eq!(due(&mut other, runs_out + ADOPT_AFTER / 2), [hash(1)]);
 }
 
-/// Both claim it at one moment. Both read the two claims in the order of the log.
+/// Both replicas claim the token at the same time, and read both claims in the order of the log.
 #[tokio::test(start_paused = true)]
 async fn first_to_claim_delivers() {
     let (mut first, mut second) = (orphans(), Orphans::new(claimant(2), ADOPT_AFTER, CALL_TIMEOUT));
@@ -125,10 +125,10 @@ async fn first_to_claim_delivers() {
     assert_eq!(second.claimed(later, hash(1), until, claimant(1)), Turn::Others);
     assert_eq!(first.claimed(later, hash(1), until, claimant(2)), Turn::Unchanged);
     assert_eq!(second.claimed(later, hash(1), until, claimant(2)), Turn::Unchanged, "too late");
-    assert!(second.next_due() >= Some(until + CALL_TIMEOUT), "and waits for the other's claim");
+    assert!(second.next_due() >= Some(until + CALL_TIMEOUT), "it waits for the claim of the other");
 }
 
-/// It was stopped for longer than its claim lasted, and another has taken over meanwhile.
+/// The process was stopped for longer than its claim lasted, and another has taken over meanwhile.
 #[tokio::test(start_paused = true)]
 async fn process_that_was_overtaken_lets_go() {
     let (mut orphans, now) = (orphans(), Instant::now());
@@ -137,11 +137,11 @@ async fn process_that_was_overtaken_lets_go() {
     let until = later + ADOPT_AFTER;
     assert_eq!(orphans.claimed(later, hash(1), until, claimant(2)), Turn::Others);
     assert!(orphans.next_due() >= Some(until + CALL_TIMEOUT));
-    // A claim that has run out says nothing.
+    // A claim that has run out has no effect.
     assert_eq!(orphans.claimed(until, hash(1), until, claimant(3)), Turn::Unchanged);
 }
 
-/// The log was away, or has lost it.
+/// The log was unavailable, or has lost the claim.
 #[tokio::test(start_paused = true)]
 async fn claim_that_is_not_read_back_is_made_again() {
     let (mut orphans, now) = (orphans(), Instant::now());
@@ -164,7 +164,7 @@ async fn lost_claims_are_made_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unreadable_token_is_kept_until_delivered_or_sealed_anew() {
+async fn unreadable_token_is_kept_until_delivered_or_resealed() {
     let (mut orphans, now) = (orphans(), Instant::now());
     for n in [1, 2] {
         orphans.revoked(now, hash(n), sealed(n), false);
@@ -184,8 +184,8 @@ async fn unreadable_token_is_due_once_another_secret_is_known() {
     orphans.keep_unreadable(hash(1));
     orphans.revoked(now, hash(2), sealed(2), false);
     orphans.retry_unreadable(now);
-    assert!(orphans.next_due() >= Some(now + DUE), "its claimant may be delivering it");
-    // Another claims both, and lives; then it does not claim the first any more.
+    assert!(orphans.next_due() >= Some(now + DUE), "its claimant may be calling Polar");
+    // Another living process claims both, and later only the second.
     let later = now + DUE;
     for (n, until) in [(1, later + SECOND), (2, later + DUE * 10)] {
         orphans.keep_unreadable(hash(n));
@@ -197,7 +197,7 @@ async fn unreadable_token_is_due_once_another_secret_is_known() {
     assert_eq!(due(&mut orphans, much_later), [hash(1)]);
 }
 
-/// A double click reached two replicas at one moment: each has the token in its queue.
+/// A double click reached two replicas at the same time, so each has the token in its queue.
 #[tokio::test(start_paused = true)]
 async fn one_of_two_owners_lets_go() {
     let (mut first, mut second) = (orphans(), Orphans::new(claimant(2), ADOPT_AFTER, CALL_TIMEOUT));
