@@ -1,0 +1,272 @@
+//! Every mistake in the configuration ends in `build()`, with a line that says what to do.
+
+use std::process::Command;
+use std::time::Duration;
+
+use http::Method;
+use support::example;
+use tower_polar_logout::{
+    Builder, ClientCredentials, ErrorKind, PolarClient, PolarLogoutLayer, PolarServer, SameSite,
+    TokenLocation, WhenRevoked,
+};
+
+fn credentials() -> ClientCredentials {
+    ClientCredentials::new("polar_ci_id", "polar_cs_secret")
+}
+
+/// The least that works.
+fn builder() -> Builder {
+    PolarLogoutLayer::builder(credentials())
+        .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+        .logout_route(Method::POST, "/logout")
+        .access_token(TokenLocation::bearer())
+}
+
+async fn refused(builder: Builder, advice: &str) {
+    let error = builder.build().await.expect_err(advice);
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    let message = error.to_string();
+    assert!(message.contains(advice), "`{message}` should say `{advice}`");
+    assert!(!message.contains("polar_cs_secret"), "{message}");
+}
+
+#[tokio::test]
+async fn the_least_configuration_works() {
+    builder().build().await.expect("a layer");
+}
+
+#[tokio::test]
+async fn credentials_must_be_visible_ascii() {
+    for (id, secret, advice) in [
+        ("", "s", "the client id is empty"),
+        ("i", "", "the client secret is empty"),
+        ("\u{e9}", "s", "not ASCII"),
+        ("i", "s\u{e9}", "not ASCII"),
+        ("i", "s\n", "white space"),
+        ("i d", "s", "white space"),
+    ] {
+        let builder = PolarLogoutLayer::builder(ClientCredentials::new(id, secret))
+            .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+            .logout_route(Method::POST, "/logout")
+            .access_token(TokenLocation::bearer());
+        refused(builder, advice).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_must_be_an_absolute_https_url_or_http_on_loopback() {
+    let with = |url: &str| builder().server(PolarServer::Url(url.to_owned()));
+    for url in ["http://127.0.0.1:9", "http://127.1.2.3", "http://[::1]:9", "http://localhost/x"] {
+        with(url).build().await.expect(url);
+    }
+    for (url, advice) in [
+        ("", "cannot be read"),
+        ("api.polar.sh", "not absolute"),
+        ("/v1", "not absolute"),
+        ("ftp://api.polar.sh", "not an http or https URL"),
+        ("https://", "cannot be read"),
+        ("https://api.polar.sh?x=1", "has a query"),
+        ("https://api.polar.sh/#x", "fragment"),
+        ("https://user:polar_cs_secret@api.polar.sh", "user name or password"),
+        ("http://api.polar.sh", "in the clear"),
+        ("http://10.0.0.1", "in the clear"),
+        ("http://localhost.example", "in the clear"),
+        ("http://127.0.0.1.example", "in the clear"),
+        ("http://127.0.0.1:99999", "a port that is none"),
+        ("http://127.0.0.1:", "a port that is none"),
+        ("polar_cs_secret", "not absolute"),
+    ] {
+        refused(with(url), advice).await;
+    }
+    refused(builder().server(PolarServer::RevocationEndpoint("revoke".to_owned())), "not absolute")
+        .await;
+    let client = PolarClient::builder(credentials())
+        .server(PolarServer::Url("http://10.0.0.1".to_owned()))
+        .allow_insecure_http();
+    client.build().expect("allowed by name");
+}
+
+#[tokio::test]
+async fn a_logout_route_and_a_location_are_needed() {
+    let bare = || {
+        PolarLogoutLayer::builder(credentials())
+            .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
+    };
+    refused(bare().access_token(TokenLocation::bearer()), "no logout route").await;
+    refused(bare().logout_route(Method::POST, "/logout"), "no token location").await;
+    for (path, advice) in [
+        ("logout", "write `/logout`"),
+        ("", "does not begin with `/`"),
+        ("/logout?x", "never arrives"),
+        ("/logout#x", "never arrives"),
+        ("/log out", "never arrives"),
+        ("/logout/{id}", "looks like a pattern"),
+        ("/logout/:id", "looks like a pattern"),
+        ("/:id/logout", "looks like a pattern"),
+    ] {
+        refused(builder().logout_route(Method::POST, path), advice).await;
+        refused(builder().when_revoked_at(path, WhenRevoked::Anonymous), advice).await;
+        refused(builder().when_revoked_under(path, WhenRevoked::Anonymous), advice).await;
+    }
+    builder().logout_route(Method::POST, "/users/7:logout").build().await.expect("no pattern");
+    refused(builder().logout_route(Method::HEAD, "/logout"), "HEAD cannot log out").await;
+    refused(builder().logout_route(Method::OPTIONS, "/logout"), "OPTIONS cannot log out").await;
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_is_refused() {
+    let twice = builder().logout_route(Method::POST, "/logout");
+    refused(twice, "the route `POST /logout` is given twice").await;
+    builder().logout_route(Method::DELETE, "/logout").build().await.expect("another method");
+
+    let both = builder()
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_at("/", WhenRevoked::Reject);
+    refused(both, "both `Anonymous` and `Reject` hold at `/`").await;
+    let both = builder()
+        .when_revoked_under("/assets", WhenRevoked::Anonymous)
+        .when_revoked_under("/assets/", WhenRevoked::Reject);
+    refused(both, "both `Anonymous` and `Reject` hold under `/assets`").await;
+    let same = builder()
+        .when_revoked_at("/", WhenRevoked::Anonymous)
+        .when_revoked_at("/", WhenRevoked::Anonymous);
+    same.build().await.expect("no contradiction");
+
+    let both = builder().redirect_to("/").then_call_app();
+    refused(both, "the app answers the logout: leave `redirect_to` out").await;
+    let body = builder().refresh_token(TokenLocation::form("token")).then_call_app();
+    refused(body, "with `LogoutHandle::revoke`").await;
+}
+
+#[tokio::test]
+async fn a_location_is_given_once_and_with_a_name_that_can_be() {
+    let cookie = || TokenLocation::cookie("t");
+    let twice = "given twice";
+    refused(builder().refresh_token(TokenLocation::bearer()), twice).await;
+    refused(builder().opaque(cookie()).opaque(cookie()), twice).await;
+    refused(builder().opaque(cookie()).access_token(cookie().path("/x")), twice).await;
+    let scopes = builder().opaque(cookie()).opaque(cookie().path("/x"));
+    scopes.build().await.expect("one cookie, set with two paths");
+    for location in [
+        TokenLocation::header as fn(&'static str) -> TokenLocation,
+        TokenLocation::query,
+        TokenLocation::form,
+        TokenLocation::json,
+    ] {
+        refused(builder().opaque(location("t")).access_token(location("t")), twice).await;
+    }
+    let upper = TokenLocation::header("X-T");
+    refused(builder().opaque(TokenLocation::header("x-t")).opaque(upper), twice).await;
+
+    refused(builder().opaque(TokenLocation::cookie("a b")), "no cookie name").await;
+    refused(builder().opaque(cookie().path("x")), "must begin with `/`").await;
+    refused(builder().opaque(cookie().same_site(SameSite::None)), "`.secure(true)`").await;
+    refused(builder().opaque(TokenLocation::header("a b")), "is not a header name").await;
+    refused(builder().opaque(TokenLocation::header("Cookie")), "name the cookie").await;
+    let authorization = builder().opaque(TokenLocation::header("Authorization"));
+    refused(authorization, "`TokenLocation::bearer()`").await;
+    let proxy = builder().opaque(TokenLocation::header("Proxy-Authorization"));
+    proxy.build().await.expect("another header");
+    refused(builder().opaque(TokenLocation::query("")), "needs the name").await;
+    refused(builder().opaque(TokenLocation::form("")), "needs the name").await;
+    refused(builder().opaque(TokenLocation::json("")), "needs the name").await;
+}
+
+#[tokio::test]
+async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
+    let to = |target: &str| builder().redirect_to(target);
+    for target in ["/", "/bye", "/bye?x=1#y"] {
+        to(target).build().await.expect(target);
+    }
+    for (target, advice) in [
+        ("", "is neither a path"),
+        ("bye", "is neither a path"),
+        ("//evil.example", "another host"),
+        ("/\\evil.example", "another host"),
+        ("javascript:alert(1)", "is neither a path"),
+        ("https://www.example.com/", "allow_redirect_origin(\"https://www.example.com\")"),
+        ("/caf\u{e9}", "percent-encoded"),
+        ("/x\r\nset-cookie: y", "percent-encoded"),
+    ] {
+        refused(to(target), advice).await;
+    }
+    let allowed = || to("https://www.example.com/bye");
+    allowed().allow_redirect_origin("https://www.example.com").build().await.expect("allowed");
+    refused(allowed().allow_redirect_origin("https://example.com"), "another origin").await;
+    for (origin, advice) in [
+        ("https://www.example.com/", "write `https://www.example.com`"),
+        ("https://www.example.com/bye", "write `https://www.example.com`"),
+        ("https://www.example.com?x=1", "write `https://www.example.com`"),
+        ("https://user:polar_cs_secret@www.example.com", "without a user name"),
+        ("www.example.com", "without a user name"),
+        ("ftp://www.example.com", "without a user name"),
+        ("", "without a user name"),
+    ] {
+        refused(allowed().allow_redirect_origin(origin), advice).await;
+    }
+    refused(
+        to("https://www.example.com@evil.example/")
+            .allow_redirect_origin("https://www.example.com"),
+        "is neither a path",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn origins_and_numbers_must_make_sense() {
+    refused(builder().trusted_origin("app.example.com"), "trusted origin").await;
+    refused(builder().trusted_origin("https://app.example.com/x"), "trusted origin").await;
+    refused(builder().limit(0), "limit of zero").await;
+    refused(builder().queue_limit(0), "limit of zero").await;
+    refused(builder().body_limit(0), "body limit of zero").await;
+    refused(builder().deadline(Duration::ZERO), "deadline of zero").await;
+    refused(builder().access_token_retention(Duration::ZERO), "retention of zero").await;
+    refused(builder().refresh_token_retention(Duration::ZERO), "retention of zero").await;
+    refused(builder().opaque_retention(Duration::ZERO), "retention of zero").await;
+
+    let client = || PolarClient::builder(credentials());
+    assert!(client().timeout(Duration::ZERO).build().is_err());
+    assert!(client().connect_timeout(Duration::ZERO).build().is_err());
+    assert!(client().max_in_flight(0).build().is_err());
+    let no_pem = client().root_certificates("no certificate").build().expect_err("no PEM");
+    assert_eq!(no_pem.kind(), ErrorKind::Tls);
+}
+
+/// Reads the environment in a process of its own: a variable is the whole process's.
+fn in_environment(variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(example::build("child"));
+    command.arg("print-environment");
+    for name in ["POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET", "POLAR_SERVER"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
+    let output = command.output().expect("it runs");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn credentials_and_server_come_from_the_environment() {
+    let id = ("POLAR_CLIENT_ID", "polar_ci_1");
+    let secret = ("POLAR_CLIENT_SECRET", "polar_cs_hidden");
+    let output = in_environment(&[id, secret]);
+    assert!(output.contains("ClientCredentials") && output.contains("polar_ci_1"), "{output}");
+    assert!(!output.contains("polar_cs_hidden"), "{output}");
+    assert!(output.contains("Production"), "{output}");
+
+    let output = in_environment(&[id]);
+    assert!(output.contains("Environment: POLAR_CLIENT_SECRET is not set"), "{output}");
+    let output = in_environment(&[secret]);
+    assert!(output.contains("Environment: POLAR_CLIENT_ID is not set"), "{output}");
+
+    for (value, expected) in [
+        ("production", "Production"),
+        ("sandbox", "Sandbox"),
+        ("http://127.0.0.1:9", "Url(..)"),
+        ("staging", "Environment: POLAR_SERVER: the server is none of"),
+        ("", "Environment: POLAR_SERVER"),
+        ("ftp://x", "Environment: POLAR_SERVER"),
+    ] {
+        let output = in_environment(&[("POLAR_SERVER", value)]);
+        assert!(output.contains(expected), "{value}: {output}");
+    }
+}
