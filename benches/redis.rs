@@ -9,7 +9,8 @@ use futures_util::future::join_all;
 use redis::cmd;
 use support::log::{delivered, pending, revoked};
 use support::redis::{RedisServer, layer};
-use tower_polar_logout::{Event, LogoutHandle, RedisLog, Revocation, RevocationLog};
+use tower_polar_logout::log::{Event, RevocationLog};
+use tower_polar_logout::{LogoutHandle, RedisLog, Revocation};
 
 const ENTRIES: usize = 1_000_000;
 const AT_ONCE: usize = 50_000;
@@ -56,7 +57,7 @@ fn open(redis: &RedisServer, stream: &str) -> RedisLog {
 }
 
 async fn replica(redis: &RedisServer, stream: &str) -> LogoutHandle {
-    layer(open(redis, stream)).limit(ENTRIES).build().await.expect("a layer").handle()
+    layer(open(redis, stream)).denylist_capacity(ENTRIES).build().await.expect("a layer").handle()
 }
 
 async fn write(redis: &RedisServer, stream: &str, event: fn(usize) -> Event) -> Duration {
@@ -79,8 +80,8 @@ async fn read(redis: &RedisServer, stream: &str) -> Duration {
     let (mut cursor, mut events, mut is_current) = (None, 0, false);
     while !is_current {
         let followed = log.follow(cursor).await.expect("an answer");
-        events += followed.events.len();
-        (cursor, is_current) = (Some(followed.cursor), followed.is_current);
+        events += followed.events().len();
+        (cursor, is_current) = (Some(followed.cursor().clone()), followed.is_current());
     }
     assert_eq!(events, ENTRIES);
     begun.elapsed()
@@ -93,7 +94,7 @@ async fn travel(redis: &RedisServer) {
     for n in 0..TRAVELS {
         let session = format!("{n:016}");
         let begun = Instant::now();
-        let revoked = here.revoke([Revocation::opaque(&session).expect("one")]);
+        let revoked = here.revoke([Revocation::session_id(&session).expect("one")]);
         let denied = async {
             while !there.is_revoked(&session) {
                 tokio::task::yield_now().await;

@@ -50,7 +50,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let logout = PolarLogoutLayer::builder(ClientCredentials::from_env()?)
+    let credentials = ClientCredentials::from_env().map_err(|error| {
+        format!("{error}. Without an account at Polar, try `cargo run --example demo`")
+    })?;
+    let logout = PolarLogoutLayer::builder(credentials)
         .server(PolarServer::from_env()?)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
@@ -95,7 +98,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     drop(listener);
     let _ = timeout(GRACE, connections.shutdown()).await;
 
-    let left = logout.handle().shutdown(GRACE).await;
+    let left = logout.handle().shutdown(GRACE).await.pending;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
 }

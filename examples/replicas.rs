@@ -86,7 +86,7 @@ async fn replica(polar: &FakePolar, redis: &str) -> Result<Router, tower_polar_l
         .server(polar.server())
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
-        .log(RedisLog::connect(redis)?)
+        .revocation_log(RedisLog::connect(redis)?)
         .build()
         .await?;
     Ok(Router::new().route("/", get(|| async { "signed in" })).layer(logout))

@@ -27,7 +27,8 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
-    Builder, LogoutHandle, LogoutOutcome, PolarLogoutLayer, Revocation, TokenLocation, WhenRevoked,
+    LogoutHandle, LogoutOutcome, PolarLogoutLayer, PolarLogoutLayerBuilder, Revocation,
+    TokenLocation, WhenRevoked,
 };
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
@@ -76,17 +77,17 @@ a stand-in for Polar runs at {polar_url}; to try it:
         // A client that still sends or streams then is cut off.
         () = async { stop::signal().await; sleep(GRACE).await } => {}
     }
-    let left = logout.handle().shutdown(GRACE).await;
+    let left = logout.handle().shutdown(GRACE).await.pending;
     println!("{left} revocations are still on their way to Polar");
     Ok(())
 }
 
-pub(crate) fn logout(polar: &FakePolar) -> Builder {
+pub(crate) fn logout(polar: &FakePolar) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(polar.credentials())
         .server(polar.server())
         .logout_route(Method::POST, "/logout")
-        .opaque(TokenLocation::cookie("id"))
-        .then_call_app()
+        .session_id(TokenLocation::cookie("id"))
+        .call_inner_after_logout(true)
         // What must work for a browser that still carries a dead session id.
         .when_revoked_at("/", WhenRevoked::Anonymous)
         .when_revoked_at("/login", WhenRevoked::Anonymous)

@@ -3,7 +3,7 @@
 mod backoff;
 mod courier;
 mod queue;
-mod remembered;
+mod recently_confirmed;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, debug, error, warn};
@@ -20,13 +21,11 @@ use tracing::{Instrument, debug, error, warn};
 use self::courier::Durations;
 pub(crate) use self::queue::{Delivered, NotTaken};
 use self::queue::{Queue, Sibling};
-use crate::correlation::Correlation;
-use crate::counts::Counters;
 use crate::error::Error;
-use crate::health::{ErrorClass, Health};
 use crate::log::{Event, Kept, RevocationLog};
 use crate::polar::{ClientCredentials, PolarClient, Reason};
-use crate::tasks::Tasks;
+use crate::spawner::Spawner;
+use crate::telemetry::{Correlation, Counters, ErrorClass, Health};
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// How often a note that the log did not take is tried again.
@@ -37,6 +36,7 @@ const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 #[non_exhaustive]
 pub enum DeadLetter<'a> {
     /// Polar refused it for good.
+    #[non_exhaustive]
     Refused {
         /// The token's hash.
         hash: TokenHash,
@@ -45,7 +45,8 @@ pub enum DeadLetter<'a> {
     },
     /// The log holds it sealed under a client secret that is not known here. It stays in the log,
     /// to be opened when that secret is given with
-    /// [`previous_client_secret`](crate::Builder::previous_client_secret).
+    /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret).
+    #[non_exhaustive]
     Unreadable {
         /// The token's hash.
         hash: TokenHash,
@@ -73,16 +74,17 @@ pub(crate) struct Setup {
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) tasks: Tasks,
+    pub(crate) spawner: Spawner,
 }
 
 /// The way to Polar. Its tasks end when it is dropped.
 pub(crate) struct Delivery {
-    shared: Arc<Shared>,
-    _closing: DropGuard,
+    shared: Arc<DeliveryState>,
+    courier: JoinHandle<()>,
+    closing: DropGuard,
 }
 
-struct Shared {
+struct DeliveryState {
     client: Mutex<PolarClient>,
     queue: Mutex<Queue>,
     /// Told whenever the queue may have something to do.
@@ -98,7 +100,7 @@ struct Shared {
     on_dead_letter: Option<OnDeadLetter>,
     counters: Arc<Counters>,
     durations: Durations,
-    tasks: Tasks,
+    spawner: Spawner,
     closing: CancellationToken,
 }
 
@@ -117,9 +119,9 @@ impl Delivery {
             setup.max_in_flight,
             setup.limit,
             setup.verify,
-            setup.client.timeout(),
+            setup.client.request_timeout(),
         );
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(DeliveryState {
             client: Mutex::new(setup.client),
             queue: Mutex::new(queue),
             changed: Notify::new(),
@@ -131,15 +133,22 @@ impl Delivery {
             on_dead_letter: setup.on_dead_letter,
             counters: setup.counters,
             durations: Durations::new(),
-            tasks: setup.tasks,
+            spawner: setup.spawner,
             closing: closing.clone(),
         });
         let run = courier::run(Arc::clone(&shared));
         let run = closing.clone().run_until_cancelled_owned(run);
-        shared.tasks.spawn_background(async {
+        let courier = shared.spawner.spawn_background(async {
             run.await;
         });
-        Self { shared, _closing: closing.drop_guard() }
+        Self { shared, courier, closing: closing.drop_guard() }
+    }
+
+    /// Ends it, and resolves once its task holds nothing any more, the log above all.
+    pub(crate) async fn end(self) {
+        drop(self.closing);
+        // It was cancelled, or it panicked and has said so.
+        let _ = self.courier.await;
     }
 
     /// Takes the tokens of one logout in, to be sent once they are released.
@@ -260,7 +269,7 @@ impl Delivery {
     }
 }
 
-impl Shared {
+impl DeliveryState {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
     }
@@ -304,16 +313,16 @@ impl Shared {
     /// Notes in the log that a token is delivered.
     fn note_delivered(&self, hash: TokenHash) {
         let Some(log) = self.log.clone() else { return };
-        let (tasks, closing) = (self.tasks.clone(), self.closing.clone());
+        let (spawner, closing) = (self.spawner.clone(), self.closing.clone());
         let noting = async move {
             let Err(error) = note(&*log, hash).await else { return };
             // At worst the token is delivered once more after a restart, which is harmless.
             warn!(?hash, %error, "the log could not note that a token is delivered; trying again");
-            tasks.spawn_background(async move {
+            spawner.spawn_background(async move {
                 closing.run_until_cancelled(note_in_the_end(&*log, hash)).await;
             });
         };
-        self.tasks.spawn(noting.in_current_span());
+        self.spawner.spawn(noting.in_current_span());
     }
 
     /// With how long it was on its way, where it was.
@@ -357,7 +366,7 @@ async fn note_in_the_end(log: &dyn RevocationLog, hash: TokenHash) {
 
 /// The tokens of a logout that were taken in, and are sent when this is released or dropped.
 pub(crate) struct Held<'a> {
-    shared: &'a Shared,
+    shared: &'a DeliveryState,
     correlation: Correlation,
     sibling: Sibling,
     hashes: Vec<TokenHash>,
@@ -430,7 +439,7 @@ mod tests {
             log: None,
             on_dead_letter: None,
             counters: Arc::new(Counters::new()),
-            tasks: Tasks::current().expect("a runtime"),
+            spawner: Spawner::current().expect("a runtime"),
         });
         let token = Token::parse("t").expect("a token");
         let hash = TokenHash::of("t");

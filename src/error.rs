@@ -37,7 +37,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// An error of a [`RevocationLog`](crate::RevocationLog) that says `message`.
+    /// An error of a [`RevocationLog`](crate::log::RevocationLog) that says `message`.
     pub fn log(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Log, message)
     }

@@ -1,5 +1,8 @@
 //! The application's own hold on the layer.
 
+#[cfg(feature = "axum")]
+mod extract;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,35 +11,37 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::counts::Counts;
 use crate::error::Error;
-use crate::health::Health;
-use crate::logout::LogoutOutcome;
+use crate::middleware::{CheckBodyLayer, EndStreamsLayer, Gate, PolarLogoutLayer};
 use crate::polar::{ClientCredentials, CredentialCheck};
-use crate::policy::Policy;
+use crate::revocation::LogoutOutcome;
+use crate::telemetry::{Counts, Health};
 use crate::token::{Revocation, TokenHash};
+
+#[cfg(feature = "axum")]
+pub use self::extract::LogoutOutcomeRejection;
 
 /// Revokes and asks from the application's own code: its own logout handler, an admin page, a
 /// webhook. Cheap to clone; shares everything with the layer it came from.
 #[derive(Clone)]
 pub struct LogoutHandle {
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
+}
+
+impl<A> PolarLogoutLayer<A> {
+    /// The application's own hold on the layer: to revoke, to ask, to shut down.
+    #[must_use]
+    pub fn handle(&self) -> LogoutHandle {
+        LogoutHandle { gate: Arc::clone(self.gate()) }
+    }
 }
 
 impl LogoutHandle {
-    pub(crate) fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
-    }
-
-    pub(crate) fn policy(&self) -> &Arc<Policy> {
-        &self.policy
-    }
-
     /// Whether this credential is revoked here: a token, or a session id as it stands in its place.
     #[must_use]
     pub fn is_revoked(&self, credential: impl AsRef<[u8]>) -> bool {
         let hash = TokenHash::of_credential(credential.as_ref());
-        hash.is_some_and(|hash| self.policy.logout.denylist.contains(&hash))
+        hash.is_some_and(|hash| self.gate.revoker.denylist.contains(&hash))
     }
 
     /// Revokes, as a logout does: first here, then at Polar, waiting for Polar at most the
@@ -56,7 +61,7 @@ impl LogoutHandle {
     ///     .revoke([
     ///         Revocation::access_token("polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG")?,
     ///         Revocation::refresh_token("polar_rt_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG")?,
-    ///         Revocation::opaque("session-0123456789")?,
+    ///         Revocation::session_id("session-0123456789")?,
     ///     ])
     ///     .await;
     /// assert!(outcome.is_denied(), "rejected here, whatever Polar says");
@@ -66,26 +71,38 @@ impl LogoutHandle {
     pub async fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) -> LogoutOutcome {
         let revocations = revocations.into_iter().collect();
         let (report, outcome) = oneshot::channel();
-        let logout = Arc::clone(&self.policy.logout);
+        let revoker = Arc::clone(&self.gate.revoker);
         let revoking = async move {
             // The caller may have gone.
-            let _ = report.send(logout.run(revocations).await);
+            let _ = report.send(revoker.run(revocations).await);
         };
-        self.policy.tasks.spawn(revoking.in_current_span());
+        self.gate.spawner.spawn(revoking.in_current_span());
         // Nothing is reported only if the runtime is shut down: then nothing is sure.
         outcome.await.unwrap_or(LogoutOutcome::Full)
+    }
+
+    /// A layer for the routes whose bodies carry tokens.
+    #[must_use]
+    pub fn check_body(&self) -> CheckBodyLayer {
+        CheckBodyLayer::new(Arc::clone(&self.gate))
+    }
+
+    /// A layer for the routes that stream.
+    #[must_use]
+    pub fn end_streams(&self) -> EndStreamsLayer {
+        EndStreamsLayer::new(Arc::clone(&self.gate))
     }
 
     /// What is held, and what has happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.policy.logout.counts()
+        self.gate.revoker.counts()
     }
 
     /// How delivery to Polar, and the log, are doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.policy.logout.health()
+        self.gate.revoker.health()
     }
 
     /// Exchanges the client credentials, without losing what is on its way: Polar is called with
@@ -93,7 +110,7 @@ impl LogoutHandle {
     /// anew.
     ///
     /// Give the old secret with
-    /// [`previous_client_secret`](crate::Builder::previous_client_secret) at the next start
+    /// [`previous_client_secret`](crate::PolarLogoutLayerBuilder::previous_client_secret) at the next start
     /// nevertheless: a logout at this very moment may still be sealed with it.
     ///
     /// # Errors
@@ -101,33 +118,53 @@ impl LogoutHandle {
     /// The credentials are empty or not visible ASCII: then nothing has changed. Or the log could
     /// not be written: then they are in use, and what is on its way is sealed with the old secret.
     pub async fn set_credentials(&self, credentials: ClientCredentials) -> Result<(), Error> {
-        self.policy.logout.set_credentials(credentials).await
+        self.gate.revoker.set_credentials(credentials).await
     }
 
     /// Asks Polar whether it takes the client id and secret, without touching any token: see
-    /// [`PolarClient::check_credentials`](crate::PolarClient::check_credentials), also for the errors.
+    /// [`PolarClient::check_credentials`](crate::client::PolarClient::check_credentials), also for the errors.
     /// For the start of the application, not for a readiness probe.
     ///
     /// # Errors
     ///
     /// Polar does not take the credentials; the URL is not Polar's; or Polar cannot be asked.
     pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
-        self.policy.logout.delivery.client().check_credentials().await
+        self.gate.revoker.delivery.client().check_credentials().await
     }
 
-    /// Ends delivery in good order: takes nothing in any more, sends what waits after a failure
-    /// once more, waits until Polar has confirmed all, at most `limit`, and returns how many tokens
-    /// are left.
+    /// Ends delivery in good order: takes nothing in any more, sends once more what waits after a
+    /// failure, waits at most `limit` until Polar has confirmed everything, and says what is left.
     ///
     /// To be called after the server has stopped: a logout that comes later is denied here and
-    /// answered 503. What is left is lost with this process, unless a log holds it.
-    pub async fn shutdown(&self, limit: Duration) -> usize {
+    /// answered 503.
+    pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         let started = Instant::now();
-        self.policy.logout.delivery.close();
-        let left = self.policy.logout.delivery.drain(limit).await;
+        let revoker = &self.gate.revoker;
+        revoker.delivery.close();
+        revoker.delivery.drain(limit).await;
         // What is noted in the log about what was delivered, and answers to logouts.
-        self.policy.tasks.drain(limit.saturating_sub(started.elapsed())).await;
-        left
+        self.gate.spawner.drain(limit.saturating_sub(started.elapsed())).await;
+        let Health { pending, log_held, .. } = revoker.health();
+        ShutdownReport { pending, log_held }
+    }
+}
+
+/// What a [`shutdown`](LogoutHandle::shutdown) has left undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Tokens that Polar has not confirmed. With a log they are delivered after the next start, or
+    /// by another replica; without one they are lost with this process.
+    pub pending: usize,
+    /// Appends that were accepted while the log was away, and are lost with this process.
+    pub log_held: usize,
+}
+
+impl ShutdownReport {
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.pending == 0 && self.log_held == 0
     }
 }
 

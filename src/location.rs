@@ -5,7 +5,7 @@
 //! complete. All other credentials are recognised by their configured place, in one reading.
 
 mod cookie;
-mod cookie_header;
+mod cookie_attributes;
 mod finder;
 mod json;
 mod pieces;
@@ -16,7 +16,7 @@ mod take_out;
 
 use http::{HeaderMap, Method, Request, Uri, request};
 
-pub use self::cookie::{CookieLocation, SameSite};
+pub use self::cookie_attributes::{CookieLocation, SameSite};
 pub(crate) use self::finder::Finder;
 use crate::token::{CredentialKind, FoundIn, Revocation, Token, TokenHash};
 

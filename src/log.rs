@@ -13,6 +13,7 @@ mod millis;
 mod redis;
 #[cfg(any(feature = "journal", feature = "redis"))]
 mod refusal;
+mod seal;
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,10 +24,14 @@ use std::time::{Duration, SystemTime};
 pub use self::journal::Journal;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLog;
+pub(crate) use self::seal::Sealer;
 use crate::error::Error;
 use crate::token::TokenHash;
 
 /// What a [`RevocationLog`] keeps.
+///
+/// Exhaustive on purpose, and so are the fields: a log that passed over a kind of event, or a field,
+/// would lose revocations. So a new one is a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A credential is revoked. Of two for one hash the later expiry holds, and a sealed token
@@ -133,6 +138,9 @@ pub trait RevocationLog: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Told if the layer it was assigned to could not be built: another layer may have it.
+    fn release(&self) {}
+
     /// What the log says after this cursor, or from its beginning: each revocation that has not
     /// expired, and each that is not delivered, in as many steps as the log likes. Once all was
     /// told it stays pending until others append something, for ever if they cannot. One call at a
@@ -142,7 +150,7 @@ pub trait RevocationLog: Send + Sync + 'static {
     ///
     /// The log cannot be read, or not be reached. It is asked again, with the same cursor; once it
     /// can be read it answers with a step then, also where nothing was appended meanwhile: until a
-    /// step [is current](Followed::is_current) the layer takes itself to be behind.
+    /// step [is current](Followed::with_current) the layer takes itself to be behind.
     fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed>;
 
     /// Keeps these events, all or none. Dropping the future does not take them back.
@@ -162,21 +170,104 @@ pub trait RevocationLog: Send + Sync + 'static {
     }
 }
 
+impl<L: RevocationLog + ?Sized> RevocationLog for Arc<L> {
+    fn assign(&self, client_id: &str) -> Result<(), Error> {
+        (**self).assign(client_id)
+    }
+
+    fn release(&self) {
+        (**self).release();
+    }
+
+    fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
+        (**self).follow(after)
+    }
+
+    fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
+        (**self).append(events)
+    }
+
+    fn adopt_after(&self) -> Duration {
+        (**self).adopt_after()
+    }
+}
+
 /// A step of [`RevocationLog::follow`].
 #[derive(Clone, Debug)]
 pub struct Followed {
+    pub(crate) events: Vec<Event>,
+    pub(crate) cursor: Cursor,
+    pub(crate) is_current: bool,
+    pub(crate) has_lost: bool,
+    pub(crate) skipped: u64,
+}
+
+impl Followed {
+    /// These events, and from where to go on. There is nothing more to tell at the moment, nothing
+    /// was lost, and nothing skipped, unless the methods below say otherwise.
+    #[must_use]
+    pub fn new(events: Vec<Event>, cursor: Cursor) -> Self {
+        Self { events, cursor, is_current: true, has_lost: false, skipped: 0 }
+    }
+
+    /// Whether this is all there is to tell at the moment. Default `true`.
+    #[must_use]
+    pub fn with_current(mut self, is_current: bool) -> Self {
+        self.is_current = is_current;
+        self
+    }
+
+    /// Whether the log no longer holds what it held before the cursor: it was emptied, or replaced
+    /// by an older copy of itself; or what it holds expires too early. The follower then appends
+    /// again what it knows. Default `false`.
+    #[must_use]
+    pub fn with_lost(mut self, has_lost: bool) -> Self {
+        self.has_lost = has_lost;
+        self
+    }
+
+    /// How many entries could not be read, and were passed over. Default 0.
+    #[must_use]
+    pub fn with_skipped(mut self, entries: u64) -> Self {
+        self.skipped = entries;
+        self
+    }
+
     /// What the log says.
-    pub events: Vec<Event>,
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The same, by value.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
     /// From where to go on.
-    pub cursor: Cursor,
-    /// There is nothing more to tell at the moment.
-    pub is_current: bool,
-    /// The log no longer holds what it held before the cursor: it was emptied, or replaced by an
-    /// older copy of itself; or what it holds expires too early. Whoever follows it appends again
-    /// what he knows.
-    pub has_lost: bool,
-    /// Entries that could not be read, and were passed over.
-    pub skipped: u64,
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// See [`with_current`](Self::with_current).
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.is_current
+    }
+
+    /// See [`with_lost`](Self::with_lost).
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    /// See [`with_skipped`](Self::with_skipped).
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
 }
 
 /// A place in a log, in its own terms.
@@ -197,6 +288,8 @@ impl Cursor {
 }
 
 /// How well a log keeps what was appended.
+///
+/// Exhaustive on purpose: a log that wraps another must deal with each.
 pub enum Kept {
     /// Beyond the life of this process, and visible to all that follow the log.
     Durably,

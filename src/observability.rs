@@ -1,8 +1,10 @@
-//! What an operator sees: spans and events through [`tracing`](https://docs.rs/tracing), and with
-//! the feature `metrics` counters, gauges and a histogram through
-//! [`metrics`](https://docs.rs/metrics). This module holds documentation only.
+//! Every span, event and metric. This module holds documentation only.
 //!
-//! Nothing here ever holds a token, a session id or a client secret. A credential shows as the
+//! Operators see spans and events through [`tracing`](https://docs.rs/tracing), and with the feature
+//! `metrics` counters, gauges and a histogram through [`metrics`](https://docs.rs/metrics). Without a
+//! `tracing` subscriber errors go unnoticed, for example a wrong client secret.
+//!
+//! No event, span or metric holds a token, a session id or a client secret. A credential shows as the
 //! first four bytes of its SHA-256, `TokenHash(2cf24dba..)`.
 //!
 //! # Spans
@@ -12,25 +14,24 @@
 //! | `logout` | INFO, `tower_polar_logout::logout` | `id` | one logout, by a request or through [`LogoutHandle::revoke`](crate::LogoutHandle::revoke); within the span of the request, if there is one |
 //! | `delivery` | INFO, `tower_polar_logout::delivery` | `id`, `hash`, `attempt` | one attempt to have Polar revoke a token |
 //!
-//! The `id`, eight hex digits by chance, ties a logout to every attempt to deliver one of its
-//! tokens, days later too. If several logouts revoke one token at the same time, it is delivered
-//! once, under the `id` of the first. A token that this process took over from another has an `id`
-//! of its own. A request that is no logout has no span, which would cost something.
+//! The `id`, eight random hex digits, ties a logout to every attempt to deliver one of its tokens,
+//! days later too. If several logouts revoke one token at the same time, it is delivered once, under
+//! the `id` of the first. A token that this process took over from another has an `id` of its own. A
+//! request that is no logout has no span, because a span would cost time.
 //!
 //! # Steps
 //!
-//! Events with a field `step`: the way of a token, in this order. `elapsed_ms` counts from the
-//! beginning of the logout, or of the delivery if it was taken over. All have `hash`, but for
-//! `stripped`, and for `rejected` if the token was in a body.
+//! Events with a field `step` tell the way of a token, in this order. `elapsed_ms` counts from the
+//! beginning of the logout, or of the delivery if the token was taken over. All have `hash`.
 //!
 //! | `step` | level | further fields | meaning |
 //! |---|---|---|---|
 //! | `denied` | DEBUG | `elapsed_ms` | the token is rejected here from now on |
-//! | `recorded` | DEBUG | `id`, `elapsed_ms` | the log has it; perhaps long after the logout, so with the `id` in the event itself |
+//! | `recorded` | DEBUG | `id`, `elapsed_ms` | the log has it; perhaps long after the logout, so the `id` is in the event itself |
 //! | `forwarded` | DEBUG | `attempt`, `elapsed_ms` | Polar is called, for the `attempt`th time |
 //! | `confirmed` | DEBUG | `elapsed_ms` | Polar confirmed: the end |
-//! | `retrying` | WARN; ERROR if the configuration must be fixed | `elapsed_ms`, `reason` | Polar did not confirm; the token will be sent again |
-//! | `dead_letter` | ERROR | `elapsed_ms`, `reason` | the token will never reach Polar: the end |
+//! | `retrying` | WARN; ERROR if the configuration must be fixed | `elapsed_ms`; `reason`, if Polar or the line to it gave one | Polar did not confirm; the token will be sent again |
+//! | `dead_letter` | ERROR | `elapsed_ms`, `reason`; neither if the log holds the token sealed under another client secret | the token will never reach Polar: the end |
 //! | `rejected` | DEBUG | | a request with this revoked token was answered 401; in the span of that request |
 //! | `stripped` | DEBUG | | a request went on after its revoked credentials were taken out; in the span of that request |
 //!
@@ -58,9 +59,9 @@
 //!
 //! # Unrecognized credentials
 //!
-//! A place of Polar's token that held something else on a logout, for example an encrypted cookie,
-//! is a WARN event with the field `place`, once for each place. The credential is denied here, and
-//! Polar is not told.
+//! If a place of Polar's token held something else on a logout, for example an encrypted cookie,
+//! there is a WARN event with the field `place`, once for each place. The credential is denied here,
+//! and Polar is not told.
 //!
 //! # Cookies taken back
 //!
@@ -71,7 +72,7 @@
 //!
 //! With the feature `metrics`, for the recorder that the application installs, for example one for
 //! [Prometheus](https://docs.rs/metrics-exporter-prometheus). **Install it before
-//! [`build()`](crate::Builder::build)**: a layer finds its metrics there once, so that a request costs
+//! [`build()`](crate::PolarLogoutLayerBuilder::build)**: a layer finds its metrics there once, so that a request costs
 //! an atomic addition and no allocation, and one that was built before stays silent.
 //!
 //! | metric | type | unit | labels | meaning |
@@ -90,17 +91,17 @@
 //! | `polar_logout_oldest_pending_age_seconds` | gauge | seconds | | for how long the oldest of them has been |
 //! | `polar_logout_paused` | gauge | 0 or 1 | | whether delivery is paused |
 //! | `polar_logout_denylist_size` | gauge | credentials | | revoked credentials that are held |
-//! | `polar_logout_denylist_limit` | gauge | credentials | | how many can be held |
-//! | `polar_logout_log_behind_seconds` | gauge | seconds | | for how long the log has not been followed to its end |
+//! | `polar_logout_denylist_capacity` | gauge | credentials | | how many can be held |
+//! | `polar_logout_log_lag_seconds` | gauge | seconds | | for how long the log has not been followed to its end |
 //! | `polar_logout_log_held` | gauge | appends | | accepted while the log was away, and on their way into it |
 //!
-//! Gauges are set every second at least. The layers of one process share these series, and add up,
-//! gauges too: of two layers that are paused `polar_logout_paused` says 2, and ages are summed.
-//! What a layer holds is subtracted when it is dropped.
+//! Gauges are set every second at least. The layers of one process share these series, and their
+//! values add up, those of gauges too: for two layers that are paused `polar_logout_paused` is 2, and
+//! ages are summed. The share of a layer is subtracted when the layer is dropped.
 //!
 //! The exporter for Prometheus writes a histogram as a summary unless it is given buckets; a call
 //! to Polar takes from 10 ms to 35 s, the default time-out.
 //!
 //! Worth an alarm: `polar_logout_oldest_pending_age_seconds` above some minutes,
 //! `polar_logout_dead_letters_total` that grows, `polar_logout_denylist_size` above 80 % of
-//! `polar_logout_denylist_limit`, `polar_logout_log_behind_seconds` above some seconds.
+//! `polar_logout_denylist_capacity`, `polar_logout_log_lag_seconds` above some seconds.

@@ -14,5 +14,5 @@ pub use self::client::{PolarClient, PolarClientBuilder};
 pub use self::credential_check::CredentialCheck;
 pub use self::credentials::{ClientAuthMethod, ClientCredentials};
 pub(crate) use self::introspection::Introspection;
-pub use self::outcome::{Outcome, Reason};
+pub use self::outcome::{Reason, RevokeOutcome};
 pub use self::server::PolarServer;

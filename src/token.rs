@@ -4,6 +4,7 @@ mod polar_token;
 mod reading;
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -30,9 +31,8 @@ impl Token {
     /// The longest token that is sent to an authorization server, in bytes: 4 KiB.
     pub const MAX_LEN: usize = 4096;
 
-    /// The token in these bytes, or `None` where no authorization server could have issued it.
-    #[must_use]
-    pub fn parse(value: impl AsRef<[u8]>) -> Option<Self> {
+    /// The token in these bytes; `None` if no authorization server could have issued it.
+    pub(crate) fn parse(value: impl AsRef<[u8]>) -> Option<Self> {
         let value = value.as_ref();
         if value.is_empty() || value.len() > Self::MAX_LEN {
             return None;
@@ -46,6 +46,32 @@ impl Token {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// # Errors
+///
+/// No authorization server could have issued it: it is empty, longer than [`Token::MAX_LEN`], or
+/// not visible ASCII. The message does not repeat it.
+impl TryFrom<&[u8]> for Token {
+    type Error = Error;
+
+    fn try_from(value: &[u8]) -> Result<Self, Error> {
+        Self::parse(value).ok_or_else(|| {
+            Error::configuration(
+                "the value cannot be a token: a token has 1 to 4096 characters of visible ASCII, \
+                 without white space",
+            )
+        })
+    }
+}
+
+/// As `TryFrom<&[u8]>`.
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(value: &str) -> Result<Self, Error> {
+        value.as_bytes().try_into()
     }
 }
 
@@ -120,6 +146,7 @@ impl fmt::Debug for TokenHash {
 /// Polar takes the hint as a filter: a wrong one is answered with 200 and revokes nothing. Without
 /// one, Polar searches both kinds, so none is sent unless asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TokenTypeHint {
     /// `access_token`
     AccessToken,
@@ -144,7 +171,7 @@ pub(crate) enum CredentialKind {
     AccessToken,
     RefreshToken,
     /// The application's own, a session id for example: nothing that Polar knows.
-    Opaque,
+    SessionId,
     /// In a place of Polar's token, and nothing that Polar could have issued: an encrypted cookie,
     /// a password, another system's key. Never sent.
     Unrecognized,
@@ -216,8 +243,11 @@ impl FoundIn {
     }
 }
 
-/// The order to revoke one credential: reject it here from now on, and tell Polar where it is
-/// Polar's.
+/// The order to revoke one credential: reject it here from now on, and tell Polar if it is a token
+/// of Polar's.
+///
+/// It can also be made from a [`TokenHash`], for an application that keeps only hashes. Such a
+/// credential is denied here, and Polar is not told, because a hash cannot be sent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -269,8 +299,8 @@ impl Revocation {
     /// # Errors
     ///
     /// As [`Revocation::access_token`].
-    pub fn opaque(value: impl AsRef<[u8]>) -> Result<Self, Error> {
-        Self::parse(value.as_ref(), CredentialKind::Opaque)
+    pub fn session_id(value: impl AsRef<[u8]>) -> Result<Self, Error> {
+        Self::parse(value.as_ref(), CredentialKind::SessionId)
     }
 
     /// How long from now the credential could still be accepted, if the application knows it better
@@ -308,5 +338,11 @@ impl Revocation {
         found_in: FoundIn,
     ) -> Self {
         Self { hash, kind, lifetime: None, token, is_one_too_many: false, found_in }
+    }
+}
+
+impl From<TokenHash> for Revocation {
+    fn from(hash: TokenHash) -> Self {
+        Self::new(hash, CredentialKind::SessionId, None, FoundIn::Handle)
     }
 }

@@ -2,8 +2,8 @@
 
 use http::Method;
 use tower_polar_logout::{
-    Builder, ClientCredentials, LogoutHandle, PolarLogoutLayer, PolarServer, Revocation,
-    TokenLocation,
+    ClientCredentials, LogoutHandle, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer,
+    Revocation, TokenLocation,
 };
 
 /// Revoked in one go.
@@ -16,10 +16,13 @@ pub(crate) fn token(n: u32) -> String {
 
 /// As a session id, so that Polar is not told.
 pub(crate) fn opaque(token: &str) -> Revocation {
-    Revocation::opaque(token).expect("a token is not empty")
+    Revocation::session_id(token).expect("a token is not empty")
 }
 
-pub(crate) fn builder(server: PolarServer, credentials: ClientCredentials) -> Builder {
+pub(crate) fn builder(
+    server: PolarServer,
+    credentials: ClientCredentials,
+) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(credentials)
         .server(server)
         .logout_route(Method::POST, "/logout")
@@ -28,7 +31,7 @@ pub(crate) fn builder(server: PolarServer, credentials: ClientCredentials) -> Bu
 }
 
 /// With a server where nobody is.
-pub(crate) fn without_polar() -> Builder {
+pub(crate) fn without_polar() -> PolarLogoutLayerBuilder {
     let nobody = PolarServer::Url("http://127.0.0.1:9".to_owned());
     builder(nobody, ClientCredentials::new("id", "secret"))
 }
@@ -36,7 +39,7 @@ pub(crate) fn without_polar() -> Builder {
 /// A layer planned for that many revocations.
 pub(crate) async fn layer(limit: u32) -> PolarLogoutLayer {
     let limit = usize::try_from(limit).expect("a small number");
-    without_polar().limit(limit).build().await.expect("a layer")
+    without_polar().denylist_capacity(limit).build().await.expect("a layer")
 }
 
 /// A layer with that many revoked tokens, the first of all, and no room for more.

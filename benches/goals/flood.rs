@@ -38,13 +38,13 @@ const CONFIGURATIONS: [Configuration; 2] = [
     Configuration {
         name: "defaults, Polar limits us",
         limit: 1_000_000,
-        queue_limit: 10_000,
+        queue_capacity: 10_000,
         calls_a_minute: Some(500),
     },
     Configuration {
-        name: "`limit` 10,000, `queue_limit` 50",
+        name: "`limit` 10,000, `queue_capacity` 50",
         limit: 10_000,
-        queue_limit: 50,
+        queue_capacity: 50,
         calls_a_minute: None,
     },
 ];
@@ -64,7 +64,7 @@ async fn flood(configuration: &Configuration) {
     let before = server.resident();
 
     // Those who fill the queue do not wait for answers.
-    while server.counts().await.pending < configuration.queue_limit {
+    while server.counts().await.pending < configuration.queue_capacity {
         crowd::hang_up_on(server.port, CONNECTIONS).await;
     }
     let quarter =

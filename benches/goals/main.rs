@@ -50,8 +50,8 @@ fn main() {
         ["child", "burst", url, id, secret] => burst::child(url, id, secret),
         ["child", "calls", url, id, secret] => burst::calls(url, id, secret),
         ["child", "flooded polar", calls] => flood::polar(calls),
-        ["child", "flooded", limit, queue_limit, url, id, secret] => {
-            flood::serve(limit, queue_limit, url, id, secret);
+        ["child", "flooded", limit, queue_capacity, url, id, secret] => {
+            flood::serve(limit, queue_capacity, url, id, secret);
         }
         [] => table(None, ""),
         ["--plot", path] => table(Some(path), ""),

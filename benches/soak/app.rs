@@ -16,8 +16,8 @@ use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_polar_logout::{
-    Builder, ClientCredentials, Journal, LogoutHandle, PolarLogoutLayer, PolarServer, RedisLog,
-    Revocation, TokenLocation,
+    ClientCredentials, Journal, LogoutHandle, PolarLogoutLayer, PolarLogoutLayerBuilder,
+    PolarServer, RedisLog, Revocation, TokenLocation,
 };
 
 use super::sample::Sample;
@@ -45,7 +45,7 @@ impl Polar {
         ClientCredentials::new(&*self.id, &*self.secret)
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> PolarLogoutLayerBuilder {
         PolarLogoutLayer::builder(self.credentials())
             .server(PolarServer::Url(self.url.clone()))
             .logout_route(Method::POST, "/logout")
@@ -54,7 +54,7 @@ impl Polar {
             .refresh_token(TokenLocation::form("refresh_token"))
             .access_token_retention(RETENTION)
             .refresh_token_retention(RETENTION)
-            .deadline(Duration::from_millis(500))
+            .logout_deadline(Duration::from_millis(500))
     }
 }
 
@@ -74,8 +74,14 @@ pub(crate) async fn run(polar: &str, id: &str, secret: &str, redis: &str, journa
     let left = {
         let journal = Journal::open(journal).expect("a journal");
         let redis = RedisLog::connect(redis).expect("a URL");
-        let journal = polar.builder().log(journal).confirm(true).build().await.expect("a layer");
-        let redis = polar.builder().log(redis).build().await.expect("a layer");
+        let journal = polar
+            .builder()
+            .revocation_log(journal)
+            .verify_revocation(true)
+            .build()
+            .await
+            .expect("a layer");
+        let redis = polar.builder().revocation_log(redis).build().await.expect("a layer");
         let handles = [journal.handle(), redis.handle()];
         for handle in &handles {
             fill_memory(handle).await;
@@ -102,7 +108,7 @@ pub(crate) async fn run(polar: &str, id: &str, secret: &str, redis: &str, journa
         let mut left = 0;
         for handle in &handles {
             let _ = handle.set_credentials(polar.credentials()).await;
-            left += handle.shutdown(SHUT_DOWN_WITHIN).await;
+            left += handle.shutdown(SHUT_DOWN_WITHIN).await.pending;
         }
         left
     };

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use oauth2::url::Url;
-use tower_polar_logout::{Builder, Journal, RedisLog};
+use tower_polar_logout::{Journal, PolarLogoutLayerBuilder, RedisLog};
 
 pub(crate) struct Config {
     pub(crate) address: String,
     /// Without a slash at the end.
     public_url: Option<String>,
     log: Log,
-    reject_when_behind: Option<Duration>,
+    max_log_lag: Option<Duration>,
     access_token_retention: Option<Duration>,
 }
 
@@ -26,23 +26,42 @@ enum Log {
 
 impl Config {
     pub(crate) fn from_env() -> Result<Self, String> {
+        let (log, max_log_lag) = (Log::from_env()?, seconds("REJECT_WHEN_BEHIND")?);
+        if max_log_lag.is_some() && matches!(log, Log::None) {
+            return Err("REJECT_WHEN_BEHIND is about a log, and there is none: set \
+                        REVOCATION_JOURNAL or REVOCATION_REDIS, or leave it unset"
+                .to_owned());
+        }
+        let access_token_retention = seconds("ACCESS_TOKEN_RETENTION")?;
+        if access_token_retention.is_some_and(|time| time.is_zero()) {
+            return Err("ACCESS_TOKEN_RETENTION is `0`, so nothing would be revoked: give the \
+                        seconds that Polar's access tokens live, or leave it unset"
+                .to_owned());
+        }
         Ok(Self {
             address: text("LISTEN_ADDR")?.unwrap_or_else(|| "127.0.0.1:3000".to_owned()),
             public_url: public_url()?,
-            log: Log::from_env()?,
-            reject_when_behind: seconds("REJECT_WHEN_BEHIND")?,
-            access_token_retention: seconds("ACCESS_TOKEN_RETENTION")?,
+            log,
+            max_log_lag,
+            access_token_retention,
         })
     }
 
-    pub(crate) fn apply_to(&self, mut builder: Builder) -> Result<Builder, Box<dyn Error>> {
+    pub(crate) fn apply_to(
+        &self,
+        mut builder: PolarLogoutLayerBuilder,
+    ) -> Result<PolarLogoutLayerBuilder, Box<dyn Error>> {
         builder = match &self.log {
             Log::None => builder,
-            Log::Journal(path) => builder.log(Journal::open(path)?),
-            Log::Redis(url) => builder.log(RedisLog::connect(url)?),
+            Log::Journal(path) => builder.revocation_log(
+                Journal::open(path).map_err(|error| format!("REVOCATION_JOURNAL: {error}"))?,
+            ),
+            Log::Redis(url) => builder.revocation_log(
+                RedisLog::connect(url).map_err(|error| format!("REVOCATION_REDIS: {error}"))?,
+            ),
         };
-        if let Some(limit) = self.reject_when_behind {
-            builder = builder.reject_when_behind(limit);
+        if let Some(limit) = self.max_log_lag {
+            builder = builder.max_log_lag(limit);
         }
         if let Some(retention) = self.access_token_retention {
             builder = builder.access_token_retention(retention);
@@ -66,7 +85,12 @@ impl Config {
 
 impl Log {
     fn from_env() -> Result<Self, String> {
-        match (env::var_os("REVOCATION_JOURNAL"), text("REVOCATION_REDIS")?) {
+        let journal = env::var_os("REVOCATION_JOURNAL");
+        if journal.as_ref().is_some_and(|path| path.is_empty()) {
+            return Err("REVOCATION_JOURNAL is empty: give the path of a file, or leave it unset"
+                .to_owned());
+        }
+        match (journal, text("REVOCATION_REDIS")?) {
             (Some(_), Some(_)) => {
                 Err("REVOCATION_JOURNAL and REVOCATION_REDIS are both set: choose one".to_owned())
             }
@@ -79,9 +103,13 @@ impl Log {
 
 pub(crate) fn text(name: &str) -> Result<Option<String>, String> {
     match env::var(name) {
+        Ok(value) if value.is_empty() => {
+            // A compose file sets a variable to nothing if it has no value for it.
+            Err(format!("{name} is empty: give it a value, or leave it unset"))
+        }
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not text")),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not valid UTF-8")),
     }
 }
 
@@ -98,7 +126,7 @@ pub(crate) fn url(name: &str, example: &str) -> Result<Option<Url>, String> {
     };
     let url = value.parse().ok().filter(of_the_web);
     url.map(Some).ok_or_else(|| {
-        format!("{name} is no absolute http or https URL: give one like `{example}`")
+        format!("{name} is not an absolute http or https URL: give one like `{example}`")
     })
 }
 
@@ -117,6 +145,6 @@ fn seconds(name: &str) -> Result<Option<Duration>, String> {
     let Some(value) = text(name)? else { return Ok(None) };
     let seconds = value
         .parse()
-        .map_err(|_| format!("{name} is `{value}`: give a whole number of seconds, 60 say"))?;
+        .map_err(|_| format!("{name} is `{value}`: give a whole number of seconds, like `60`"))?;
     Ok(Some(Duration::from_secs(seconds)))
 }

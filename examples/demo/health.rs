@@ -14,7 +14,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
     let (counts, health) = (app.handle.counts(), app.handle.health());
     Json(json!({
         "revoked": counts.revoked,
-        "limit": counts.limit,
+        "denylist_capacity": counts.denylist_capacity,
         "rejected": counts.rejected,
         "logouts": counts.logouts,
         "full": counts.full,
@@ -26,7 +26,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
         "skipped": counts.skipped,
         "unsure": counts.unsure,
         "oldest_pending_seconds": health.oldest_age.map(|age| age.as_secs()),
-        "log_behind_seconds": health.log_behind.map(|time| time.as_secs()),
+        "log_lag_seconds": health.log_lag.map(|time| time.as_secs()),
         "log_held": health.log_held,
         "last_error": health.last_error.map(ErrorClass::as_str),
         "last_error_reason": health.last_error_reason,

@@ -118,7 +118,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         () = async { stop::signal().await; sleep(GRACE).await } => {}
     }
 
-    let left = handle.shutdown(GRACE).await;
+    let left = handle.shutdown(GRACE).await.pending;
     say(format_args!("stopped; {left} revocations are still on their way to Polar"));
     Ok(())
 }

@@ -179,7 +179,7 @@ fn delivery(app: &App) -> Markup {
             @if let Some(error) = health.last_error {
                 (figure("Last error", &error.as_str().replace('_', " ")))
             }
-            @if let Some(behind) = health.log_behind { (figure("Log behind for", &seconds(behind))) }
+            @if let Some(behind) = health.log_lag { (figure("Log behind for", &seconds(behind))) }
             @if health.log_held > 0 { (figure("Held for the log", &health.log_held)) }
         }
     }

@@ -107,7 +107,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     serve(listener, &logout, Arc::new(upstream)).await;
 
-    let left = logout.handle().shutdown(GRACE).await;
+    let left = logout.handle().shutdown(GRACE).await.pending;
     let _ =
         writeln!(std::io::stderr(), "stopped; {left} revocations are still on their way to Polar");
     Ok(())

@@ -8,15 +8,14 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, debug, error, warn};
 
-use super::queue::{Answer, Call, Delivered, Next, Settled, Step};
-use super::{DeadLetter, Last, Shared, lock};
-use crate::correlation::Correlation;
-use crate::health::ErrorClass;
-use crate::metrics::{self, Histogram};
-use crate::polar::{Introspection, Outcome};
+use super::queue::{Call, CallAnswer, Delivered, Due, Settled, Step};
+use super::{DeadLetter, DeliveryState, Last, lock};
+use crate::polar::{Introspection, RevokeOutcome};
+use crate::telemetry::metrics::{self, Histogram};
+use crate::telemetry::{Correlation, ErrorClass};
 use crate::token::TokenHash;
 
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<DeliveryState>) {
     loop {
         let (next, is_unresponsive) = {
             let (mut queue, now) = (shared.queue(), Instant::now());
@@ -24,9 +23,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         shared.set_unresponsive(is_unresponsive);
         match next {
-            Next::Call(call) => shared.call(call),
-            Next::Wait(None) => shared.changed.notified().await,
-            Next::Wait(Some(until)) => tokio::select! {
+            Due::Call(call) => shared.call(call),
+            Due::Wait(None) => shared.changed.notified().await,
+            Due::Wait(Some(until)) => tokio::select! {
                 // Either is good; but a simulation that is replayed must do the same again.
                 biased;
                 () = sleep_until(until) => {}
@@ -36,13 +35,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-impl Shared {
+impl DeliveryState {
     fn call(self: &Arc<Self>, call: Call) {
         let shared = Arc::clone(self);
         let closing = self.closing.clone();
-        self.tasks.spawn_background(async move {
+        self.spawner.spawn_background(async move {
             let span = call.correlation.delivery_span(call.hash, call.attempt);
-            let under_way = UnderWay {
+            let under_way = CallGuard {
                 shared: &shared,
                 hash: call.hash,
                 correlation: call.correlation,
@@ -52,7 +51,7 @@ impl Shared {
         });
     }
 
-    fn settle(&self, hash: TokenHash, correlation: Correlation, answer: Answer) {
+    fn settle(&self, hash: TokenHash, correlation: Correlation, answer: CallAnswer) {
         let settled = self.queue().settle(Instant::now(), hash, answer);
         if let Settled::Ended(delivered, waiters) = settled {
             if delivered == Delivered::Confirmed {
@@ -72,29 +71,29 @@ impl Shared {
     }
 
     /// Tells the world what came of a call, and the queue what it means.
-    fn read(&self, hash: TokenHash, correlation: Correlation, said: Said) -> Answer {
+    fn read(&self, hash: TokenHash, correlation: Correlation, said: Said) -> CallAnswer {
         let elapsed_ms = correlation.elapsed_ms();
         if let Some(class) = said.error() {
             lock(&self.last).error = Some((class, said.to_string()));
         }
         match said {
-            Said::Outcome(Outcome::Confirmed) => Answer::Confirmed,
-            Said::Inactive => Answer::Inactive,
-            Said::Active { proves_for, after: false } => Answer::Active { proves_for },
-            Said::Outcome(Outcome::Refused(reason)) => {
+            Said::Outcome(RevokeOutcome::Confirmed) => CallAnswer::Confirmed,
+            Said::Inactive => CallAnswer::Inactive,
+            Said::Active { proves_for, after: false } => CallAnswer::Active { proves_for },
+            Said::Outcome(RevokeOutcome::Refused(reason)) => {
                 let letter = DeadLetter::Refused { hash, reason: &reason };
                 self.dead_letter(&letter, Some(elapsed_ms));
-                Answer::Refused
+                CallAnswer::Refused
             }
-            Said::Outcome(Outcome::Misconfigured(reason)) => {
+            Said::Outcome(RevokeOutcome::Misconfigured(reason)) => {
                 error!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar does not accept our configuration, tokens wait here: check client id, \
                      client secret, the server's URL, and proxies on the way"
                 );
-                Answer::Misconfigured
+                CallAnswer::Misconfigured
             }
-            Said::Outcome(Outcome::TryAgain { reason, retry_after }) => {
+            Said::Outcome(RevokeOutcome::TryAgain { reason, retry_after }) => {
                 warn!(
                     step = "retrying", ?hash, elapsed_ms, %reason,
                     "Polar did not confirm a revocation; trying again later"
@@ -104,7 +103,7 @@ impl Shared {
                     Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
                 );
                 let may_be_under_way = reason.may_be_under_way();
-                Answer::TryAgain { retry_after, everyone, may_be_under_way }
+                CallAnswer::TryAgain { retry_after, everyone, may_be_under_way }
             }
             Said::Active { proves_for, after: true } => {
                 warn!(
@@ -113,7 +112,7 @@ impl Shared {
                     elapsed_ms,
                     "Polar confirmed a revocation that did not take hold; trying again later"
                 );
-                Answer::Active { proves_for }
+                CallAnswer::Active { proves_for }
             }
         }
     }
@@ -121,7 +120,7 @@ impl Shared {
 
 /// What came of a call.
 enum Said {
-    Outcome(Outcome),
+    Outcome(RevokeOutcome),
     Inactive,
     /// The token lives. `after`: though its revocation was confirmed.
     Active {
@@ -131,7 +130,7 @@ enum Said {
 }
 
 impl Said {
-    fn of_introspection(said: Result<Introspection, Outcome>, after: bool) -> Self {
+    fn of_introspection(said: Result<Introspection, RevokeOutcome>, after: bool) -> Self {
         match said {
             Ok(said) if said.is_active => {
                 Self::Active { proves_for: said.proves_for(SystemTime::now()), after }
@@ -143,10 +142,10 @@ impl Said {
 
     fn error(&self) -> Option<ErrorClass> {
         match self {
-            Self::Outcome(Outcome::Confirmed) | Self::Inactive => None,
-            Self::Outcome(Outcome::Refused(_)) => Some(ErrorClass::Refused),
-            Self::Outcome(Outcome::Misconfigured(_)) => Some(ErrorClass::Misconfigured),
-            Self::Outcome(Outcome::TryAgain { reason, .. }) => Some(match reason.status() {
+            Self::Outcome(RevokeOutcome::Confirmed) | Self::Inactive => None,
+            Self::Outcome(RevokeOutcome::Refused(_)) => Some(ErrorClass::Refused),
+            Self::Outcome(RevokeOutcome::Misconfigured(_)) => Some(ErrorClass::Misconfigured),
+            Self::Outcome(RevokeOutcome::TryAgain { reason, .. }) => Some(match reason.status() {
                 None => ErrorClass::Unanswered,
                 Some(StatusCode::TOO_MANY_REQUESTS) => ErrorClass::RateLimited,
                 Some(_) => ErrorClass::ServerError,
@@ -159,11 +158,11 @@ impl Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outcome(Outcome::Confirmed) => f.write_str("confirmed"),
+            Self::Outcome(RevokeOutcome::Confirmed) => f.write_str("confirmed"),
             Self::Outcome(
-                Outcome::Refused(reason)
-                | Outcome::Misconfigured(reason)
-                | Outcome::TryAgain { reason, .. },
+                RevokeOutcome::Refused(reason)
+                | RevokeOutcome::Misconfigured(reason)
+                | RevokeOutcome::TryAgain { reason, .. },
             ) => reason.fmt(f),
             Self::Inactive => f.write_str("inactive"),
             Self::Active { .. } => f.write_str("active after its revocation was confirmed"),
@@ -193,14 +192,14 @@ impl Durations {
 }
 
 /// A call that will be settled, also when it panics: a transport may be anybody's.
-struct UnderWay<'a> {
-    shared: &'a Shared,
+struct CallGuard<'a> {
+    shared: &'a DeliveryState,
     hash: TokenHash,
     correlation: Correlation,
     is_settled: bool,
 }
 
-impl UnderWay<'_> {
+impl CallGuard<'_> {
     async fn make(mut self, call: Call) {
         let client = lock(&self.shared.client).clone();
         self.shared.counters.attempts.increment();
@@ -224,7 +223,7 @@ impl UnderWay<'_> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         let (hash, correlation) = (self.hash, self.correlation);
         if !self.is_settled {
@@ -240,7 +239,7 @@ impl Drop for UnderWay<'_> {
             }
             // Nobody knows whether it was sent.
             let answer =
-                Answer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
+                CallAnswer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
             self.shared.settle(hash, correlation, answer);
         }
     }

@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(super) use self::call::{Answer, Call, Next, Settled};
+pub(super) use self::call::{Call, CallAnswer, Due, Settled};
 pub(crate) use self::call::{Delivered, NotTaken};
 pub(super) use self::entry::Step;
 use self::entry::{Entry, State};
 use self::group::{Group, Place, Rank};
 use self::server::Server;
-use super::remembered::Remembered;
-use crate::correlation::Correlation;
+use super::recently_confirmed::RecentlyConfirmed;
+use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// Calls that take longer than this, in every slot, mean that Polar does not answer.
@@ -66,9 +66,9 @@ pub(super) struct Queue {
     adopted_not_before: Option<Instant>,
     calls: u64,
     next_number: u64,
-    confirmed: Remembered,
+    confirmed: RecentlyConfirmed,
     /// A log may tell late of what was refused meanwhile.
-    refused: Remembered,
+    refused: RecentlyConfirmed,
     closed: bool,
 }
 
@@ -109,8 +109,8 @@ impl Queue {
             adopted_not_before: Some(now + call_timeout),
             calls: 0,
             next_number: 0,
-            confirmed: Remembered::default(),
-            refused: Remembered::default(),
+            confirmed: RecentlyConfirmed::default(),
+            refused: RecentlyConfirmed::default(),
             closed: false,
         }
     }
@@ -273,9 +273,9 @@ impl Queue {
     }
 
     /// What to do next. A call that is handed out is to be [settled](Self::settle), come what may.
-    pub(super) fn next(&mut self, now: Instant) -> Next {
+    pub(super) fn next(&mut self, now: Instant) -> Due {
         if let Some(until) = self.server.paused_until(now) {
-            return Next::Wait(Some(until));
+            return Due::Wait(Some(until));
         }
         while let Some((due, number)) = self.waiting.first().copied()
             && due <= now
@@ -284,15 +284,15 @@ impl Queue {
         }
         if self.in_flight.len() >= self.server.may_have_in_flight() {
             // Then it is known that Polar does not answer.
-            return Next::Wait(self.hung_at().filter(|at| *at > now));
+            return Due::Wait(self.hung_at().filter(|at| *at > now));
         }
         let Some(rank) = self.choose(now) else {
             let due = self.waiting.first().map(|(due, _)| *due);
             let adopted = self.adopted_not_before.filter(|at| *at > now);
-            return Next::Wait(due.into_iter().chain(adopted).min());
+            return Due::Wait(due.into_iter().chain(adopted).min());
         };
         self.calls += 1;
-        self.begin(now, rank.number).map_or(Next::Wait(Some(now)), Next::Call)
+        self.begin(now, rank.number).map_or(Due::Wait(Some(now)), Due::Call)
     }
 
     fn is_adopted(&self, hash: &TokenHash) -> bool {
@@ -320,7 +320,7 @@ impl Queue {
     }
 
     /// Takes the answer to a call.
-    pub(super) fn settle(&mut self, now: Instant, hash: TokenHash, answer: Answer) -> Settled {
+    pub(super) fn settle(&mut self, now: Instant, hash: TokenHash, answer: CallAnswer) -> Settled {
         let answer = answer.bounded();
         let Some(at) = self.in_flight.iter().position(|call| call.hash == hash) else {
             return Settled::GoesOn;
@@ -328,7 +328,7 @@ impl Queue {
         let InFlight { began, is_outdated, .. } = self.in_flight.swap_remove(at);
         let Some(number) = self.group_of.get(&hash).copied() else { return Settled::GoesOn };
         let Some(group) = self.groups.get_mut(&number) else { return Settled::GoesOn };
-        if let Answer::TryAgain { may_be_under_way: true, .. } = answer {
+        if let CallAnswer::TryAgain { may_be_under_way: true, .. } = answer {
             let ended = Some(began + self.call_timeout);
             group.not_before = group.not_before.max(ended);
             if group.is_adopted {
@@ -336,7 +336,7 @@ impl Queue {
             }
         }
         let Some(entry) = group.entry(&hash) else { return Settled::GoesOn };
-        if is_outdated && answer == Answer::Misconfigured {
+        if is_outdated && answer == CallAnswer::Misconfigured {
             entry.state = State::Free;
             self.place(now, number);
             return Settled::GoesOn;

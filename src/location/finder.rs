@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tracing::warn;
 
-use super::cookie_header::{self, set_by};
+use super::cookie::{set_by, value_of};
 use super::pieces::List;
 use super::places::Places;
 use super::search::{Encodings, may_hold, search};
@@ -94,7 +94,7 @@ impl Finder {
                 place = self.places.name(place),
                 "a place of Polar's token held something else on a logout (an encrypted cookie, for \
                  example): it is rejected here, but Polar is not told; revoke the token itself with \
-                 `LogoutHandle::revoke`, or give the place with `opaque()` if it is a session id"
+                 `LogoutHandle::revoke`, or give the place with `session_id()` if it is a session id"
             );
         }
     }
@@ -164,7 +164,7 @@ impl Finder {
         }
         for cookie in List::COOKIES.pieces(value) {
             let named = self.places.cookies.iter().find_map(|(name, place)| {
-                cookie_header::value_of(cookie, name.needle()).map(|value| (*place, value))
+                value_of(cookie, name.needle()).map(|value| (*place, value))
             });
             if named.is_some() || may_hold_polar && cookie.len() >= PolarToken::LEN {
                 self.find_in_part(&Part::of(cookie, carrier).named(named), found)?;
@@ -261,7 +261,7 @@ impl Finder {
             let it = Found { hash, kind: token.kind(), carrier, place, came_by_itself, text };
             // Another server is not told of Polar's tokens that lie about.
             let is_sent = self.issuer == Issuer::Polar || it.is_expected();
-            found(if is_sent { it } else { Found { kind: CredentialKind::Opaque, ..it } })
+            found(if is_sent { it } else { Found { kind: CredentialKind::SessionId, ..it } })
         })?;
         let (Some(place), Some(value), false) = (place, value, holds_polar) else {
             return ControlFlow::Continue(());

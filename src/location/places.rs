@@ -68,7 +68,7 @@ impl Places {
             }
             Place::Header(name) => {
                 let parsed = header_name(&name)?;
-                if parsed == SEC_WEBSOCKET_PROTOCOL && kind == CredentialKind::Opaque {
+                if parsed == SEC_WEBSOCKET_PROTOCOL && kind == CredentialKind::SessionId {
                     return Err(Error::configuration(
                         "no session id is found in `sec-websocket-protocol`, whose other items all users \
                          share: give the id in a cookie",

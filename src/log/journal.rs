@@ -59,11 +59,11 @@ const QUEUE: usize = 10_000;
 /// derived from the client secret, never a token one could use. Its checksums are verified
 /// whenever it is opened, before the first byte of it is changed.
 ///
-/// # Dropping
+/// # Closing
 ///
-/// Dropping the last handle waits until everything appended is on disk and the file is closed,
-/// which blocks for as long as the disk takes, some milliseconds mostly. Then it can be opened
-/// again at once.
+/// [`close`](Self::close) waits, without blocking a thread, until everything appended is on disk and
+/// the file is closed. Dropping the last handle does the same and blocks the thread, usually for
+/// some milliseconds. Afterwards the file can be opened again at once.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tower_polar_logout::Error> {
@@ -113,6 +113,27 @@ impl Journal {
         Ok(Self(Arc::new(Inner { path, jobs: Some(jobs), thread: Some(thread) })))
     }
 
+    /// Closes the file, for all handles: waits until everything appended before is on disk. What is
+    /// appended afterwards is refused, so shut the layer down first
+    /// ([`LogoutHandle::shutdown`](crate::LogoutHandle::shutdown)). Closing it again does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be closed well. It is as whole as after a crash: the next one to open it
+    /// repairs it.
+    pub async fn close(&self) -> Result<(), Error> {
+        let (reply, closed) = oneshot::channel();
+        let close = Job::Close(reply);
+        // It is short of room only while the disk does not keep up.
+        let Some(jobs) = self.0.jobs.clone() else { return Ok(()) };
+        let sent = tokio::task::spawn_blocking(move || jobs.send(close).is_ok()).await;
+        match sent {
+            Ok(true) => Ok(closed.await.unwrap_or(Ok(()))?),
+            // Closed already.
+            _ => Ok(()),
+        }
+    }
+
     fn send(&self, job: Job) -> Result<(), Error> {
         let sent = match &self.0.jobs {
             Some(jobs) => jobs.try_send(job),
@@ -128,7 +149,7 @@ impl Journal {
     }
 
     fn ended(&self) -> Error {
-        Error::log(format!("the thread of the journal {} has ended", self.0.path.display()))
+        Error::log(format!("the journal {} is closed: open it again", self.0.path.display()))
     }
 
     fn ask<T: Send + 'static>(
@@ -154,7 +175,7 @@ impl RevocationLog for Journal {
         let replay = self.ask(Job::Replay);
         Box::pin(async {
             let (events, cursor) = (replay.await?, Cursor::new("end"));
-            Ok(Followed { events, cursor, is_current: true, has_lost: false, skipped: 0 })
+            Ok(Followed::new(events, cursor))
         })
     }
 

@@ -5,22 +5,23 @@
 //! more are trimmed away by their age.
 
 mod address;
+mod batch_size;
 mod clock;
 mod connection;
-mod horizon;
 mod id;
 mod outbox;
-mod pace;
 mod reader;
 mod refusal;
 mod reply;
 mod shared;
+mod target;
+mod trim;
 mod unseen;
 mod wire;
 mod writer;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -28,10 +29,10 @@ use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::address::Address;
-use self::connection::Target;
 use self::id::Id;
 use self::reader::Reader;
 use self::shared::Shared;
+use self::target::Target;
 use self::writer::Writer;
 use super::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use crate::error::{Error, ErrorKind};
@@ -88,7 +89,7 @@ pub struct RedisLog {
     adopt_after: Duration,
     roots: Vec<u8>,
     /// Shared by all handles: assigned once, it is for all of them.
-    assigned: Arc<OnceLock<Assigned>>,
+    assigned: Arc<std::sync::Mutex<Option<Arc<Assigned>>>>,
 }
 
 /// What a log has once it is a layer's. Tasks and connections end when it is dropped.
@@ -154,19 +155,27 @@ impl RedisLog {
         Ok(Target { address: self.address.clone(), tls, key })
     }
 
-    fn assigned(&self) -> Result<&Assigned, Error> {
-        self.assigned.get().ok_or_else(|| {
-            Error::log("the Redis log has no layer yet: give it to one's builder, and build it")
+    fn assignment(&self) -> MutexGuard<'_, Option<Arc<Assigned>>> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn assigned(&self) -> Result<Arc<Assigned>, Error> {
+        self.assignment().clone().ok_or_else(|| {
+            Error::log(
+                "the Redis log belongs to no layer yet: give it to `revocation_log` of a layer's \
+                 builder, and build the layer",
+            )
         })
     }
 }
 
 impl RevocationLog for RedisLog {
     fn assign(&self, client_id: &str) -> Result<(), Error> {
-        let in_use =
-            || Error::log("the Redis log is in use by another layer: connect another for this one");
-        if self.assigned.get().is_some() {
-            return Err(in_use());
+        let mut assignment = self.assignment();
+        if assignment.is_some() {
+            return Err(Error::log(
+                "the Redis log is in use by another layer: connect another for this one",
+            ));
         }
         let runtime = Handle::try_current().map_err(|error| {
             Error::new(ErrorKind::Runtime, "no tokio runtime: build the layer from within one")
@@ -176,7 +185,12 @@ impl RevocationLog for RedisLog {
         let writer = runtime.spawn(Writer::new(Arc::clone(&shared)).run());
         let reader = Mutex::new(Reader::new(Arc::clone(&shared)));
         let assigned = Assigned { shared, reader, _writer: AbortOnDropHandle::new(writer) };
-        self.assigned.set(assigned).map_err(|_| in_use())
+        *assignment = Some(Arc::new(assigned));
+        Ok(())
+    }
+
+    fn release(&self) {
+        *self.assignment() = None;
     }
 
     fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {

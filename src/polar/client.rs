@@ -10,10 +10,9 @@ use http_body_util::{BodyExt, Full};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use super::credential_check::{self, CredentialCheck};
 use super::credentials::{ClientAuthMethod, ClientCredentials};
 use super::introspection::Introspection;
-use super::outcome::Outcome;
+use super::outcome::RevokeOutcome;
 use super::request::Requests;
 use super::server::PolarServer;
 use crate::error::{BoxError, Error};
@@ -29,7 +28,8 @@ type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxE
 /// Clones share one connection pool and one limit of calls in flight. Usable without the layer:
 ///
 /// ```no_run
-/// use tower_polar_logout::{ClientCredentials, PolarClient, Token};
+/// use tower_polar_logout::client::{PolarClient, Token};
+/// use tower_polar_logout::ClientCredentials;
 ///
 /// # async fn example() -> Result<(), tower_polar_logout::Error> {
 /// # #[cfg(feature = "tls")] {
@@ -44,7 +44,7 @@ type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxE
 #[derive(Clone)]
 pub struct PolarClient {
     requests: Requests,
-    timeout: Duration,
+    request_timeout: Duration,
     transport: Transport,
 }
 
@@ -56,7 +56,7 @@ impl PolarClient {
             server: PolarServer::default(),
             allow_insecure_http: false,
             auth_method: ClientAuthMethod::default(),
-            timeout: Duration::from_secs(35),
+            request_timeout: Duration::from_secs(35),
             #[cfg(feature = "tls")]
             connect_timeout: Duration::from_secs(5),
             max_in_flight: 4,
@@ -72,66 +72,39 @@ impl PolarClient {
     /// 200 and revokes nothing. Waits for its turn where
     /// [`max_in_flight`](PolarClientBuilder::max_in_flight) calls are under way; the time-out starts
     /// after that. Dropping the future may or may not stop the call.
-    pub async fn revoke(&self, token: &Token, hint: Option<TokenTypeHint>) -> Outcome {
+    pub async fn revoke(&self, token: &Token, hint: Option<TokenTypeHint>) -> RevokeOutcome {
         match self.send(self.requests.revoke(token, hint)).await {
-            Ok(answer) => Outcome::of_answer(&answer),
+            Ok(answer) => RevokeOutcome::of_answer(&answer),
             Err(unanswered) => unanswered,
         }
     }
 
-    /// Asks the server whether it takes the client id and secret, and which authentication method
-    /// the client is registered for, without touching any token. For the start of an application:
-    /// it makes up to three calls, which count against Polar's limit for this address (500 a minute
-    /// in production, 100 in the sandbox), so it is no readiness probe. Takes 15 s at most.
-    ///
-    /// ```no_run
-    /// # async fn example(client: tower_polar_logout::PolarClient) -> Result<(), tower_polar_logout::Error> {
-    /// use tower_polar_logout::ErrorKind;
-    ///
-    /// match client.check_credentials().await {
-    ///     Ok(accepted) => println!("{accepted}"),
-    ///     // Polar cannot be asked: revocations are retried until it can be.
-    ///     Err(error) if error.kind() == ErrorKind::Unanswered => eprintln!("{error}"),
-    ///     Err(error) => return Err(error),
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The message says what to do.
-    /// - [`ErrorKind::Credentials`](crate::ErrorKind::Credentials): the server does not take them. A
-    ///   public client (PKCE, no secret) is one of these cases: it can neither revoke nor introspect.
-    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the server's URL is wrong, or
-    ///   a proxy answers in its place.
-    /// - [`ErrorKind::Unanswered`](crate::ErrorKind::Unanswered): the server did not answer, limits
-    ///   this address, or failed. Nothing is known about the credentials.
-    pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
-        credential_check::check(self).await
-    }
-
     /// Whether the server says the token is alive (RFC 7662, section 2.2). Where it says neither,
     /// why: as for a revoke call, but for nothing it answers is the token beyond help.
-    pub(crate) async fn introspect(&self, token: &Token) -> Result<Introspection, Outcome> {
+    pub(crate) async fn introspect(&self, token: &Token) -> Result<Introspection, RevokeOutcome> {
         let Some(request) = self.requests.introspect(token) else {
-            return Err(Outcome::unanswered("the introspection endpoint is not known".into()));
+            return Err(RevokeOutcome::unanswered(
+                "the introspection endpoint is not known".into(),
+            ));
         };
         Introspection::of_answer(&self.send(request).await?)
     }
 
     /// What the token endpoint says of a code that nobody was issued, asked by this method; `None`
     /// where the endpoint is not known.
-    pub(super) async fn exchange_made_up_code(&self, method: ClientAuthMethod) -> Option<Outcome> {
+    pub(super) async fn exchange_made_up_code(
+        &self,
+        method: ClientAuthMethod,
+    ) -> Option<RevokeOutcome> {
         let request = self.requests.exchange_made_up_code(method)?;
         Some(match self.send(request).await {
-            Ok(answer) => Outcome::of_answer(&answer),
+            Ok(answer) => RevokeOutcome::of_answer(&answer),
             Err(unanswered) => unanswered,
         })
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Outcome> {
-        self.transport.clone().oneshot(request).await.map_err(Outcome::unanswered)
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, RevokeOutcome> {
+        self.transport.clone().oneshot(request).await.map_err(RevokeOutcome::unanswered)
     }
 
     pub(super) fn auth_method(&self) -> ClientAuthMethod {
@@ -140,8 +113,8 @@ impl PolarClient {
 
     /// How long a call may take. Longer than Polar's statement timeout, so that Polar has ended it
     /// too, unless it waited behind a frozen worker.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.request_timeout
     }
 
     /// Whether it knows where to ask about a token.
@@ -175,7 +148,7 @@ pub struct PolarClientBuilder {
     server: PolarServer,
     allow_insecure_http: bool,
     auth_method: ClientAuthMethod,
-    timeout: Duration,
+    request_timeout: Duration,
     #[cfg(feature = "tls")]
     connect_timeout: Duration,
     max_in_flight: usize,
@@ -219,10 +192,10 @@ impl PolarClientBuilder {
         self
     }
 
-    /// Allows `http://` to a host that is not loopback. Tokens and the client secret are then
-    /// readable on the way: only for a network you trust.
-    pub fn allow_insecure_http(mut self) -> Self {
-        self.allow_insecure_http = true;
+    /// Allows `http://` to a host that is not loopback. Tokens and the client secret can then be
+    /// read on the way, so it is only for a network you trust. Default `false`.
+    pub fn allow_insecure_http(mut self, allow: bool) -> Self {
+        self.allow_insecure_http = allow;
         self
     }
 
@@ -235,14 +208,14 @@ impl PolarClientBuilder {
     /// How long one call may take, connecting and reading the answer included. Default 35 s: longer
     /// than Polar's statement timeout of 30 s. A call that is given up earlier is still being
     /// worked on at Polar, and a second call about the same pair then freezes the server for
-    /// everybody. A logout does not wait that long: it has a [`deadline`](crate::Builder::deadline)
-    /// of its own.
+    /// everybody. A logout does not wait that long: see
+    /// [`logout_deadline`](crate::PolarLogoutLayerBuilder::logout_deadline).
     ///
     /// After a call that was sent and not answered, no token of the same logout is sent again
     /// before this time has passed since the call began. Nothing that a log holds from before is
     /// sent in this time after the start either.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
         self
     }
 
@@ -292,20 +265,20 @@ impl PolarClientBuilder {
     pub fn build(self) -> Result<PolarClient, Error> {
         let endpoints = self.server.endpoints(self.allow_insecure_http)?;
         let requests = Requests::new(endpoints, self.credentials, self.auth_method)?;
-        if self.timeout.is_zero() {
+        if self.request_timeout.is_zero() {
             return Err(Error::configuration(
-                "a time-out of zero fails every call; leave the 35 s",
+                "`request_timeout` is zero, so every call would fail: leave the option out (35 s)",
             ));
         }
         #[cfg(feature = "tls")]
         if self.connect_timeout.is_zero() {
             return Err(Error::configuration(
-                "a connect time-out of zero fails every call; leave the 5 s",
+                "`connect_timeout` is zero, so every call would fail: leave the option out (5 s)",
             ));
         }
         if self.max_in_flight == 0 {
             return Err(Error::configuration(
-                "with no call in flight nothing reaches Polar: use 4",
+                "`max_in_flight` is zero, so nothing would reach Polar: leave the option out (4)",
             ));
         }
         let connection = match self.connection {
@@ -325,10 +298,10 @@ impl PolarClientBuilder {
         };
         let transport = ServiceBuilder::new()
             .concurrency_limit(self.max_in_flight)
-            .timeout(self.timeout)
+            .timeout(self.request_timeout)
             .service(connection);
         let transport = BoxCloneSyncService::new(transport);
-        Ok(PolarClient { requests, timeout: self.timeout, transport })
+        Ok(PolarClient { requests, request_timeout: self.request_timeout, transport })
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::client::PolarClient;
 use super::credentials::ClientAuthMethod;
-use super::outcome::{Outcome, Reason};
+use super::outcome::{Reason, RevokeOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::token::Token;
 
@@ -61,7 +61,41 @@ impl fmt::Display for CredentialCheck {
     }
 }
 
-pub(super) async fn check(client: &PolarClient) -> Result<CredentialCheck, Error> {
+impl PolarClient {
+    /// Asks the server whether it takes the client id and secret, and which authentication method
+    /// the client is registered for, without touching any token. For the start of an application:
+    /// it makes up to three calls, which count against Polar's limit for this address (500 a minute
+    /// in production, 100 in the sandbox), so it is no readiness probe. Takes 15 s at most.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tower_polar_logout::client::PolarClient) -> Result<(), tower_polar_logout::Error> {
+    /// use tower_polar_logout::ErrorKind;
+    ///
+    /// match client.check_credentials().await {
+    ///     Ok(accepted) => println!("{accepted}"),
+    ///     // Polar cannot be asked: revocations are retried until it can be.
+    ///     Err(error) if error.kind() == ErrorKind::Unanswered => eprintln!("{error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The message says what to do.
+    /// - [`ErrorKind::Credentials`](crate::ErrorKind::Credentials): the server does not take them. A
+    ///   public client (PKCE, no secret) is one of these cases: it can neither revoke nor introspect.
+    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the server's URL is wrong, or
+    ///   a proxy answers in its place.
+    /// - [`ErrorKind::Unanswered`](crate::ErrorKind::Unanswered): the server did not answer, limits
+    ///   this address, or failed. Nothing is known about the credentials.
+    pub async fn check_credentials(&self) -> Result<CredentialCheck, Error> {
+        check(self).await
+    }
+}
+
+async fn check(client: &PolarClient) -> Result<CredentialCheck, Error> {
     timeout(LIMIT, ask_about_made_up_token(client))
         .await
         .unwrap_or_else(|_| Err(unanswered(&"no answer within 5 s")))?;
@@ -94,20 +128,22 @@ async fn ask_about_made_up_token(client: &PolarClient) -> Result<(), Error> {
         Some(client.revoke(&token, None).await)
     };
     match refused {
-        None | Some(Outcome::Confirmed | Outcome::Refused(_)) => Ok(()),
-        Some(Outcome::Misconfigured(reason)) if is_about_credentials(&reason) => Err(Error::new(
-            ErrorKind::Credentials,
-            format!(
-                "the server does not take the client id with this client secret ({reason}): copy \
+        None | Some(RevokeOutcome::Confirmed | RevokeOutcome::Refused(_)) => Ok(()),
+        Some(RevokeOutcome::Misconfigured(reason)) if is_about_credentials(&reason) => {
+            Err(Error::new(
+                ErrorKind::Credentials,
+                format!(
+                    "the server does not take the client id with this client secret ({reason}): copy \
                  both from your OAuth client in Polar's settings, and check that the server is the \
                  one where the client is registered; a public client has no secret and cannot revoke"
-            ),
-        )),
-        Some(Outcome::Misconfigured(reason)) => Err(Error::configuration(format!(
+                ),
+            ))
+        }
+        Some(RevokeOutcome::Misconfigured(reason)) => Err(Error::configuration(format!(
             "the server's URL is wrong, or a proxy answers in its place ({reason}): give the URL of \
              Polar's API"
         ))),
-        Some(Outcome::TryAgain { reason, .. }) => Err(unanswered(&reason)),
+        Some(RevokeOutcome::TryAgain { reason, .. }) => Err(unanswered(&reason)),
     }
 }
 
@@ -122,10 +158,10 @@ fn unanswered(why: &dyn fmt::Display) -> Error {
 /// `None` where the endpoint is not known, or says nothing of the credentials.
 async fn takes_at_token_endpoint(client: &PolarClient, method: ClientAuthMethod) -> Option<bool> {
     match timeout(LIMIT, client.exchange_made_up_code(method)).await.ok()?? {
-        Outcome::Misconfigured(reason) => is_about_credentials(&reason).then_some(false),
+        RevokeOutcome::Misconfigured(reason) => is_about_credentials(&reason).then_some(false),
         // The code is refused, and so the credentials were taken.
-        Outcome::Refused(_) | Outcome::Confirmed => Some(true),
-        Outcome::TryAgain { .. } => None,
+        RevokeOutcome::Refused(_) | RevokeOutcome::Confirmed => Some(true),
+        RevokeOutcome::TryAgain { .. } => None,
     }
 }
 

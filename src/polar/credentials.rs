@@ -2,6 +2,7 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
@@ -27,7 +28,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     ///
-    /// One of the two is not set, or is not text.
+    /// One of the two is not set, is empty, or is not valid UTF-8.
     pub fn from_env() -> Result<Self, Error> {
         Ok(Self::new(variable("POLAR_CLIENT_ID")?, variable("POLAR_CLIENT_SECRET")?))
     }
@@ -60,6 +61,7 @@ impl fmt::Debug for ClientCredentials {
 
 /// How the client authenticates itself to the revocation endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientAuthMethod {
     /// `client_secret_post`: in the form, as Polar documents it. The default.
     #[default]
@@ -67,6 +69,21 @@ pub enum ClientAuthMethod {
     /// `client_secret_basic`: in the `Authorization` header, each part form-encoded first
     /// (RFC 6749, section 2.3.1). For other RFC 7009 servers; Polar takes it too.
     ClientSecretBasic,
+}
+
+/// By the name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.
+impl FromStr for ClientAuthMethod {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let methods = [Self::ClientSecretPost, Self::ClientSecretBasic];
+        methods.into_iter().find(|method| method.to_string() == name).ok_or_else(|| {
+            Error::configuration(format!(
+                "the client authentication method `{name}` is not known: use `client_secret_post`, \
+                 or `client_secret_basic`"
+            ))
+        })
+    }
 }
 
 /// The name that RFC 7591, section 2, gives it: `client_secret_post` or `client_secret_basic`.
@@ -80,17 +97,15 @@ impl fmt::Display for ClientAuthMethod {
 }
 
 fn variable(name: &str) -> Result<String, Error> {
-    env::var(name).map_err(|error| {
-        let what = match error {
-            VarError::NotPresent => "is not set",
-            // The source is dropped: its Display shows the value.
-            VarError::NotUnicode(_) => "is not text",
-        };
-        Error::new(
-            ErrorKind::Environment,
-            format!(
-                "{name} {what}: set it to the value from your OAuth client in Polar's settings"
-            ),
-        )
-    })
+    let what = match env::var(name) {
+        Ok(value) if value.is_empty() => "is empty",
+        Ok(value) => return Ok(value),
+        Err(VarError::NotPresent) => "is not set",
+        // The source is dropped: its Display shows the value.
+        Err(VarError::NotUnicode(_)) => "is not valid UTF-8",
+    };
+    Err(Error::new(
+        ErrorKind::Environment,
+        format!("{name} {what}: set it to the value from your OAuth client in Polar's settings"),
+    ))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Response;
 
-use super::outcome::{Outcome, Reason};
+use super::outcome::{Reason, RevokeOutcome};
 
 /// How far Polar's clock and ours may differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -21,20 +21,22 @@ pub(crate) struct Introspection {
 }
 
 impl Introspection {
-    pub(super) fn of_answer(answer: &Response<impl AsRef<[u8]>>) -> Result<Self, Outcome> {
+    pub(super) fn of_answer(answer: &Response<impl AsRef<[u8]>>) -> Result<Self, RevokeOutcome> {
         #[derive(serde::Deserialize)]
         struct Body {
             active: bool,
             exp: Option<u64>,
         }
-        match Outcome::of_answer(answer) {
-            misconfigured @ Outcome::Misconfigured(_) => Err(misconfigured),
-            again @ Outcome::TryAgain { .. } => Err(again),
+        match RevokeOutcome::of_answer(answer) {
+            misconfigured @ RevokeOutcome::Misconfigured(_) => Err(misconfigured),
+            again @ RevokeOutcome::TryAgain { .. } => Err(again),
             // For nothing it answers is the token beyond help.
-            Outcome::Refused(reason) => Err(Outcome::TryAgain { reason, retry_after: None }),
-            Outcome::Confirmed => {
+            RevokeOutcome::Refused(reason) => {
+                Err(RevokeOutcome::TryAgain { reason, retry_after: None })
+            }
+            RevokeOutcome::Confirmed => {
                 let said = serde_json::from_slice(answer.body().as_ref());
-                let Body { active, exp } = said.map_err(|_| Outcome::TryAgain {
+                let Body { active, exp } = said.map_err(|_| RevokeOutcome::TryAgain {
                     reason: Reason::answered(answer.status()),
                     retry_after: None,
                 })?;
@@ -62,7 +64,7 @@ impl Introspection {
 mod tests {
     use super::*;
 
-    fn said(body: &str) -> Result<Introspection, Outcome> {
+    fn said(body: &str) -> Result<Introspection, RevokeOutcome> {
         Introspection::of_answer(&Response::new(body.to_owned()))
     }
 
@@ -82,7 +84,7 @@ mod tests {
     fn anything_but_a_wellformed_answer_says_nothing() {
         for body in ["", "{}", "<html>", r#"{"active": "yes"}"#, r#"{"active": true, "exp": "x"}"#]
         {
-            assert!(matches!(said(body), Err(Outcome::TryAgain { .. })), "{body}");
+            assert!(matches!(said(body), Err(RevokeOutcome::TryAgain { .. })), "{body}");
         }
     }
 }

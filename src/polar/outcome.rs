@@ -12,7 +12,7 @@ use crate::error::BoxError;
 /// What became of one revoke call.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum RevokeOutcome {
     /// Any 2xx: the token is dead at Polar, or was never alive there (RFC 7009, section 2.2).
     ///
     /// Polar answers before it commits: a call that follows at once may still find the token alive,
@@ -28,6 +28,7 @@ pub enum Outcome {
     Misconfigured(Reason),
     /// Anything else: rate limited, a server error, no connection, no answer in time. The token may
     /// live; ask again, after `retry_after` where the server said so.
+    #[non_exhaustive]
     TryAgain {
         /// What stood in the way.
         reason: Reason,
@@ -36,7 +37,7 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl RevokeOutcome {
     /// Polar has confirmed the revocation.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
@@ -234,9 +235,9 @@ mod tests {
     use super::*;
     use crate::error::Error;
 
-    fn outcome(status: u16, body: &str) -> Outcome {
+    fn outcome(status: u16, body: &str) -> RevokeOutcome {
         let answer = Response::builder().status(status).body(body.to_owned()).expect("a response");
-        Outcome::of_answer(&answer)
+        RevokeOutcome::of_answer(&answer)
     }
 
     fn error(code: &str) -> String {
@@ -260,9 +261,9 @@ mod tests {
             (400, "unsupported_token_type"),
             (400, "invalid_token"),
         ] {
-            assert!(matches!(outcome(status, &error(code)), Outcome::Refused(_)), "{code}");
+            assert!(matches!(outcome(status, &error(code)), RevokeOutcome::Refused(_)), "{code}");
         }
-        assert!(matches!(outcome(413, &error("RequestBodyTooLarge")), Outcome::Refused(_)));
+        assert!(matches!(outcome(413, &error("RequestBodyTooLarge")), RevokeOutcome::Refused(_)));
     }
 
     #[test]
@@ -270,14 +271,20 @@ mod tests {
         for (status, code) in
             [(401, "invalid_client"), (400, "invalid_client"), (400, "unauthorized_client")]
         {
-            assert!(matches!(outcome(status, &error(code)), Outcome::Misconfigured(_)), "{code}");
+            assert!(
+                matches!(outcome(status, &error(code)), RevokeOutcome::Misconfigured(_)),
+                "{code}"
+            );
         }
         for status in [301, 302, 303, 307, 308, 400, 401, 404, 405] {
-            assert!(matches!(outcome(status, "<html>"), Outcome::Misconfigured(_)), "{status}");
+            assert!(
+                matches!(outcome(status, "<html>"), RevokeOutcome::Misconfigured(_)),
+                "{status}"
+            );
         }
         let not_oauth = r#"{"error": "Unauthorized", "detail": "Unauthorized"}"#;
-        assert!(matches!(outcome(401, not_oauth), Outcome::Misconfigured(_)));
-        assert!(matches!(outcome(404, &error("invalid_grant")), Outcome::Misconfigured(_)));
+        assert!(matches!(outcome(401, not_oauth), RevokeOutcome::Misconfigured(_)));
+        assert!(matches!(outcome(404, &error("invalid_grant")), RevokeOutcome::Misconfigured(_)));
     }
 
     #[test]
@@ -296,7 +303,7 @@ mod tests {
             (500, error("invalid_client")),
             (503, error("invalid_grant")),
         ] {
-            assert!(matches!(outcome(status, &body), Outcome::TryAgain { .. }), "{status}");
+            assert!(matches!(outcome(status, &body), RevokeOutcome::TryAgain { .. }), "{status}");
         }
     }
 
@@ -319,7 +326,7 @@ mod tests {
     fn unanswered_call_names_every_cause() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = Error::log("client error (Connect)").with_source(refused);
-        let Outcome::TryAgain { reason, .. } = Outcome::unanswered(error.into()) else {
+        let RevokeOutcome::TryAgain { reason, .. } = RevokeOutcome::unanswered(error.into()) else {
             panic!("try again")
         };
         assert_eq!(reason.to_string(), "no answer: client error (Connect): connection refused");
@@ -327,19 +334,19 @@ mod tests {
 
     #[test]
     fn call_may_be_under_way_unless_it_never_connected() {
-        let io = |kind| Outcome::unanswered(std::io::Error::from(kind).into());
+        let io = |kind| RevokeOutcome::unanswered(std::io::Error::from(kind).into());
         for (outcome, expected) in [
             (io(std::io::ErrorKind::ConnectionRefused), false),
             (io(std::io::ErrorKind::ConnectionReset), true),
             (io(std::io::ErrorKind::BrokenPipe), true),
-            (Outcome::unanswered("request timed out".into()), true),
+            (RevokeOutcome::unanswered("request timed out".into()), true),
             (outcome(502, ""), true),
             (outcome(504, ""), true),
             (outcome(500, ""), false),
             (outcome(503, ""), false),
             (outcome(429, ""), false),
         ] {
-            let Outcome::TryAgain { reason, .. } = outcome else { panic!("try again") };
+            let RevokeOutcome::TryAgain { reason, .. } = outcome else { panic!("try again") };
             assert_eq!(reason.may_be_under_way(), expected, "{reason}");
         }
     }
@@ -347,11 +354,13 @@ mod tests {
     #[test]
     fn a_reason_shows_the_status_and_a_known_code_and_nothing_the_server_wrote() {
         let answer = r#"{"error": "polar_at_u_SECRET", "error_description": "polar_at_u_SECRET"}"#;
-        let Outcome::Misconfigured(reason) = outcome(400, answer) else { panic!("no OAuth error") };
+        let RevokeOutcome::Misconfigured(reason) = outcome(400, answer) else {
+            panic!("no OAuth error")
+        };
         assert_eq!(reason.to_string(), "400 Bad Request");
         assert!(!format!("{reason:?}").contains("SECRET"));
 
-        let Outcome::Misconfigured(reason) = outcome(401, &error("invalid_client")) else {
+        let RevokeOutcome::Misconfigured(reason) = outcome(401, &error("invalid_client")) else {
             panic!("misconfigured")
         };
         assert_eq!(reason.to_string(), "401 Unauthorized, invalid_client");

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 /// `Debug` does not show a URL that was given: it is checked only when the client is built, and
 /// until then may hold a password.
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PolarServer {
     /// `https://api.polar.sh`, the default.
     #[default]
@@ -36,13 +37,18 @@ impl PolarServer {
     /// It is set to anything else.
     pub fn from_env() -> Result<Self, Error> {
         match env::var("POLAR_SERVER") {
+            Ok(value) if value.is_empty() => Err(Error::new(
+                ErrorKind::Environment,
+                format!("POLAR_SERVER is empty; {SERVERS}, or leave it unset for production"),
+            )),
             Ok(value) => value.parse().map_err(|error: Error| {
                 Error::new(ErrorKind::Environment, format!("POLAR_SERVER: {error}"))
             }),
             Err(VarError::NotPresent) => Ok(Self::Production),
-            Err(VarError::NotUnicode(_)) => {
-                Err(Error::new(ErrorKind::Environment, "POLAR_SERVER: not text"))
-            }
+            Err(VarError::NotUnicode(_)) => Err(Error::new(
+                ErrorKind::Environment,
+                "POLAR_SERVER is not valid UTF-8; use `production`, `sandbox`, or an absolute URL",
+            )),
         }
     }
 
@@ -91,6 +97,13 @@ pub(crate) struct Endpoints {
     pub(crate) token: Option<Uri>,
 }
 
+const SERVERS: &str = "use `production`, `sandbox`, or an absolute URL like `https://api.polar.sh`";
+
+/// A word like `prod`. Anything else is not repeated: it may be a secret in the wrong variable.
+fn is_harmless(word: &str) -> bool {
+    (1..=16).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
 impl FromStr for PolarServer {
     type Err = Error;
 
@@ -99,11 +112,10 @@ impl FromStr for PolarServer {
             "production" => Ok(Self::Production),
             "sandbox" => Ok(Self::Sandbox),
             url if url.contains("://") => absolute(url).map(|_| Self::Url(url.to_owned())),
-            // Not echoed: it may be a secret in the wrong variable.
-            _ => Err(Error::configuration(
-                "the server is none of `production`, `sandbox`, or an absolute URL like \
-                 `https://api.polar.sh`",
-            )),
+            word if is_harmless(word) => {
+                Err(Error::configuration(format!("the server `{word}` is not known; {SERVERS}")))
+            }
+            _ => Err(Error::configuration(format!("the server is not known; {SERVERS}"))),
         }
     }
 }
@@ -114,7 +126,7 @@ fn secure(url: &str, allow_insecure_http: bool) -> Result<Uri, Error> {
         return Err(refused(
             url,
             "would send tokens and the client secret in the clear; use https, \
-             or allow it by name with `allow_insecure_http()`",
+             or allow it by name with `allow_insecure_http(true)`",
         ));
     }
     Ok(uri)
@@ -143,7 +155,7 @@ fn absolute(url: &str) -> Result<Uri, Error> {
         return Err(refused(url, "is not an http or https URL"));
     }
     if authority.as_str() != authority.host() && authority.port_u16().is_none() {
-        return Err(refused(url, "has a port that is none; ports go from 1 to 65535"));
+        return Err(refused(url, "has an invalid port; ports go from 1 to 65535"));
     }
     if url.contains('#') {
         return Err(refused(url, "has a fragment, which is never sent; leave it out"));

@@ -6,19 +6,23 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-pub(super) struct Answer {
+pub(super) struct PolarAnswer {
     pub(super) status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: String,
 }
 
-impl Answer {
+impl PolarAnswer {
     pub(super) fn empty(status: StatusCode) -> Self {
         Self { status, headers: Vec::new(), body: String::new() }
     }
 
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
-        Self::empty(status).header(CONTENT_TYPE, "application/json").body(body.to_string())
+        Self::json_text(status, body.to_string())
+    }
+
+    pub(super) fn json_text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self::empty(status).header(CONTENT_TYPE, "application/json").body(body)
     }
 
     /// An answer of the OAuth endpoints proper, which nobody may store.

@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::answer::PolarAnswer;
 use super::call::Call;
 use super::client::Client;
-use super::tokens::issue;
+use super::pair::issue;
 
 /// How long a code can be exchanged.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -37,11 +37,16 @@ enum Challenge {
 
 /// Signs a user in who agrees at once, and sends the browser back. Where it cannot be known that
 /// the redirect URI is the application's, the browser stays here (RFC 6749, section 4.1.2.1).
-pub(super) fn authorize(call: &Call, client: &Client, codes: &mut Codes) -> Result<Answer, Answer> {
-    let invalid = |what| Answer::described_error(StatusCode::BAD_REQUEST, "invalid_request", what);
+pub(super) fn authorize(
+    call: &Call,
+    client: &Client,
+    codes: &mut Codes,
+) -> Result<PolarAnswer, PolarAnswer> {
+    let invalid =
+        |what| PolarAnswer::described_error(StatusCode::BAD_REQUEST, "invalid_request", what);
     if call.parameter("client_id") != Some(&*client.id) {
         let description = "The client does not exist on this server.";
-        return Err(Answer::described_error(
+        return Err(PolarAnswer::described_error(
             StatusCode::BAD_REQUEST,
             "invalid_client",
             description,
@@ -51,7 +56,7 @@ pub(super) fn authorize(call: &Call, client: &Client, codes: &mut Codes) -> Resu
     let redirect_uri = redirect_uri.ok_or_else(|| invalid("Missing or bad \"redirect_uri\"."))?;
     let back = |name, value: &str| {
         let state = call.parameter("state").map(|state| ("state", state));
-        Answer::empty(StatusCode::FOUND)
+        PolarAnswer::empty(StatusCode::FOUND)
             .header(LOCATION, &with_query(redirect_uri, [(name, value)].into_iter().chain(state)))
     };
     if call.parameter("response_type") != Some("code") {
@@ -62,8 +67,8 @@ pub(super) fn authorize(call: &Call, client: &Client, codes: &mut Codes) -> Resu
 }
 
 /// The code, if all is right with it.
-pub(super) fn check<'a>(call: &'a Call, codes: &Codes) -> Result<&'a str, Answer> {
-    let refused = |error, what| Answer::described_error(StatusCode::BAD_REQUEST, error, what);
+pub(super) fn check<'a>(call: &'a Call, codes: &Codes) -> Result<&'a str, PolarAnswer> {
+    let refused = |error, what| PolarAnswer::described_error(StatusCode::BAD_REQUEST, error, what);
     let text = call
         .value("code")
         .ok_or_else(|| refused("invalid_request", "Missing \"code\" in request."))?;

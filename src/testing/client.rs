@@ -6,10 +6,10 @@ use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
 use subtle::ConstantTimeEq;
 
-use super::answer::Answer;
+use super::answer::PolarAnswer;
 use super::call::Call;
-use super::state::lock;
-use super::tokens::issue;
+use super::lock::lock;
+use super::pair::issue;
 use crate::polar::ClientAuthMethod;
 
 /// The application that this server knows.
@@ -34,13 +34,13 @@ impl Client {
     }
 
     /// At the token endpoint, which takes only the method that the client is registered for.
-    pub(super) fn authenticate_as_registered(&self, call: &Call) -> Result<(), Answer> {
+    pub(super) fn authenticate_as_registered(&self, call: &Call) -> Result<(), PolarAnswer> {
         let registered = *lock(&self.registered);
         self.authenticate_by(call, |method| method == registered)
     }
 
     /// At the other endpoints, which take both methods.
-    pub(super) fn authenticate(&self, call: &Call) -> Result<(), Answer> {
+    pub(super) fn authenticate(&self, call: &Call) -> Result<(), PolarAnswer> {
         self.authenticate_by(call, |_| true)
     }
 
@@ -50,7 +50,7 @@ impl Client {
         &self,
         call: &Call,
         takes: impl Fn(ClientAuthMethod) -> bool,
-    ) -> Result<(), Answer> {
+    ) -> Result<(), PolarAnswer> {
         if let Some((id, secret)) = call.basic()
             && self.accepts(&id, &secret, StatusCode::UNAUTHORIZED)?
             && takes(ClientAuthMethod::ClientSecretBasic)
@@ -70,7 +70,7 @@ impl Client {
         ))
     }
 
-    fn accepts(&self, id: &str, secret: &str, unknown: StatusCode) -> Result<bool, Answer> {
+    fn accepts(&self, id: &str, secret: &str, unknown: StatusCode) -> Result<bool, PolarAnswer> {
         if id.is_empty() || secret.is_empty() {
             return Ok(false);
         }
@@ -81,9 +81,9 @@ impl Client {
     }
 }
 
-fn invalid_client(status: StatusCode, description: &str) -> Answer {
+fn invalid_client(status: StatusCode, description: &str) -> PolarAnswer {
     let error = "invalid_client";
-    let answer = Answer::described_error(status, error, description);
+    let answer = PolarAnswer::described_error(status, error, description);
     if status != StatusCode::UNAUTHORIZED {
         return answer;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::tokens::{CODE_LIFETIME, PairId, REFRESH_LIFETIME, TokenPair};
+use super::pair::{CODE_LIFETIME, PairId, REFRESH_LIFETIME, TokenPair};
 
 /// What a call has asked for, and the server commits after it has answered.
 pub(super) enum Commit {

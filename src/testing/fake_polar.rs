@@ -11,10 +11,11 @@ use tokio_util::sync::DropGuard;
 
 use super::client::Client;
 use super::fault::Fault;
+use super::pair::{CODE_LIFETIME, TokenPair};
 use super::seen::{ReceivedRevoke, Seen};
 use super::server;
 use super::state::State;
-use super::tokens::{CODE_LIFETIME, Owner, TokenPair};
+use super::tokens::Owner;
 use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 
 /// A stand-in for Polar's OAuth server, on a loopback port of its own.

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::Value;
 
 /// What happens to a call instead of the normal: to revoke calls
 /// ([`FakePolar::behave`](super::FakePolar::behave)), or at the token endpoint
 /// ([`FakePolar::behave_next_at_token`](super::FakePolar::behave_next_at_token)).
+///
+/// The fields of its variants are final, because tests write them down.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
@@ -22,12 +23,12 @@ pub enum Fault {
         /// carry it.
         retry_after: Option<String>,
     },
-    /// This status with this JSON body. Nothing is done.
+    /// This status with this body, said to be JSON. Nothing is done.
     Answer {
         /// The status.
         status: StatusCode,
-        /// The body.
-        body: Value,
+        /// The body, sent with `content-type: application/json`.
+        body: String,
     },
     /// The connection is closed without an answer. Nothing is done.
     Drop,

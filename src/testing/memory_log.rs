@@ -140,7 +140,7 @@ impl MemoryLog {
         let State { outages, losses, .. } = *state;
         let cursor = Place { outages, losses, known: state.events.len() }.cursor();
         let events = state.events[known.unwrap_or(0)..].to_vec();
-        Ok(Some(Followed { events, cursor, is_current: true, has_lost, skipped: 0 }))
+        Ok(Some(Followed::new(events, cursor).with_lost(has_lost)))
     }
 }
 

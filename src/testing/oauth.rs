@@ -4,20 +4,21 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::answer::Answer;
+use super::answer::PolarAnswer;
 use super::authorization::{self, Codes};
 use super::call::{Call, MAX_BODY};
 use super::client::Client;
 use super::commit::{Commit, Grant};
-use super::tokens::{Found, Kind, Owner, PairId, TokenPair, Tokens};
+use super::pair::{PairId, TokenPair};
+use super::tokens::{Found, Kind, Owner, Tokens};
 
 /// The user that every token of this server is about.
 const SUBJECT: &str = "00000000-0000-4000-8000-000000000000";
 const SCOPE: &str = "openid";
 
 /// What is to be done about a call.
-pub(super) struct Verdict {
-    pub(super) answer: Answer,
+pub(super) struct Handled {
+    pub(super) answer: PolarAnswer,
     /// Not done yet: when, and whether, a fault may decide.
     pub(super) commit: Option<Commit>,
     /// The pair whose row the call writes, dead or alive.
@@ -67,51 +68,51 @@ impl Endpoint {
     }
 }
 
-pub(super) fn answer(call: &Call, client: &Client, tokens: &Tokens, codes: &mut Codes) -> Verdict {
+pub(super) fn answer(call: &Call, client: &Client, tokens: &Tokens, codes: &mut Codes) -> Handled {
     let verdict = route(call, tokens).and_then(|endpoint| match endpoint {
-        Endpoint::Authorize => authorization::authorize(call, client, codes).map(Verdict::from),
+        Endpoint::Authorize => authorization::authorize(call, client, codes).map(Handled::from),
         Endpoint::Revoke => revoke(call, client, tokens),
-        Endpoint::Introspect => introspect(call, client, tokens).map(Verdict::from),
+        Endpoint::Introspect => introspect(call, client, tokens).map(Handled::from),
         Endpoint::Token => token(call, client, tokens, codes),
-        Endpoint::Userinfo => userinfo(call).map(Verdict::from),
+        Endpoint::Userinfo => userinfo(call).map(Handled::from),
     });
-    verdict.unwrap_or_else(Verdict::from)
+    verdict.unwrap_or_else(Handled::from)
 }
 
 /// What happens to a call before its endpoint sees it.
-fn route(call: &Call, tokens: &Tokens) -> Result<Endpoint, Answer> {
+fn route(call: &Call, tokens: &Tokens) -> Result<Endpoint, PolarAnswer> {
     if call.method == Method::POST && !call.headers.contains_key(CONTENT_LENGTH) {
         let detail = "A Content-Length header is required.";
         let body = json!({ "error": "LengthRequired", "detail": detail });
-        return Err(Answer::json(StatusCode::LENGTH_REQUIRED, &body));
+        return Err(PolarAnswer::json(StatusCode::LENGTH_REQUIRED, &body));
     }
     if call.too_large {
         let detail = format!("Request body exceeded the maximum allowed size of {MAX_BODY} bytes.");
         let body = json!({ "error": "RequestBodyTooLarge", "detail": detail });
-        return Err(Answer::json(StatusCode::PAYLOAD_TOO_LARGE, &body));
+        return Err(PolarAnswer::json(StatusCode::PAYLOAD_TOO_LARGE, &body));
     }
     let Some(endpoint) = Endpoint::at(&call.path) else {
         return Err(elsewhere(&call.path));
     };
     if !endpoint.takes(&call.method) {
         let body = json!({ "detail": "Method Not Allowed" });
-        return Err(Answer::json(StatusCode::METHOD_NOT_ALLOWED, &body)
+        return Err(PolarAnswer::json(StatusCode::METHOD_NOT_ALLOWED, &body)
             .header(CACHE_CONTROL, "private, no-store")
             .header(ALLOW, endpoint.methods().join(", ").as_str()));
     }
     // On every endpoint, before it looks at the client's own credentials.
     if call.bearer().is_some_and(|bearer| !is_live_access_token(&bearer, tokens)) {
-        return Err(Answer::invalid_token());
+        return Err(PolarAnswer::invalid_token());
     }
     Ok(endpoint)
 }
 
-fn elsewhere(path: &str) -> Answer {
+fn elsewhere(path: &str) -> PolarAnswer {
     match path.strip_suffix('/') {
         Some(without) if Endpoint::at(without).is_some() => {
-            Answer::empty(StatusCode::TEMPORARY_REDIRECT).header(LOCATION, without)
+            PolarAnswer::empty(StatusCode::TEMPORARY_REDIRECT).header(LOCATION, without)
         }
-        _ => Answer::json(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found" })),
+        _ => PolarAnswer::json(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found" })),
     }
 }
 
@@ -119,20 +120,20 @@ fn is_live_access_token(bearer: &str, tokens: &Tokens) -> bool {
     tokens.find(bearer).is_some_and(|found| found.kind == Kind::Access && found.is_alive())
 }
 
-fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Verdict, Answer> {
+fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Handled, PolarAnswer> {
     client.authenticate(call)?;
     let found = search(call, tokens)?;
     if found.is_some_and(|found| found.owner != Owner::App) {
-        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
+        return Err(PolarAnswer::error(StatusCode::BAD_REQUEST, "invalid_grant"));
     }
-    let answer = Answer::oauth(StatusCode::OK, &json!({}));
+    let answer = PolarAnswer::oauth(StatusCode::OK, &json!({}));
     let touches = found.map(|found| found.pair);
-    Ok(Verdict { answer, commit: touches.map(Commit::Revoke), touches })
+    Ok(Handled { answer, commit: touches.map(Commit::Revoke), touches })
 }
 
 /// Polar tells about the pair, whichever of its tokens is asked about: a refresh token whose access
 /// token has expired is told to be inactive, and still works.
-fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<Answer, Answer> {
+fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<PolarAnswer, PolarAnswer> {
     client.authenticate(call)?;
     let found = search(call, tokens)?;
     let is_active =
@@ -153,28 +154,35 @@ fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<Answer, A
             "exp": found.expires_at,
         }),
     };
-    Ok(Answer::oauth(StatusCode::OK, &body))
+    Ok(PolarAnswer::oauth(StatusCode::OK, &body))
 }
 
 /// The token that a revoke or introspect call names. Polar takes the hint for a filter, so a wrong
 /// one finds nothing.
-fn search(call: &Call, tokens: &Tokens) -> Result<Option<Found>, Answer> {
+fn search(call: &Call, tokens: &Tokens) -> Result<Option<Found>, PolarAnswer> {
     let Some(token) = call.value("token") else {
-        return Err(Answer::error(StatusCode::BAD_REQUEST, "invalid_request"));
+        return Err(PolarAnswer::error(StatusCode::BAD_REQUEST, "invalid_request"));
     };
     let hint = match call.value("token_type_hint") {
         None | Some("") => None,
         Some("access_token") => Some(Kind::Access),
         Some("refresh_token") => Some(Kind::Refresh),
-        Some(_) => return Err(Answer::error(StatusCode::UNAUTHORIZED, "unsupported_token_type")),
+        Some(_) => {
+            return Err(PolarAnswer::error(StatusCode::UNAUTHORIZED, "unsupported_token_type"));
+        }
     };
     if !token.is_ascii() {
-        return Err(Answer::crashed());
+        return Err(PolarAnswer::crashed());
     }
     Ok(tokens.find(token).filter(|found| hint.is_none_or(|hint| hint == found.kind)))
 }
 
-fn token(call: &Call, client: &Client, tokens: &Tokens, codes: &Codes) -> Result<Verdict, Answer> {
+fn token(
+    call: &Call,
+    client: &Client,
+    tokens: &Tokens,
+    codes: &Codes,
+) -> Result<Handled, PolarAnswer> {
     client.authenticate_as_registered(call)?;
     match call.value("grant_type") {
         Some("authorization_code") => {
@@ -182,28 +190,28 @@ fn token(call: &Call, client: &Client, tokens: &Tokens, codes: &Codes) -> Result
             Ok(issue(Grant::Code(code.to_owned())))
         }
         Some("refresh_token") => refresh(call, tokens),
-        _ => Err(Answer::error(StatusCode::BAD_REQUEST, "unsupported_grant_type")),
+        _ => Err(PolarAnswer::error(StatusCode::BAD_REQUEST, "unsupported_grant_type")),
     }
 }
 
 /// A refresh ends the old pair, its access token too.
-fn refresh(call: &Call, tokens: &Tokens) -> Result<Verdict, Answer> {
+fn refresh(call: &Call, tokens: &Tokens) -> Result<Handled, PolarAnswer> {
     let Some(token) = call.value("refresh_token") else {
         let description = "Missing 'refresh_token' in request.";
         let error = "invalid_request";
-        return Err(Answer::described_error(StatusCode::BAD_REQUEST, error, description));
+        return Err(PolarAnswer::described_error(StatusCode::BAD_REQUEST, error, description));
     };
     let is_own = |found: &Found| found.kind == Kind::Refresh && found.owner == Owner::App;
     let old = tokens.find(token).filter(is_own);
     let touches = old.map(|old| old.pair);
     let verdict = match old.filter(Found::is_alive) {
         Some(old) => issue(Grant::Refresh(old.pair)),
-        None => Answer::error(StatusCode::BAD_REQUEST, "invalid_grant").into(),
+        None => PolarAnswer::error(StatusCode::BAD_REQUEST, "invalid_grant").into(),
     };
-    Ok(Verdict { touches, ..verdict })
+    Ok(Handled { touches, ..verdict })
 }
 
-fn issue(grant: Grant) -> Verdict {
+fn issue(grant: Grant) -> Handled {
     let pair = TokenPair::issue();
     let body = json!({
         "token_type": "Bearer",
@@ -212,21 +220,21 @@ fn issue(grant: Grant) -> Verdict {
         "expires_in": grant.lifetime().as_secs(),
         "scope": SCOPE,
     });
-    let answer = Answer::oauth(StatusCode::OK, &body);
-    Verdict { answer, commit: Some(Commit::Issue { pair, grant }), touches: None }
+    let answer = PolarAnswer::oauth(StatusCode::OK, &body);
+    Handled { answer, commit: Some(Commit::Issue { pair, grant }), touches: None }
 }
 
 /// That a Bearer is a live access token's was checked on the way here; that there is one was not.
-fn userinfo(call: &Call) -> Result<Answer, Answer> {
+fn userinfo(call: &Call) -> Result<PolarAnswer, PolarAnswer> {
     if call.bearer().is_none() {
-        return Err(Answer::unauthorized());
+        return Err(PolarAnswer::unauthorized());
     }
     let body = json!({ "sub": SUBJECT, "name": "A. User" });
-    Ok(Answer::oauth(StatusCode::OK, &body))
+    Ok(PolarAnswer::oauth(StatusCode::OK, &body))
 }
 
-impl From<Answer> for Verdict {
-    fn from(answer: Answer) -> Self {
+impl From<PolarAnswer> for Handled {
+    fn from(answer: PolarAnswer) -> Self {
         Self { answer, commit: None, touches: None }
     }
 }

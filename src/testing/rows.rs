@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::tokens::PairId;
+use super::pair::PairId;
 
 /// The one of Polar's database.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);

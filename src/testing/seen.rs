@@ -1,9 +1,9 @@
 //! What a test can ask about afterwards.
 
 use std::fmt;
+use std::time::Instant;
 
 use http::HeaderMap;
-use tokio::time::Instant;
 
 /// What [`FakePolar`](super::FakePolar) has seen since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What the test's handle and the server's tasks share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::futures::OwnedNotified;
@@ -14,7 +14,8 @@ use super::call::Call;
 use super::client::Client;
 use super::commit::{Commit, Grant};
 use super::fault::{Fault, Script};
-use super::oauth::{self, Endpoint, Verdict};
+use super::lock::lock;
+use super::oauth::{self, Endpoint, Handled};
 use super::rate_limit::RateLimit;
 use super::rows::{Row, Rows};
 use super::seen::{ReceivedRevoke, Seen};
@@ -79,7 +80,7 @@ impl State {
         lock(&self.scripts)
     }
 
-    pub(super) fn verdict(&self, call: &Call) -> Verdict {
+    pub(super) fn verdict(&self, call: &Call) -> Handled {
         oauth::answer(call, &self.client, &self.tokens(), &mut lock(&self.codes))
     }
 
@@ -167,7 +168,7 @@ impl State {
         self.requests().push(ReceivedRevoke {
             headers: call.headers.clone(),
             form: call.form.clone(),
-            at: Instant::now(),
+            at: Instant::now().into_std(),
         });
         self.seen.send_modify(|seen| {
             seen.revoke_calls += 1;
@@ -184,9 +185,4 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.seen.send_modify(|seen| seen.in_flight -= 1);
     }
-}
-
-/// A test that panicked with the lock held has failed already; the others go on.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use tokio::time::{Instant, sleep};
 
-use super::answer::Answer;
+use super::answer::PolarAnswer;
 use super::call::Call;
 use super::commit::Commit;
 use super::fault::Fault;
@@ -24,7 +24,7 @@ pub(super) async fn answer(
     call: Call,
     endpoint: Option<Endpoint>,
     state: Arc<State>,
-) -> Option<Answer> {
+) -> Option<PolarAnswer> {
     state.rows.not_frozen().await;
     let done = work(&call, endpoint, &state).await;
     state.rows.not_frozen().await;
@@ -35,30 +35,32 @@ pub(super) async fn answer(
 }
 
 struct Done {
-    answer: Option<Answer>,
+    answer: Option<PolarAnswer>,
     /// What is committed, so long after the answer.
     commit: Option<(Duration, Commit)>,
 }
 
 async fn work(call: &Call, endpoint: Option<Endpoint>, state: &State) -> Done {
     if !state.is_admitted(call) {
-        return Answer::rate_limited().into();
+        return PolarAnswer::rate_limited().into();
     }
     let (fault, thawed) = state.take_fault(endpoint);
     match &fault {
         Some(Fault::Status { status, retry_after }) => {
-            let answer = Answer::empty(*status);
+            let answer = PolarAnswer::empty(*status);
             return match retry_after {
                 Some(value) => answer.header(RETRY_AFTER, value),
                 None => answer,
             }
             .into();
         }
-        Some(Fault::Answer { status, body }) => return Answer::json(*status, body).into(),
+        Some(Fault::Answer { status, body }) => {
+            return PolarAnswer::json_text(*status, body).into();
+        }
         Some(Fault::Drop) => return Done { answer: None, commit: None },
         _ => {}
     }
-    let Ok(row) = state.touch(call, endpoint).await else { return Answer::crashed().into() };
+    let Ok(row) = state.touch(call, endpoint).await else { return PolarAnswer::crashed().into() };
     match fault {
         Some(Fault::Delay(duration)) => sleep(duration).await,
         Some(Fault::Freeze) => thawed.await,
@@ -90,8 +92,8 @@ fn is_paused() -> bool {
     Instant::now() == before
 }
 
-impl From<Answer> for Done {
-    fn from(answer: Answer) -> Self {
+impl From<PolarAnswer> for Done {
+    fn from(answer: PolarAnswer) -> Self {
         Self { answer: Some(answer), commit: None }
     }
 }

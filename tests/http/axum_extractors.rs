@@ -22,7 +22,7 @@ impl FromRef<AppState> for LogoutHandle {
 }
 
 async fn layer(polar: &FakePolar) -> PolarLogoutLayer {
-    builder(polar).then_call_app().build().await.expect("a layer")
+    builder(polar).call_inner_after_logout(true).build().await.expect("a layer")
 }
 
 async fn send(app: &Router, method: &str, path: &str, token: &str) -> (StatusCode, String) {
@@ -71,7 +71,7 @@ async fn where_no_logout_came_before_the_answer_is_500_and_says_what_to_do() {
     for (app, method, path) in [(elsewhere, "GET", "/me"), (without_layer, "POST", "/logout")] {
         let (status, body) = send(&app, method, path, &polar.mint().access).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-        for needed in ["PolarLogoutLayer", "logout_route", "then_call_app()"] {
+        for needed in ["PolarLogoutLayer", "logout_route", "call_inner_after_logout(true)"] {
             assert!(body.contains(needed), "{body}");
         }
     }

@@ -17,10 +17,12 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio_util::sync::PollSemaphore;
 use tower::{Layer, Service, service_fn};
+use tower_polar_logout::client::PolarClient;
+use tower_polar_logout::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{
-    ClientCredentials, Cursor, Event, Followed, Kept, LogFuture, LogoutOutcome, PolarClient,
-    PolarLogoutLayer, PolarServer, Revocation, RevocationLog, TokenHash, TokenLocation,
+    ClientCredentials, LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, TokenHash,
+    TokenLocation,
 };
 
 const IN_HEAD: &str = "polar_at_u_000000000000000000000000000000000000000head";
@@ -130,7 +132,7 @@ impl World {
             .logout_route(Method::POST, "/logout")
             .access_token(TokenLocation::bearer())
             .refresh_token(TokenLocation::form("token"))
-            .log(SlowLog(log.clone(), turns.clone()))
+            .revocation_log(SlowLog(log.clone(), turns.clone()))
             .build()
             .await
             .expect("a layer");
@@ -178,7 +180,7 @@ impl World {
         self.turns.give_all();
         // A shutdown takes in nothing new, so the logout goes first.
         settle().await;
-        assert_eq!(handle.shutdown(Duration::from_secs(3600)).await, 0, "all is delivered");
+        assert_eq!(handle.shutdown(Duration::from_secs(3600)).await.pending, 0, "all is delivered");
         let (events, told) = (self.log.events(), self.told.lock().expect("the calls").clone());
         let is_recorded = |token: &str| {
             let hash = TokenHash::of(token);

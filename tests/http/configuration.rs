@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 use support::example;
+use tower_polar_logout::client::{ClientAuthMethod, PolarClient, Token};
 use tower_polar_logout::{
-    Builder, ClientCredentials, ErrorKind, PolarClient, PolarLogoutLayer, PolarServer, SameSite,
+    ClientCredentials, ErrorKind, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, SameSite,
     TokenLocation, WhenRevoked,
 };
 
@@ -15,14 +16,14 @@ fn credentials() -> ClientCredentials {
 }
 
 /// The least that works.
-fn builder() -> Builder {
+fn builder() -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(credentials())
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())
 }
 
-async fn refused(builder: Builder, advice: &str) {
+async fn refused(builder: PolarLogoutLayerBuilder, advice: &str) {
     let error = builder.build().await.expect_err(advice);
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     let message = error.to_string();
@@ -72,8 +73,8 @@ async fn a_server_must_be_an_absolute_https_url_or_http_on_loopback() {
         ("http://10.0.0.1", "in the clear"),
         ("http://localhost.example", "in the clear"),
         ("http://127.0.0.1.example", "in the clear"),
-        ("http://127.0.0.1:99999", "a port that is none"),
-        ("http://127.0.0.1:", "a port that is none"),
+        ("http://127.0.0.1:99999", "has an invalid port"),
+        ("http://127.0.0.1:", "has an invalid port"),
         ("polar_cs_secret", "not absolute"),
     ] {
         refused(with(url), advice).await;
@@ -82,7 +83,7 @@ async fn a_server_must_be_an_absolute_https_url_or_http_on_loopback() {
         .await;
     let client = PolarClient::builder(credentials())
         .server(PolarServer::Url("http://10.0.0.1".to_owned()))
-        .allow_insecure_http();
+        .allow_insecure_http(true);
     client.build().expect("allowed by name");
 }
 
@@ -132,9 +133,9 @@ async fn what_contradicts_itself_is_refused() {
         .when_revoked_at("/", WhenRevoked::Anonymous);
     same.build().await.expect("no contradiction");
 
-    let both = builder().redirect_to("/").then_call_app();
+    let both = builder().redirect_to("/").call_inner_after_logout(true);
     refused(both, "the app answers the logout: leave `redirect_to` out").await;
-    let body = builder().refresh_token(TokenLocation::form("token")).then_call_app();
+    let body = builder().refresh_token(TokenLocation::form("token")).call_inner_after_logout(true);
     refused(body, "with `LogoutHandle::revoke`").await;
 }
 
@@ -143,9 +144,9 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
     let cookie = || TokenLocation::cookie("t");
     let twice = "given twice";
     refused(builder().refresh_token(TokenLocation::bearer()), twice).await;
-    refused(builder().opaque(cookie()).opaque(cookie()), twice).await;
-    refused(builder().opaque(cookie()).access_token(cookie().path("/x")), twice).await;
-    let scopes = builder().opaque(cookie()).opaque(cookie().path("/x"));
+    refused(builder().session_id(cookie()).session_id(cookie()), twice).await;
+    refused(builder().session_id(cookie()).access_token(cookie().path("/x")), twice).await;
+    let scopes = builder().session_id(cookie()).session_id(cookie().path("/x"));
     scopes.build().await.expect("one cookie, set with two paths");
     for location in [
         TokenLocation::header as fn(&'static str) -> TokenLocation,
@@ -153,23 +154,23 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
         TokenLocation::form,
         TokenLocation::json,
     ] {
-        refused(builder().opaque(location("t")).access_token(location("t")), twice).await;
+        refused(builder().session_id(location("t")).access_token(location("t")), twice).await;
     }
     let upper = TokenLocation::header("X-T");
-    refused(builder().opaque(TokenLocation::header("x-t")).opaque(upper), twice).await;
+    refused(builder().session_id(TokenLocation::header("x-t")).session_id(upper), twice).await;
 
-    refused(builder().opaque(TokenLocation::cookie("a b")), "no cookie name").await;
-    refused(builder().opaque(cookie().path("x")), "must begin with `/`").await;
-    refused(builder().opaque(cookie().same_site(SameSite::None)), "`.secure(true)`").await;
-    refused(builder().opaque(TokenLocation::header("a b")), "is not a header name").await;
-    refused(builder().opaque(TokenLocation::header("Cookie")), "name the cookie").await;
-    let authorization = builder().opaque(TokenLocation::header("Authorization"));
+    refused(builder().session_id(TokenLocation::cookie("a b")), "no cookie name").await;
+    refused(builder().session_id(cookie().path("x")), "must begin with `/`").await;
+    refused(builder().session_id(cookie().same_site(SameSite::None)), "`.secure(true)`").await;
+    refused(builder().session_id(TokenLocation::header("a b")), "is not a header name").await;
+    refused(builder().session_id(TokenLocation::header("Cookie")), "name the cookie").await;
+    let authorization = builder().session_id(TokenLocation::header("Authorization"));
     refused(authorization, "`TokenLocation::bearer()`").await;
-    let proxy = builder().opaque(TokenLocation::header("Proxy-Authorization"));
+    let proxy = builder().session_id(TokenLocation::header("Proxy-Authorization"));
     proxy.build().await.expect("another header");
-    refused(builder().opaque(TokenLocation::query("")), "needs the name").await;
-    refused(builder().opaque(TokenLocation::form("")), "needs the name").await;
-    refused(builder().opaque(TokenLocation::json("")), "needs the name").await;
+    refused(builder().session_id(TokenLocation::query("")), "needs the name").await;
+    refused(builder().session_id(TokenLocation::form("")), "needs the name").await;
+    refused(builder().session_id(TokenLocation::json("")), "needs the name").await;
 }
 
 #[tokio::test]
@@ -216,20 +217,35 @@ async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
 async fn origins_and_numbers_must_make_sense() {
     refused(builder().trusted_origin("app.example.com"), "trusted origin").await;
     refused(builder().trusted_origin("https://app.example.com/x"), "trusted origin").await;
-    refused(builder().limit(0), "limit of zero").await;
-    refused(builder().queue_limit(0), "limit of zero").await;
-    refused(builder().body_limit(0), "body limit of zero").await;
-    refused(builder().deadline(Duration::ZERO), "deadline of zero").await;
-    refused(builder().access_token_retention(Duration::ZERO), "retention of zero").await;
-    refused(builder().refresh_token_retention(Duration::ZERO), "retention of zero").await;
-    refused(builder().opaque_retention(Duration::ZERO), "retention of zero").await;
+    refused(builder().denylist_capacity(0), "`denylist_capacity` is zero").await;
+    refused(builder().queue_capacity(0), "`queue_capacity` is zero").await;
+    refused(builder().max_body_size(0), "`max_body_size` is zero").await;
+    refused(builder().logout_deadline(Duration::ZERO), "`logout_deadline` is zero").await;
+    refused(builder().access_token_retention(Duration::ZERO), "`access_token_retention` is zero")
+        .await;
+    refused(builder().refresh_token_retention(Duration::ZERO), "`refresh_token_retention` is zero")
+        .await;
+    refused(builder().session_id_retention(Duration::ZERO), "`session_id_retention` is zero").await;
 
     let client = || PolarClient::builder(credentials());
-    assert!(client().timeout(Duration::ZERO).build().is_err());
+    assert!(client().request_timeout(Duration::ZERO).build().is_err());
     assert!(client().connect_timeout(Duration::ZERO).build().is_err());
     assert!(client().max_in_flight(0).build().is_err());
     let no_pem = client().root_certificates("no certificate").build().expect_err("no PEM");
     assert_eq!(no_pem.kind(), ErrorKind::Tls);
+}
+
+#[test]
+fn names_from_a_configuration_file_are_parsed() {
+    let basic = "client_secret_basic".parse::<ClientAuthMethod>().expect("a name");
+    assert_eq!(basic, ClientAuthMethod::ClientSecretBasic);
+    let error = "basic".parse::<ClientAuthMethod>().expect_err("not a name");
+    assert!(
+        error.to_string().contains("`basic` is not known: use `client_secret_post`"),
+        "{error}"
+    );
+    let error = "polar_at_u_ with a gap".parse::<Token>().expect_err("not a token");
+    assert!(!error.to_string().contains("polar_at_u_"), "it repeats what was given: {error}");
 }
 
 /// Reads the environment in a process of its own: a variable is the whole process's.
@@ -255,6 +271,8 @@ fn credentials_and_server_come_from_the_environment() {
 
     let output = in_environment(&[id]);
     assert!(output.contains("Environment: POLAR_CLIENT_SECRET is not set"), "{output}");
+    let output = in_environment(&[id, ("POLAR_CLIENT_SECRET", "")]);
+    assert!(output.contains("Environment: POLAR_CLIENT_SECRET is empty: set it"), "{output}");
     let output = in_environment(&[secret]);
     assert!(output.contains("Environment: POLAR_CLIENT_ID is not set"), "{output}");
 
@@ -262,8 +280,9 @@ fn credentials_and_server_come_from_the_environment() {
         ("production", "Production"),
         ("sandbox", "Sandbox"),
         ("http://127.0.0.1:9", "Url(..)"),
-        ("staging", "Environment: POLAR_SERVER: the server is none of"),
-        ("", "Environment: POLAR_SERVER"),
+        ("staging", "Environment: POLAR_SERVER: the server `staging` is not known; use"),
+        ("polar_cs_secret", "Environment: POLAR_SERVER: the server is not known; use"),
+        ("", "Environment: POLAR_SERVER is empty; use"),
         ("ftp://x", "Environment: POLAR_SERVER"),
     ] {
         let output = in_environment(&[("POLAR_SERVER", value)]);

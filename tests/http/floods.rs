@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use support::{App, Server, access_token, bearer, builder, start_polar, until};
 use tower_polar_logout::testing::{FakePolar, Fault};
-use tower_polar_logout::{Builder, LogoutOutcome, Revocation};
+use tower_polar_logout::{LogoutOutcome, PolarLogoutLayerBuilder, Revocation};
 
 const CALLERS: usize = 100;
 const EARLIER: usize = 500;
@@ -94,8 +94,9 @@ async fn logged_out(polar: &FakePolar, app: &App) -> Vec<String> {
     tokens
 }
 
-async fn start(builder: Builder) -> App {
-    let layer = builder.limit(LIMIT).queue_limit(QUEUE_LIMIT).deadline(AT_ONCE);
+async fn start(builder: PolarLogoutLayerBuilder) -> App {
+    let layer =
+        builder.denylist_capacity(LIMIT).queue_capacity(QUEUE_LIMIT).logout_deadline(AT_ONCE);
     App::start(Server::Hyper, layer.build().await.expect("a layer")).await
 }
 

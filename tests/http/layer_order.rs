@@ -27,10 +27,10 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_polar_logout::testing::{FakePolar, Fault};
 use tower_polar_logout::{
-    Builder, LogoutHandle, PolarLogoutLayer, Revocation, TokenLocation, WhenRevoked,
+    LogoutHandle, PolarLogoutLayer, PolarLogoutLayerBuilder, Revocation, TokenLocation, WhenRevoked,
 };
 
-async fn built(builder: Builder) -> PolarLogoutLayer {
+async fn built(builder: PolarLogoutLayerBuilder) -> PolarLogoutLayer {
     builder.build().await.expect("a layer")
 }
 
@@ -284,7 +284,7 @@ fn timeout() -> TimeoutLayer {
 #[tokio::test]
 async fn a_timeout_outside_cuts_off_the_answer_and_not_the_logout() {
     let polar = start_polar().await;
-    let logout = built(builder(&polar).deadline(Duration::from_secs(600))).await;
+    let logout = built(builder(&polar).logout_deadline(Duration::from_secs(600))).await;
     let handle = logout.handle();
     let site = Site::start(app().layer(logout).layer(timeout())).await;
     polar.behave(Fault::Freeze);
@@ -299,7 +299,7 @@ async fn a_timeout_outside_cuts_off_the_answer_and_not_the_logout() {
 #[tokio::test]
 async fn a_timeout_inside_is_the_apps_and_a_logout_has_its_own_deadline() {
     let polar = start_polar().await;
-    let logout = built(builder(&polar).deadline(Duration::from_millis(100))).await;
+    let logout = built(builder(&polar).logout_deadline(Duration::from_millis(100))).await;
     let slow = Router::new().route("/slow", get(std::future::pending::<()>));
     let site = Site::start(slow.layer(timeout()).layer(logout)).await;
     polar.behave(Fault::Freeze);

@@ -9,7 +9,8 @@ use support::site::Site;
 use support::{App, SERVERS, Server, TreatedWell, bearer, builder, refresh_token, start_polar};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
-    Builder, ClearSiteData, CookieLocation, LogoutOutcome, Revocation, SameSite, TokenLocation,
+    ClearSiteData, CookieLocation, LogoutOutcome, PolarLogoutLayerBuilder, Revocation, SameSite,
+    TokenHash, TokenLocation,
 };
 
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -17,7 +18,7 @@ const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=
 const AT_ONCE: Duration = Duration::from_millis(1);
 const CROSS_SITE: (&str, &str) = ("sec-fetch-site", "cross-site");
 
-async fn start(server: Server, builder: Builder) -> App {
+async fn start(server: Server, builder: PolarLogoutLayerBuilder) -> App {
     App::start(server, builder.build().await.expect("a layer")).await
 }
 
@@ -77,7 +78,7 @@ async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
 #[tokio::test]
 async fn htmx_is_sent_on_by_its_own_header() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).redirect_to("/bye").deadline(AT_ONCE)).await;
+        let app = start(server, builder(&polar).redirect_to("/bye").logout_deadline(AT_ONCE)).await;
         let htmx = ("hx-request", "true");
         for accept in [BROWSER, ("accept", "*/*")] {
             let answer = app.post("/logout", &[htmx, accept]).await;
@@ -108,7 +109,7 @@ async fn htmx_is_sent_on_by_its_own_header() {
 #[tokio::test]
 async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get_202() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).redirect_to("/").deadline(AT_ONCE)).await;
+        let app = start(server, builder(&polar).redirect_to("/").logout_deadline(AT_ONCE)).await;
         polar
             .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
         for (accept, status) in
@@ -148,7 +149,7 @@ async fn a_logout_without_a_token_still_ends_the_session_of_the_browser() {
 #[tokio::test]
 async fn a_full_denylist_is_said_aloud_and_forgets_nobody() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).limit(1).redirect_to("/")).await;
+        let app = start(server, builder(&polar).denylist_capacity(1).redirect_to("/")).await;
         let (first, second) = (polar.mint(), polar.mint());
         app.post("/logout", &[("authorization", &bearer(&first.access))]).await;
         for accept in [BROWSER, ("accept", "*/*")] {
@@ -287,7 +288,11 @@ async fn repeating_a_logout_is_harmless() {
 #[tokio::test]
 async fn strict_mode_turns_not_confirmed_into_503_and_keeps_the_cookie() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).strict().redirect_to("/").deadline(AT_ONCE)).await;
+        let app = start(
+            server,
+            builder(&polar).require_confirmation(true).redirect_to("/").logout_deadline(AT_ONCE),
+        )
+        .await;
         polar
             .behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
         let pair = polar.mint();
@@ -332,7 +337,7 @@ async fn cookies_are_removed_with_what_they_were_set_with_and_the_rest_on_reques
         let app = start(
             server,
             builder(&polar)
-                .opaque(cookie)
+                .session_id(cookie)
                 .clear_site_data([ClearSiteData::Cookies, ClearSiteData::Storage]),
         )
         .await;
@@ -356,7 +361,7 @@ async fn cookies_are_removed_with_what_they_were_set_with_and_the_rest_on_reques
 #[tokio::test]
 async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outcome() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).then_call_app()).await;
+        let app = start(server, builder(&polar).call_inner_after_logout(true)).await;
         let pair = polar.mint();
         let cookie = format!("access_token={}; other=1", pair.access);
         let answer = app.send(Method::POST, "/logout", &[("cookie", &cookie)], "a body").await;
@@ -375,7 +380,9 @@ async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outco
         assert!(answer.is_from_app());
         assert!(answer.removed_cookies().is_empty());
 
-        let app = start(server, builder(&polar).then_call_app().deadline(AT_ONCE)).await;
+        let app =
+            start(server, builder(&polar).call_inner_after_logout(true).logout_deadline(AT_ONCE))
+                .await;
         polar.behave(Fault::Freeze);
         let authorization = bearer(&polar.mint().access);
         let answer = app.post("/logout", &[("authorization", &authorization)]).await;
@@ -387,7 +394,7 @@ async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outco
 #[tokio::test]
 async fn where_the_apps_own_handler_fails_the_browser_keeps_its_cookies_to_try_again() {
     let polar = start_polar().await;
-    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let app = Router::new().route("/logout", post(async || StatusCode::INTERNAL_SERVER_ERROR));
     let site = Site::start(app.layer(layer)).await;
     let cookie = format!("access_token={}", polar.mint().access);
@@ -407,7 +414,7 @@ async fn a_token_in_the_body_is_revoked_and_a_body_past_the_limit_is_413() {
             builder(&polar)
                 .refresh_token(TokenLocation::form("token"))
                 .refresh_token(TokenLocation::json("token"))
-                .body_limit(100),
+                .max_body_size(100),
         )
         .await;
         let (form, json) = (polar.mint(), polar.mint());
@@ -487,7 +494,7 @@ async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
 #[tokio::test]
 async fn a_hint_is_sent_where_it_was_asked_for() {
     let polar = start_polar().await;
-    let app = start(Server::Hyper, builder(&polar).send_token_type_hint()).await;
+    let app = start(Server::Hyper, builder(&polar).send_token_type_hint(true)).await;
     let (one, other) = (polar.mint(), polar.mint());
     let (access, cookie) = (bearer(&one.access), format!("refresh_token={}", other.refresh));
     app.post("/logout", &[("authorization", &access)]).await;
@@ -501,7 +508,7 @@ async fn a_hint_is_sent_where_it_was_asked_for() {
 #[tokio::test]
 async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_else() {
     for_each_server(|server, polar| async move {
-        let app = start(server, builder(&polar).deadline(AT_ONCE)).await;
+        let app = start(server, builder(&polar).logout_deadline(AT_ONCE)).await;
         polar.behave(Fault::Freeze);
         let pair = polar.mint();
         let answer = app.post("/logout", &[("authorization", &bearer(&pair.access))]).await;
@@ -515,6 +522,18 @@ async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_el
     .await;
 }
 
+/// An app that keeps hashes alone can deny by them. Nothing can be sent to Polar then.
+#[tokio::test]
+async fn a_hash_is_denied_here_and_not_sent() {
+    let polar = start_polar().await;
+    let app = start(Server::Axum, builder(&polar)).await;
+    let token = polar.mint().access;
+    let revocation = Revocation::from(TokenHash::of(&token));
+    assert_eq!(app.handle.revoke([revocation]).await, LogoutOutcome::Confirmed);
+    assert!(app.handle.is_revoked(&token));
+    assert_eq!(polar.seen().revoke_calls, 0);
+}
+
 #[tokio::test]
 async fn the_handle_revokes_asks_counts_and_shuts_down() {
     let polar = start_polar().await;
@@ -525,7 +544,7 @@ async fn the_handle_revokes_asks_counts_and_shuts_down() {
         .revoke([
             Revocation::access_token(&pair.access).expect("a token"),
             Revocation::refresh_token(&pair.refresh).expect("a token"),
-            Revocation::opaque(session).expect("a credential"),
+            Revocation::session_id(session).expect("a credential"),
         ])
         .await;
     assert_eq!(outcome, LogoutOutcome::Confirmed);
@@ -542,19 +561,19 @@ async fn the_handle_revokes_asks_counts_and_shuts_down() {
     assert_eq!((counts.confirmed, counts.pending), (2, 0));
     assert!(Revocation::access_token("").is_err());
     assert_eq!(app.handle.revoke([]).await, LogoutOutcome::NoToken);
-    assert_eq!(app.handle.shutdown(Duration::from_secs(10)).await, 0);
+    assert_eq!(app.handle.shutdown(Duration::from_secs(10)).await.pending, 0);
 }
 
 #[tokio::test]
 async fn a_shutdown_waits_for_polar_and_says_what_is_left() {
     let polar = start_polar().await;
-    let app = start(Server::Axum, builder(&polar).deadline(AT_ONCE)).await;
+    let app = start(Server::Axum, builder(&polar).logout_deadline(AT_ONCE)).await;
     polar.behave(Fault::Freeze);
     let pair = polar.mint();
     app.post("/logout", &[("authorization", &bearer(&pair.access))]).await;
-    assert_eq!(app.handle.shutdown(Duration::from_millis(50)).await, 1);
+    assert_eq!(app.handle.shutdown(Duration::from_millis(50)).await.pending, 1);
     polar.recover();
-    assert_eq!(app.handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert_eq!(app.handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     assert!(!polar.is_alive(&pair.access));
 }
 
@@ -563,10 +582,10 @@ async fn an_exact_lifetime_holds_as_long_as_it_says() {
     let polar = start_polar().await;
     let app = start(Server::Axum, builder(&polar)).await;
     let (ended, endless) = ("session-that-has-ended", "session-without-end");
-    let soon = Revocation::opaque(ended).expect("a credential").expires_in(Duration::ZERO);
+    let soon = Revocation::session_id(ended).expect("a credential").expires_in(Duration::ZERO);
     assert_eq!(app.handle.revoke([soon]).await, LogoutOutcome::Confirmed);
     assert!(!app.handle.is_revoked(ended), "it has expired already");
-    let long = Revocation::opaque(endless).expect("a credential").expires_in(Duration::MAX);
+    let long = Revocation::session_id(endless).expect("a credential").expires_in(Duration::MAX);
     assert_eq!(app.handle.revoke([long]).await, LogoutOutcome::Confirmed);
     assert!(app.handle.is_revoked(endless));
 }
@@ -617,7 +636,7 @@ async fn a_head_request_does_not_log_out() {
         let layer = builder(&polar)
             .logout_route(Method::GET, "/bye")
             .logout_route(Method::POST, "/bye")
-            .then_call_app();
+            .call_inner_after_logout(true);
         let app = start(server, layer).await;
         let token = polar.mint().access;
         let authorization = bearer(&token);

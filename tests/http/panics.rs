@@ -12,17 +12,18 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use tower_polar_logout::testing::{FakePolar, MemoryLog};
 use tower_polar_logout::{
-    Builder, Cursor, Event, Followed, Kept, LogFuture, LogoutOutcome, PolarLogoutLayer,
-    RequestBody, Revocation, RevocationLog, TokenLocation,
+    LogoutOutcome, PolarLogoutLayer, PolarLogoutLayerBuilder, RequestBody, Revocation,
+    TokenLocation,
 };
 
 async fn polar() -> FakePolar {
     FakePolar::start().await.expect("a stand-in")
 }
 
-fn builder(polar: &FakePolar) -> Builder {
+fn builder(polar: &FakePolar) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(polar.credentials())
         .server(polar.server())
         .logout_route(Method::POST, "/logout")
@@ -37,7 +38,7 @@ fn request(path: &str, token: &str) -> Request<Full<Bytes>> {
 #[tokio::test]
 async fn an_inner_service_that_panics_takes_nothing_of_the_layer_along() {
     let polar = polar().await;
-    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let handle = layer.handle();
     let inner = service_fn(|request: Request<RequestBody<Full<Bytes>>>| {
         assert_ne!(request.uri().path(), "/call", "the app has a bug");
@@ -92,7 +93,8 @@ impl RevocationLog for Panicking {
 #[tokio::test]
 async fn a_log_that_panics_in_append_is_one_that_could_not_keep_it() {
     let polar = polar().await;
-    let layer = builder(&polar).log(Panicking::default()).build().await.expect("a layer");
+    let layer =
+        builder(&polar).revocation_log(Panicking::default()).build().await.expect("a layer");
     let handle = layer.handle();
     for outcome in [LogoutOutcome::Unrecorded, LogoutOutcome::Unrecorded, LogoutOutcome::Confirmed]
     {
@@ -102,7 +104,11 @@ async fn a_log_that_panics_in_append_is_one_that_could_not_keep_it() {
         assert!(handle.is_revoked(&token));
     }
     polar.revoked(3).await;
-    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0, "and Polar has confirmed all");
+    assert_eq!(
+        handle.shutdown(Duration::from_secs(60)).await.pending,
+        0,
+        "and Polar has confirmed all"
+    );
 }
 
 /// What its head carried is denied; the 500 says that the rest is not known.

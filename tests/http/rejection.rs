@@ -5,8 +5,9 @@ use support::{
     Answer, App, SERVERS, Server, TreatedWell, access_token, bearer, builder, refresh_token,
     start_polar,
 };
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::{
-    Builder, PolarClient, PolarLogoutLayer, PolarServer, ReplyKind, Revocation, TokenLocation,
+    PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, ReplyKind, Revocation, TokenLocation,
     WhenRevoked,
 };
 
@@ -81,14 +82,18 @@ fn carriers() -> Vec<Carrier> {
     ]
 }
 
-fn around(polar: &TreatedWell, location: impl Into<TokenLocation>) -> Builder {
+fn around(polar: &TreatedWell, location: impl Into<TokenLocation>) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(PolarClient::builder(polar.credentials()).server(polar.server()))
         .logout_route(Method::POST, "/logout")
         .access_token(location)
 }
 
 /// An app, and a token that is dead there.
-async fn start(server: Server, polar: &TreatedWell, builder: Builder) -> (App, String) {
+async fn start(
+    server: Server,
+    polar: &TreatedWell,
+    builder: PolarLogoutLayerBuilder,
+) -> (App, String) {
     let app = App::start(server, builder.build().await.expect("a layer")).await;
     let dead = polar.mint().access;
     revoke(&app, &dead).await;
@@ -246,7 +251,7 @@ async fn public_page_keeps_what_lies_under_a_prefix() {
 #[tokio::test]
 async fn planted_cookie_locks_no_signed_in_user_out() {
     let polar = start_polar().await;
-    let builder = builder(&polar).opaque(TokenLocation::cookie("session"));
+    let builder = builder(&polar).session_id(TokenLocation::cookie("session"));
     let (app, dead) = start(Server::Axum, &polar, builder).await;
     let alive = polar.mint();
     let (alive, refresh) = (alive.access, alive.refresh);
@@ -365,8 +370,8 @@ async fn many_cookies_lock_nobody_out() {
 async fn dead_session_id_is_taken_out_and_the_app_sees_no_session() {
     let polar = start_polar().await;
     let builder = around(&polar, TokenLocation::bearer())
-        .opaque(TokenLocation::cookie("session"))
-        .opaque(TokenLocation::header("x-session"))
+        .session_id(TokenLocation::cookie("session"))
+        .session_id(TokenLocation::header("x-session"))
         .when_revoked_at("/login", WhenRevoked::Anonymous);
     let (app, _) = start(Server::Axum, &polar, builder).await;
     let id = "abcdefghijklmnopqrstuv";

@@ -115,7 +115,7 @@ async fn assert_calls_the_ready_one<S>(
 #[tokio::test]
 async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     let polar = start_polar().await;
-    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let (service, mut inner) = mock::pair();
     let requests = ["/me", "/logout"].repeat(3);
     let requests = requests
@@ -254,7 +254,7 @@ async fn logout_is_done_when_its_body_never_arrives() {
     assert_eq!(polar.seen().revoke_calls, 0, "more may come, and goes first");
     drop(called);
     polar.revoked(1).await;
-    assert_eq!(handle.shutdown(std::time::Duration::from_secs(60)).await, 0);
+    assert_eq!(handle.shutdown(std::time::Duration::from_secs(60)).await.pending, 0);
 }
 
 /// A body that cannot be read: a logout revokes what its head carried, and says 400.
@@ -302,12 +302,13 @@ where
 async fn body_with_a_dead_token_is_rejected_whatever_its_syntax() {
     const SESSION: &str = "session-0123456789";
     let polar = start_polar().await;
-    let layer = builder(&polar).opaque(TokenLocation::form("id")).build().await.expect("a layer");
+    let layer =
+        builder(&polar).session_id(TokenLocation::form("id")).build().await.expect("a layer");
     let (dead, living) = (polar.mint(), polar.mint());
     let orders = [
         Revocation::access_token(&dead.access).expect("a token"),
         Revocation::refresh_token(&dead.refresh).expect("a token"),
-        Revocation::opaque(SESSION).expect("an id"),
+        Revocation::session_id(SESSION).expect("an id"),
     ];
     layer.handle().revoke(orders).await;
     let bodies = |access: &str, refresh: &str, session: &str| {
@@ -335,7 +336,7 @@ async fn body_with_a_dead_token_is_rejected_whatever_its_syntax() {
 #[tokio::test]
 async fn body_that_cannot_be_checked_reaches_nobody() {
     let polar = start_polar().await;
-    let layer = builder(&polar).body_limit(100).build().await.expect("a layer");
+    let layer = builder(&polar).max_body_size(100).build().await.expect("a layer");
     let post = || Request::post("/refresh");
     let sized = post().body(Full::from("x".repeat(101))).expect("a request");
     let zipped = post().header("content-encoding", "gzip").body(Full::from("x"));
@@ -394,7 +395,7 @@ fn service_and_future_are_send_and_sync() {
     is::<PolarLogout<ReadyAtOnce>>();
     future::<ResponseFuture<ReadyAtOnce, Full<Bytes>>>();
     is::<tower_polar_logout::LogoutHandle>();
-    is::<tower_polar_logout::PolarClient>();
+    is::<tower_polar_logout::client::PolarClient>();
 }
 
 #[test]

@@ -16,9 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tower::{Layer, service_fn};
-use tower_polar_logout::{
-    Outcome, PolarClient, PolarLogoutLayer, PolarServer, Token, TokenLocation,
-};
+use tower_polar_logout::client::{PolarClient, RevokeOutcome};
+use tower_polar_logout::{PolarLogoutLayer, PolarServer, TokenLocation};
 
 async fn serve_app(acceptor: TlsAcceptor, layer: &PolarLogoutLayer) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -126,8 +125,8 @@ async fn a_server_that_nobody_vouches_for_is_told_nothing() {
         .build()
         .expect("a client");
     let token = polar.mint().access;
-    let outcome = client.revoke(&Token::parse(&token).expect("a token"), None).await;
-    assert!(matches!(outcome, Outcome::TryAgain { .. }), "{outcome:?}");
+    let outcome = client.revoke(&token.parse().expect("a token"), None).await;
+    assert!(matches!(outcome, RevokeOutcome::TryAgain { .. }), "{outcome:?}");
     assert!(polar.requests().is_empty());
     assert!(polar.is_alive(&token));
 }

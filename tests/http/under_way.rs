@@ -173,7 +173,7 @@ async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
 async fn session_that_the_logout_handler_renews_is_ended() {
     let polar = start_polar().await;
     let (old, new) = (polar.mint(), polar.mint());
-    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let set_cookie = cookie(&new.access);
     let log_out =
         async move || AppendHeaders([("set-cookie", set_cookie), ("x-app", "called".to_owned())]);
@@ -190,7 +190,7 @@ async fn session_that_the_logout_handler_renews_is_ended() {
 #[tokio::test]
 async fn logout_handler_answers_whole_behind_both_small_layers() {
     let polar = start_polar().await;
-    let layer = builder(&polar).then_call_app().build().await.expect("a layer");
+    let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let (end, check) = (layer.handle().end_streams(), layer.handle().check_body());
     let goodbye = post(async |body: Bytes| [Bytes::from("goodbye "), body].concat())
         .layer(ServiceBuilder::new().layer(end).layer(check));
@@ -355,7 +355,7 @@ async fn a_stream_ends_when_its_token_is_revoked() {
 async fn a_stream_ends_when_its_token_is_revoked_at_another_replica() {
     let polar = start_polar().await;
     let log = MemoryLog::new();
-    let layer = async || builder(&polar).log(log.clone()).build().await;
+    let layer = async || builder(&polar).revocation_log(log.clone()).build().await;
     let (here, there) = (layer().await.expect("a layer"), layer().await.expect("another"));
     let token = polar.mint().access;
     a_stream_ends(here, &token, async || {

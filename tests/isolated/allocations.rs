@@ -119,6 +119,6 @@ async fn layer() -> PolarLogoutLayer {
         .build()
         .await
         .expect("a layer");
-    layer.handle().revoke([Revocation::opaque(REVOKED).expect("a token")]).await;
+    layer.handle().revoke([Revocation::session_id(REVOKED).expect("a token")]).await;
     layer
 }

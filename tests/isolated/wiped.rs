@@ -20,9 +20,10 @@ use support::folder::Folder;
 use support::memory::Masked;
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::client::{ClientAuthMethod, PolarClient, PolarClientBuilder, Token};
 use tower_polar_logout::{
-    Builder, ClientAuthMethod, ClientCredentials, Journal, PolarClient, PolarClientBuilder,
-    PolarLogoutLayer, PolarServer, Token, TokenLocation,
+    ClientCredentials, Journal, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer,
+    TokenLocation,
 };
 use zeroize::Zeroizing;
 
@@ -105,9 +106,9 @@ fn what_goes_on_without_its_dead_credentials_is_gone_with_the_request() {
     let seen = Seen::default();
     runtime().block_on(async {
         let layer = layer(client(looking(&[], &Seen::default())))
-            .opaque(TokenLocation::cookie("t"))
-            .opaque(TokenLocation::query("t"))
-            .opaque(TokenLocation::form("t"))
+            .session_id(TokenLocation::cookie("t"))
+            .session_id(TokenLocation::query("t"))
+            .session_id(TokenLocation::form("t"))
             .build()
             .await
             .expect("a layer");
@@ -145,7 +146,7 @@ fn the_form_that_revokes_is_gone_once_it_is_answered() {
     runtime().block_on(async {
         let client = client_with(&secret, looking(&written.each_ref(), &seen));
         let client = client.build().expect("a client");
-        let token = Token::parse(&*wiped(token.bytes())).expect("a token");
+        let token = Token::try_from(wiped(token.bytes()).as_slice()).expect("a token");
         assert!(client.revoke(&token, None).await.is_confirmed());
         assert_eq!(left(&written.each_ref()), 0);
     });
@@ -162,7 +163,7 @@ fn the_header_that_authenticates_the_client_is_gone_with_the_client() {
         let client = client_with(&secret, looking(&[&written], &seen));
         let client = client.auth_method(ClientAuthMethod::ClientSecretBasic);
         let client = client.build().expect("a client");
-        let token = Token::parse(support::access_token("t")).expect("a token");
+        let token = Token::try_from(support::access_token("t").as_bytes()).expect("a token");
         assert!(client.revoke(&token, None).await.is_confirmed());
         assert!(secret.is_in_memory(), "the client needs it");
         assert!(!pair.is_in_memory());
@@ -191,8 +192,8 @@ fn a_token_is_gone_that_was_sealed_into_a_journal_and_opened_by_the_next_process
         let client = PolarClient::builder(ClientCredentials::new("id", "secret"));
         let layer = layer(client.transport(silent))
             .access_token(TokenLocation::cookie("t"))
-            .log(journal())
-            .deadline(Duration::from_millis(1))
+            .revocation_log(journal())
+            .logout_deadline(Duration::from_millis(1))
             .build()
             .await
             .expect("a layer");
@@ -209,7 +210,7 @@ fn a_token_is_gone_that_was_sealed_into_a_journal_and_opened_by_the_next_process
     runtime().block_on(async {
         let layer = layer(client(looking(&[&token], &seen)))
             .access_token(TokenLocation::cookie("t"))
-            .log(journal())
+            .revocation_log(journal())
             .build()
             .await
             .expect("a layer");
@@ -273,11 +274,11 @@ fn client_with(
 }
 
 /// Of a server whose tokens are long enough to be found.
-fn layer(client: PolarClientBuilder) -> Builder {
+fn layer(client: PolarClientBuilder) -> PolarLogoutLayerBuilder {
     let server = PolarServer::RevocationEndpoint("http://127.0.0.1:9/revoke".to_owned());
     PolarLogoutLayer::builder(client.server(server))
         .logout_route(Method::POST, "/logout")
-        .deadline(Duration::from_secs(60))
+        .logout_deadline(Duration::from_secs(60))
 }
 
 async fn log_out<B>(layer: &PolarLogoutLayer, request: Request<B>) -> StatusCode

@@ -71,8 +71,8 @@ async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
     let journal = Journal::open(folder.file("journal")).expect("a journal");
     let layer = impatient_builder(polar)
         .refresh_token(TokenLocation::form("refresh_token"))
-        .log(journal)
-        .deadline(Duration::from_millis(100))
+        .revocation_log(journal)
+        .logout_deadline(Duration::from_millis(100))
         .build()
         .await
         .expect("a layer");
@@ -112,7 +112,7 @@ async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
     }))
     .await;
     drop(site);
-    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0, "all are delivered");
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0, "all are delivered");
 }
 
 #[tokio::test]

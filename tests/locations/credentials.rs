@@ -15,7 +15,9 @@ use http_body_util::Full;
 use serde_json::Value;
 use support::{Answer, TreatedWell, builder, start_polar};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_polar_logout::{Builder, LogoutOutcome, PolarLogoutLayer, Revocation, TokenLocation};
+use tower_polar_logout::{
+    LogoutOutcome, PolarLogoutLayer, PolarLogoutLayerBuilder, Revocation, TokenLocation,
+};
 
 const ID: &str = "abcdefghijklmnopqrstuv";
 const OTHER_ID: &str = "vutsrqponmlkjihgfedcba";
@@ -36,7 +38,7 @@ struct Site {
 }
 
 impl Site {
-    async fn start(with: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn start(with: impl FnOnce(PolarLogoutLayerBuilder) -> PolarLogoutLayerBuilder) -> Self {
         let polar = start_polar().await;
         let layer = with(builder(&polar)).build().await.expect("a layer");
         Self { polar, layer, seen: Arc::default() }
@@ -192,7 +194,7 @@ async fn logout_finds_a_token_in_a_body_of_any_syntax() {
 /// days.
 #[tokio::test]
 async fn logout_of_one_user_leaves_others_alone_in_every_carrier() {
-    let site = Site::start(|it| it.opaque(TokenLocation::cookie("session"))).await;
+    let site = Site::start(|it| it.session_id(TokenLocation::cookie("session"))).await;
     for case in cases()["one_users_logout_leaves_others_alone"].as_array().expect("cases") {
         let (name, carrier) =
             case["carrier"].as_str().expect("text").split_once(": ").expect("two");
@@ -216,7 +218,7 @@ async fn logout_of_one_user_leaves_others_alone_in_every_carrier() {
 
 #[tokio::test]
 async fn placeholder_is_no_credential() {
-    let site = Site::start(|it| it.opaque(TokenLocation::cookie("session"))).await;
+    let site = Site::start(|it| it.session_id(TokenLocation::cookie("session"))).await;
     for placeholder in texts(&cases()["placeholders_are_no_credentials"]) {
         let headers = [
             (AUTHORIZATION, format!("Bearer {placeholder}").parse().expect("a value")),
@@ -228,7 +230,7 @@ async fn placeholder_is_no_credential() {
         assert_eq!(site.log_out(&headers).await.status, StatusCode::NO_CONTENT);
         let (_, seen) = site.get(&headers).await;
         assert_eq!(seen.expect("the app").headers.len(), 2, "{placeholder}");
-        assert!(Revocation::opaque(placeholder).is_err(), "{placeholder}");
+        assert!(Revocation::session_id(placeholder).is_err(), "{placeholder}");
     }
     assert_eq!(site.layer.handle().counts().revoked, 0);
 }
@@ -306,7 +308,7 @@ async fn session_id_is_the_same_in_every_wrapping() {
                 text.replace("HEADER.PAYLOAD.SIGNATURE", jwt)
             };
             let name = cookie(0).split_once('=').expect("a name").0.to_owned();
-            let site = Site::start(|it| it.opaque(TokenLocation::cookie(name))).await;
+            let site = Site::start(|it| it.session_id(TokenLocation::cookie(name))).await;
             let header = |n| [(COOKIE, cookie(n).parse().expect("a value"))];
             assert_eq!(site.log_out(&header(one)).await.status, StatusCode::NO_CONTENT);
             let (answer, seen) = site.get(&header(other)).await;
@@ -319,7 +321,7 @@ async fn session_id_is_the_same_in_every_wrapping() {
 /// The cookie of every anonymous visitor, and the password of a browser's user.
 #[tokio::test]
 async fn shared_value_locks_nobody_out() {
-    let site = Site::start(|it| it.opaque(TokenLocation::cookie("session"))).await;
+    let site = Site::start(|it| it.session_id(TokenLocation::cookie("session"))).await;
     let anonymous = [(COOKIE, HeaderValue::from_static("session=eyJwYXNzcG9ydCI6e319"))];
     let basic =
         [(AUTHORIZATION, HeaderValue::from_static("Basic dXNlcjpwYXNzd29yZC1vZi1hLXVzZXI="))];
@@ -367,7 +369,7 @@ async fn token_of_a_format_to_come_is_sent_and_rejected() {
 
 #[tokio::test]
 async fn strict_logout_fails_for_something_else_in_a_tokens_place() {
-    let site = Site::start(Builder::strict).await;
+    let site = Site::start(|it| it.require_confirmation(true)).await;
     let header = [(COOKIE, format!("access_token=encrypted.{ID}").parse().expect("a value"))];
     let answer = site.log_out(&header).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -395,7 +397,7 @@ async fn order_to_revoke_what_no_request_could_carry_is_refused() {
     let token = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
     for value in ["", "short", "\"\"", &format!("Bearer {token}"), &format!("{token},{token}")] {
         assert!(Revocation::access_token(value).is_err(), "{value}");
-        assert!(Revocation::opaque(value).is_err(), "{value}");
+        assert!(Revocation::session_id(value).is_err(), "{value}");
     }
     let site = Site::start(|it| it).await;
     let order = Revocation::access_token(format!("a-jwt-of-another-system.{ID}")).expect("one");

@@ -15,11 +15,14 @@ use support::{Answer, access_token, bearer, echo, until};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_polar_logout::client::PolarClient;
+use tower_polar_logout::log::{
+    Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
+};
 use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{
-    Builder, ClientCredentials, Cursor, Error, ErrorKind, Event, Followed, Kept, LogFuture,
-    LogoutHandle, LogoutOutcome, PolarClient, PolarLogoutLayer, PolarServer, Revocation,
-    RevocationLog, SealedToken, TokenHash, TokenLocation, WhenRevoked,
+    ClientCredentials, Error, ErrorKind, LogoutHandle, LogoutOutcome, PolarLogoutLayer,
+    PolarLogoutLayerBuilder, PolarServer, Revocation, TokenHash, TokenLocation, WhenRevoked,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,11 +48,11 @@ impl Polar {
         *self.is_away.lock().expect("it") = false;
     }
 
-    fn replica(&self, log: impl RevocationLog) -> Builder {
+    fn replica(&self, log: impl RevocationLog) -> PolarLogoutLayerBuilder {
         self.replica_with("secret", log)
     }
 
-    fn replica_with(&self, secret: &str, log: impl RevocationLog) -> Builder {
+    fn replica_with(&self, secret: &str, log: impl RevocationLog) -> PolarLogoutLayerBuilder {
         let polar = self.clone();
         let transport = service_fn(move |_: Request<Full<Bytes>>| {
             let is_away = *polar.is_away.lock().expect("it");
@@ -67,11 +70,11 @@ impl Polar {
         PolarLogoutLayer::builder(client)
             .logout_route(Method::POST, "/logout")
             .access_token(TokenLocation::bearer())
-            .log(log)
+            .revocation_log(log)
     }
 }
 
-async fn handle(builder: Builder) -> LogoutHandle {
+async fn handle(builder: PolarLogoutLayerBuilder) -> LogoutHandle {
     builder.build().await.expect("a layer").handle()
 }
 
@@ -119,7 +122,7 @@ async fn post_form(layer: &PolarLogoutLayer, form: &str) -> Answer {
 /// Revokes a token at a replica that dies before Polar is told.
 async fn revoke_and_die(polar: &Polar, secret: &str, log: &MemoryLog, name: &str) {
     polar.go_away();
-    let dead = polar.replica_with(secret, log.clone()).deadline(Duration::from_millis(1));
+    let dead = polar.replica_with(secret, log.clone()).logout_deadline(Duration::from_millis(1));
     let dead = dead.build().await.expect("a layer");
     assert_eq!(dead.handle().revoke([access(name)]).await, LogoutOutcome::Pending);
     drop(dead);
@@ -129,7 +132,7 @@ async fn revoke_and_die(polar: &Polar, secret: &str, log: &MemoryLog, name: &str
 /// A step of a log in which nothing has happened.
 fn nothing(is_current: bool) -> Followed {
     let cursor = Cursor::new("");
-    Followed { events: vec![], cursor, is_current, has_lost: false, skipped: 0 }
+    Followed::new(vec![], cursor).with_current(is_current)
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +140,7 @@ async fn what_one_replica_revokes_the_others_reject() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
     let there = handle(polar.replica(log.clone())).await;
-    here.revoke([access("one"), Revocation::opaque(SESSION).expect("one")]).await;
+    here.revoke([access("one"), Revocation::session_id(SESSION).expect("one")]).await;
     known(&there, &access_token("one")).await;
     known(&there, SESSION).await;
     let late = handle(polar.replica(log)).await;
@@ -172,7 +175,7 @@ async fn living_replica_keeps_its_tokens_however_long_polar_is_away() {
     polar.go_away();
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        let builder = polar.replica(log.clone()).deadline(Duration::from_millis(1));
+        let builder = polar.replica(log.clone()).logout_deadline(Duration::from_millis(1));
         replicas.push(handle(builder).await);
     }
     for n in 0..TOKENS {
@@ -199,7 +202,7 @@ async fn tokens_of_one_logout_are_adopted_by_one_replica() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     for n in 0..20 {
         polar.go_away();
-        let dead = polar.replica(log.clone()).deadline(Duration::from_millis(1));
+        let dead = polar.replica(log.clone()).logout_deadline(Duration::from_millis(1));
         let dead = dead.build().await.expect("a layer");
         let pair = [access(format!("access{n}")), access(format!("refresh{n}"))];
         dead.handle().revoke(pair).await;
@@ -217,7 +220,8 @@ async fn tokens_of_one_logout_are_adopted_by_one_replica() {
 async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = polar.replica(log.clone()).build().await.expect("a layer");
-    let strict = polar.replica(log.clone()).strict().build().await.expect("a layer");
+    let strict =
+        polar.replica(log.clone()).require_confirmation(true).build().await.expect("a layer");
     log.go_away();
     assert_eq!(status(&here, Method::POST, "/logout", "one").await, StatusCode::ACCEPTED);
     let answer = status(&strict, Method::POST, "/logout", "two").await;
@@ -229,7 +233,7 @@ async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
     assert!(!here.handle().is_revoked(access_token("two")), "nobody can know yet");
     assert!(here.handle().health().log_held > 0);
     sleep(SECOND * 10).await;
-    let behind = here.handle().health().log_behind.expect("the link is down");
+    let behind = here.handle().health().log_lag.expect("the link is down");
     assert!((SECOND * 9..SECOND * 11).contains(&behind), "{behind:?}");
     log.come_back();
     // Both ask again within two seconds.
@@ -239,7 +243,7 @@ async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
             && strict.handle().is_revoked(access_token("one"))
     );
     let health = here.handle().health();
-    assert_eq!((health.log_behind, health.log_held), (None, 0));
+    assert_eq!((health.log_lag, health.log_held), (None, 0));
     assert_eq!(status(&here, Method::POST, "/logout", "three").await, StatusCode::NO_CONTENT);
 }
 
@@ -255,7 +259,7 @@ async fn a_shutdown_waits_for_what_the_log_is_yet_to_have() {
         back.come_back();
     });
     let started = Instant::now();
-    assert_eq!(here.shutdown(SECOND * 10).await, 0);
+    assert_eq!(here.shutdown(SECOND * 10).await.pending, 0);
     assert_eq!(started.elapsed().as_secs(), 5);
     let late = handle(polar.replica(log)).await;
     assert!(late.is_revoked(access_token("one")));
@@ -270,7 +274,7 @@ async fn what_the_log_has_lost_every_replica_that_knew_it_appends_again() {
         here.revoke([access(n)]).await;
     }
     polar.go_away();
-    let short = polar.replica(log.clone()).deadline(Duration::from_millis(1));
+    let short = polar.replica(log.clone()).logout_deadline(Duration::from_millis(1));
     let dead = short.build().await.expect("a layer");
     dead.handle().revoke([access("pending")]).await;
     known(&there, &access_token("pending")).await;
@@ -296,7 +300,7 @@ async fn replicas_that_append_again_at_once_do_not_all_append_all() {
     for _ in 0..3 {
         replicas.push(handle(polar.replica(log.clone())).await);
     }
-    let sessions = (0..TOKENS).map(|n| Revocation::opaque(format!("{n:016}")).expect("one"));
+    let sessions = (0..TOKENS).map(|n| Revocation::session_id(format!("{n:016}")).expect("one"));
     replicas[0].revoke(sessions).await;
     for replica in &replicas {
         until("all know", || replica.counts().revoked == TOKENS).await;
@@ -313,7 +317,7 @@ async fn replicas_that_append_again_at_once_do_not_all_append_all() {
 async fn what_the_log_shows_with_an_earlier_expiry_is_appended_again_with_the_later_one() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
-    here.revoke([Revocation::opaque(SESSION).expect("one")]).await;
+    here.revoke([Revocation::session_id(SESSION).expect("one")]).await;
     sleep(SECOND).await;
     log.lose_everything();
     let hash = TokenHash::of(SESSION);
@@ -351,7 +355,7 @@ async fn a_shutdown_waits_for_what_is_appended_again() {
     const SESSIONS: usize = 3_000;
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(Slow(log.clone()))).await;
-    let sessions = (0..SESSIONS).map(|n| Revocation::opaque(format!("{n:016}")).expect("one"));
+    let sessions = (0..SESSIONS).map(|n| Revocation::session_id(format!("{n:016}")).expect("one"));
     here.revoke(sessions).await;
     log.lose_everything();
     // Long enough to notice, too short to append.
@@ -365,7 +369,7 @@ async fn a_shutdown_waits_for_what_is_appended_again() {
 #[tokio::test(start_paused = true)]
 async fn past_the_limit_of_one_replica_nobody_who_was_accepted_elsewhere_is_let_in() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
-    let small = handle(polar.replica(log.clone()).limit(5)).await;
+    let small = handle(polar.replica(log.clone()).denylist_capacity(5)).await;
     let large = handle(polar.replica(log.clone())).await;
     for n in 0..10 {
         large.revoke([access(n)]).await;
@@ -374,8 +378,8 @@ async fn past_the_limit_of_one_replica_nobody_who_was_accepted_elsewhere_is_let_
         known(&small, &access_token(n)).await;
     }
     assert_eq!(small.revoke([access("more")]).await, LogoutOutcome::Full, "and it says so");
-    let error = polar.replica(log).limit(5).build().await.expect_err("too many");
-    assert!(error.to_string().contains("raise it with `.limit(20)`"), "{error}");
+    let error = polar.replica(log).denylist_capacity(5).build().await.expect_err("too many");
+    assert!(error.to_string().contains("raise it with `.denylist_capacity(20)`"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -383,7 +387,7 @@ async fn an_app_may_choose_503_over_serving_on_what_it_knew_a_while_ago() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let choosy = polar
         .replica(log.clone())
-        .reject_when_behind(SECOND * 10)
+        .max_log_lag(SECOND * 10)
         .when_revoked_at("/login", WhenRevoked::Anonymous)
         .build()
         .await
@@ -415,18 +419,17 @@ async fn once_the_log_is_back_a_replica_is_current_also_where_nothing_was_append
     for _ in 0..2 {
         log.go_away();
         sleep(SECOND * 15).await;
-        assert!(handle.health().log_behind.is_some());
+        assert!(handle.health().log_lag.is_some());
         log.come_back();
         sleep(SECOND * 60).await;
-        assert_eq!(handle.health().log_behind, None);
+        assert_eq!(handle.health().log_lag, None);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_in_a_body_is_turned_away_too_where_nobody_knows_whether_it_lives() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
-    let layer =
-        polar.replica(log.clone()).reject_when_behind(SECOND * 10).build().await.expect("a layer");
+    let layer = polar.replica(log.clone()).max_log_lag(SECOND * 10).build().await.expect("a layer");
     layer.handle().revoke([access("dead")]).await;
     let [alive, dead] =
         ["alive", "dead"].map(|name| format!("token={}&page=1", access_token(name)));
@@ -469,14 +472,14 @@ async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before()
     };
     step(false).await;
     step(true).await;
-    let layer = Polar::default().replica(Steps(told.into())).reject_when_behind(SECOND * 5);
+    let layer = Polar::default().replica(Steps(told.into())).max_log_lag(SECOND * 5);
     let layer = layer.build().await.expect("a layer");
     for _ in 0..2 {
-        assert_eq!(layer.handle().health().log_behind, None);
+        assert_eq!(layer.handle().health().log_lag, None);
         assert_eq!(status(&layer, Method::GET, "/", "alive").await, StatusCode::OK);
         for _ in 0..2 {
             step(false).await;
-            let behind = layer.handle().health().log_behind.expect("there is more to read");
+            let behind = layer.handle().health().log_lag.expect("there is more to read");
             assert!(
                 (SECOND * 5..SECOND * 20).contains(&behind),
                 "since it was current: {behind:?}"
@@ -494,8 +497,8 @@ async fn times_without_end_are_allowed() {
     revoke_and_die(&polar, "secret", &log, "one").await;
     let here = polar
         .replica(log.clone())
-        .catch_up_within(Duration::MAX)
-        .reject_when_behind(Duration::MAX)
+        .startup_timeout(Duration::MAX)
+        .max_log_lag(Duration::MAX)
         .build()
         .await
         .expect("a layer");
@@ -505,7 +508,7 @@ async fn times_without_end_are_allowed() {
         here.handle().is_revoked(access_token("one"))
             && here.handle().is_revoked(access_token("two"))
     );
-    assert_eq!(here.handle().health().log_behind, None, "it is followed still");
+    assert_eq!(here.handle().health().log_lag, None, "it is followed still");
     assert_eq!(here.handle().counts().adopted, 0, "never");
     log.go_away();
     sleep(SECOND * 600).await;
@@ -549,17 +552,17 @@ async fn a_log_that_is_away_ends_in_build_unless_the_app_starts_behind() {
     log.go_away();
     let error = polar.replica(log.clone()).build().await.expect_err("no log");
     assert_eq!(error.kind(), ErrorKind::Log);
-    let behind = polar.replica(log.clone()).start_behind().reject_when_behind(Duration::ZERO);
+    let behind = polar.replica(log.clone()).allow_stale_start(true).max_log_lag(Duration::ZERO);
     let behind = behind.build().await.expect("a layer");
     assert!(!behind.handle().is_revoked(access_token("dead")));
-    assert!(behind.handle().health().log_behind.is_some());
+    assert!(behind.handle().health().log_lag.is_some());
     sleep(SECOND).await;
     let answer = status(&behind, Method::GET, "/", "dead").await;
     assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE, "and lets nobody in");
     log.come_back();
     sleep(SECOND * 3).await;
     assert!(behind.handle().is_revoked(access_token("dead")), "it has caught up");
-    assert_eq!(behind.handle().health().log_behind, None);
+    assert_eq!(behind.handle().health().log_lag, None);
     assert_eq!(status(&behind, Method::GET, "/", "alive").await, StatusCode::OK);
 }
 
@@ -575,13 +578,12 @@ async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_b
                 let n = after.map_or(0, |cursor| cursor.as_str().parse().expect("a number"));
                 let (hash, expires_at) =
                     (TokenHash::of(access_token(n)), SystemTime::now() + SECOND * 3600);
-                Ok(Followed {
-                    events: vec![Event::Revoked { hash, expires_at, sealed: None }],
-                    cursor: Cursor::new((n + 1).to_string()),
-                    is_current: false,
-                    has_lost: false,
-                    skipped: 1,
-                })
+                Ok(Followed::new(
+                    vec![Event::Revoked { hash, expires_at, sealed: None }],
+                    Cursor::new((n + 1).to_string()),
+                )
+                .with_current(false)
+                .with_skipped(1))
             })
         }
 
@@ -594,13 +596,13 @@ async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_b
     let started = Instant::now();
     let error = polar.replica(Endless).build().await.expect_err("it never ends");
     assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Log, 30));
-    assert!(error.to_string().contains("catch_up_within"), "{error}");
-    let behind = polar.replica(Endless).catch_up_within(SECOND * 5).start_behind();
+    assert!(error.to_string().contains("startup_timeout"), "{error}");
+    let behind = polar.replica(Endless).startup_timeout(SECOND * 5).allow_stale_start(true);
     let behind = handle(behind).await;
     assert!(behind.is_revoked(access_token("0")), "it knows what it has read");
     sleep(SECOND * 10).await;
     assert!(behind.is_revoked(access_token("12")), "and reads on");
-    assert!(behind.health().log_behind.is_some());
+    assert!(behind.health().log_lag.is_some());
     assert!(behind.counts().skipped >= 12);
 }
 
@@ -729,23 +731,27 @@ async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
         }
     }
 
-    let layer = Polar::default().replica(Panicking::default()).reject_when_behind(SECOND * 5);
+    let layer = Polar::default().replica(Panicking::default()).max_log_lag(SECOND * 5);
     let layer = layer.build().await.expect("a layer");
     assert_eq!(status(&layer, Method::GET, "/", "alive").await, StatusCode::OK);
     sleep(SECOND * 20).await;
     let answer = status(&layer, Method::GET, "/", "alive").await;
     assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(layer.handle().health().log_behind.is_some());
+    assert!(layer.handle().health().log_lag.is_some());
     assert_eq!(status(&layer, Method::POST, "/logout", "one").await, StatusCode::NO_CONTENT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn being_behind_means_nothing_without_a_log() {
     let client = || PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"));
-    for builder in [client().start_behind(), client().reject_when_behind(SECOND)] {
-        let builder = builder.logout_route(Method::POST, "/logout").opaque(TokenLocation::bearer());
+    for builder in [client().allow_stale_start(true), client().max_log_lag(SECOND)] {
+        let builder =
+            builder.logout_route(Method::POST, "/logout").session_id(TokenLocation::bearer());
         let error: Error = builder.build().await.expect_err("no log");
-        assert!(error.is_configuration() && error.to_string().contains(".log("), "{error}");
+        assert!(
+            error.is_configuration() && error.to_string().contains(".revocation_log("),
+            "{error}"
+        );
     }
 }
 
@@ -754,7 +760,7 @@ async fn being_behind_means_nothing_without_a_log() {
 async fn what_is_delivered_elsewhere_leaves_the_queue() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     polar.go_away();
-    let here = handle(polar.replica(log.clone()).deadline(Duration::from_millis(1))).await;
+    let here = handle(polar.replica(log.clone()).logout_deadline(Duration::from_millis(1))).await;
     here.revoke([access("one")]).await;
     assert_eq!(here.counts().pending, 1);
     advance(SECOND).await;
@@ -770,7 +776,7 @@ async fn what_is_delivered_elsewhere_leaves_the_queue() {
     log.append(vec![junk]).await.expect("kept");
     sleep(SECOND * 120).await;
     assert_eq!(here.counts().dead_letters, 1);
-    here.revoke([Revocation::opaque(SESSION).expect("one")]).await;
+    here.revoke([Revocation::session_id(SESSION).expect("one")]).await;
     assert!(here.is_revoked(SESSION));
 }
 
@@ -790,13 +796,11 @@ async fn what_is_told_together_with_the_loss_is_appended_again_too() {
                 }
                 let (hash, expires_at) = (hash_of("one"), SystemTime::now() + SECOND * 3600);
                 let lost = Event::Revoked { hash, expires_at, sealed: None };
-                Ok(Followed {
-                    events: if step == 1 { vec![lost] } else { Vec::new() },
-                    cursor: Cursor::new((step + 1).to_string()),
-                    is_current: true,
-                    has_lost: step == 1,
-                    skipped: 0,
-                })
+                Ok(Followed::new(
+                    if step == 1 { vec![lost] } else { Vec::new() },
+                    Cursor::new((step + 1).to_string()),
+                )
+                .with_lost(step == 1))
             })
         }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use support::example;
-use tower_polar_logout::{Error, ErrorKind, Event, Journal, RevocationLog, SealedToken, TokenHash};
+use tower_polar_logout::log::{Event, RevocationLog, SealedToken};
+use tower_polar_logout::{Error, ErrorKind, Journal, TokenHash};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
@@ -107,7 +108,7 @@ fn delivered(n: usize) -> Event {
 type State = BTreeMap<[u8; 32], (SystemTime, Option<Vec<u8>>)>;
 
 async fn state(journal: &Journal) -> State {
-    let events = journal.follow(None).await.expect("all it holds").events;
+    let events = journal.follow(None).await.expect("all it holds").into_events();
     let count = events.len();
     let state: State = events
         .into_iter()
@@ -174,6 +175,20 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
     let journal = open(&dir.path());
     drop(journal.append(vec![revoked(1, later())]));
     drop(journal);
+    assert_eq!(state_at(&dir.path()).await.len(), 1);
+}
+
+/// One handle closes it for all: what was appended is on disk, and the file is free at once.
+#[tokio::test]
+async fn a_closed_journal_refuses_appends_and_opens_again() {
+    let dir = Dir::new();
+    let journal = open(&dir.path());
+    let other_handle = journal.clone();
+    drop(journal.append(vec![revoked(1, later())]));
+    journal.close().await.expect("it is closed");
+    other_handle.close().await.expect("it is closed already");
+    let error = other_handle.append(vec![revoked(2, later())]).await.map(drop).expect_err("closed");
+    assert!(error.to_string().contains("is closed: open it again"), "{error}");
     assert_eq!(state_at(&dir.path()).await.len(), 1);
 }
 
@@ -324,7 +339,7 @@ fn where_no_file_can_be_the_error_says_which_and_why() {
     let cases = [
         (dir.0.join("missing/revocations.redb"), "there is no directory"),
         (dir.0.clone(), "is a directory"),
-        (file.join("revocations.redb"), ""),
+        (file.join("revocations.redb"), "file is a file, not a directory: give another path"),
     ];
     for (path, reason) in cases {
         let message = refused(&path).to_string();

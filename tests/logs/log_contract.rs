@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use support::folder::Folder;
 use support::log::{HOUR, Told, delivered, hash, keep, pending, revoked, soon, told};
 use support::redis::RedisServer;
+use tower_polar_logout::log::{Claimant, Event, Kept, RevocationLog, SealedToken};
 use tower_polar_logout::testing::MemoryLog;
-use tower_polar_logout::{Claimant, Event, Journal, Kept, RedisLog, RevocationLog, SealedToken};
+use tower_polar_logout::{Journal, RedisLog};
 
 /// Handles of one log.
 struct Log {
@@ -80,8 +81,8 @@ contract!(memory journal redis);
 
 async fn an_empty_log_is_current_at_once(log: Log) {
     let followed = soon(log.open().follow(None)).await.expect("an answer");
-    assert!(followed.is_current && !followed.has_lost);
-    assert!(followed.events.is_empty() && followed.skipped == 0);
+    assert!(followed.is_current() && !followed.has_lost());
+    assert!(followed.events().is_empty() && followed.skipped() == 0);
 }
 
 async fn what_was_appended_is_told_by_the_same_handle_and_by_one_opened_later(log: Log) {

@@ -8,11 +8,11 @@ use http::{Method, StatusCode};
 use support::demo::Demo;
 use support::folder::Folder;
 use support::{App, Server, bearer, impatient_builder, start_polar};
+use tower_polar_logout::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{
-    Builder, ClientCredentials, Cursor, DeadLetter, Error, ErrorKind, Event, Followed, Journal,
-    Kept, LogFuture, LogoutOutcome, PolarLogoutLayer, PolarServer, Revocation, RevocationLog,
-    TokenHash, TokenLocation,
+    ClientCredentials, DeadLetter, Error, ErrorKind, Journal, LogoutOutcome, PolarLogoutLayer,
+    PolarLogoutLayerBuilder, PolarServer, Revocation, TokenHash, TokenLocation,
 };
 
 const SESSION: &str = "session-0123456789";
@@ -25,7 +25,7 @@ fn access(token: &str) -> Revocation {
     Revocation::access_token(token).expect("a token")
 }
 
-async fn layer(builder: Builder) -> PolarLogoutLayer {
+async fn layer(builder: PolarLogoutLayerBuilder) -> PolarLogoutLayer {
     builder.build().await.expect("a layer")
 }
 
@@ -45,32 +45,35 @@ async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
     let (polar, folder) = (start_polar().await, Folder::new("restart"));
     let (pending, delivered) = (polar.mint().access, polar.mint().access);
     {
-        let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
+        let handle =
+            layer(impatient_builder(&polar).revocation_log(journal(&folder))).await.handle();
         assert_eq!(handle.revoke([access(&delivered)]).await, LogoutOutcome::Confirmed);
-        handle.revoke([Revocation::opaque(SESSION).expect("one")]).await;
-        assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+        handle.revoke([Revocation::session_id(SESSION).expect("one")]).await;
+        assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     }
     closed(&folder.file("journal")).await;
     {
         polar.behave(Fault::Drop);
         let deadline = Duration::from_millis(1);
         let calls = polar.seen().revoke_calls;
-        let handle = layer(impatient_builder(&polar).log(journal(&folder)).deadline(deadline))
-            .await
-            .handle();
+        let handle = layer(
+            impatient_builder(&polar).revocation_log(journal(&folder)).logout_deadline(deadline),
+        )
+        .await
+        .handle();
         assert_eq!(handle.revoke([access(&pending)]).await, LogoutOutcome::Pending);
         polar.until(|seen| seen.revoke_calls > calls).await;
     }
     closed(&folder.file("journal")).await;
     let calls = polar.seen().revoke_calls;
-    let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
+    let handle = layer(impatient_builder(&polar).revocation_log(journal(&folder))).await.handle();
     for credential in [&*pending, &*delivered, SESSION] {
         assert!(handle.is_revoked(credential), "before the first request is served");
     }
     assert_eq!(handle.counts().pending, 1, "what was confirmed is not sent again");
     polar.until(|seen| seen.revoke_calls > calls).await;
     polar.recover();
-    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     assert!(!polar.is_alive(&pending));
 }
 
@@ -84,8 +87,8 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
             .server(polar.server())
             .logout_route(Method::POST, "/logout")
             .access_token(TokenLocation::bearer())
-            .log(journal(&folder))
-            .deadline(Duration::from_millis(1))
+            .revocation_log(journal(&folder))
+            .logout_deadline(Duration::from_millis(1))
     };
     let path = folder.file("journal");
     {
@@ -97,11 +100,12 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
     let letters = Arc::new(Mutex::new(Vec::new()));
     {
         let heard = Arc::clone(&letters);
-        let builder =
-            impatient_builder(&polar).log(journal(&folder)).on_dead_letter(move |letter| {
+        let builder = impatient_builder(&polar).revocation_log(journal(&folder)).on_dead_letter(
+            move |letter| {
                 assert!(matches!(letter, DeadLetter::Unreadable { .. }), "{letter:?}");
                 heard.lock().expect("the letters").push(letter.hash());
-            });
+            },
+        );
         let handle = layer(builder).await.handle();
         assert_eq!(*letters.lock().expect("the letters"), [TokenHash::of(&token)]);
         assert_eq!((handle.counts().dead_letters, handle.counts().pending), (1, 0));
@@ -110,10 +114,10 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
     }
     closed(&path).await;
     let builder = impatient_builder(&polar)
-        .log(journal(&folder))
+        .revocation_log(journal(&folder))
         .previous_client_secret("polar_cs_yesterday");
     let handle = layer(builder).await.handle();
-    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     assert!(!polar.is_alive(&token), "nothing was thrown away");
 }
 
@@ -128,39 +132,46 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
             .server(polar.server())
             .logout_route(Method::POST, "/logout")
             .access_token(TokenLocation::bearer())
-            .log(journal(&folder))
-            .deadline(Duration::from_millis(1));
+            .revocation_log(journal(&folder))
+            .logout_deadline(Duration::from_millis(1));
         let handle = layer(builder).await.handle();
         handle.revoke([access(&token)]).await;
         handle.set_credentials(polar.credentials()).await.expect("good ones");
     }
     closed(&folder.file("journal")).await;
     polar.recover();
-    let handle = layer(impatient_builder(&polar).log(journal(&folder))).await.handle();
+    let handle = layer(impatient_builder(&polar).revocation_log(journal(&folder))).await.handle();
     assert_eq!(handle.counts().dead_letters, 0);
-    assert_eq!(handle.shutdown(Duration::from_secs(60)).await, 0);
+    assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     assert!(!polar.is_alive(&token));
 }
 
 #[tokio::test]
 async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
     let (polar, folder) = (start_polar().await, Folder::new("limit"));
-    let journal = journal(&folder);
+    let log = journal(&folder);
     let expires_at = SystemTime::now() + Duration::from_secs(3600);
     let event = |n: u32| {
         let hash = TokenHash::of(n.to_string());
         Event::Revoked { hash, expires_at, sealed: None }
     };
-    journal.append((0..10).map(event).collect()).await.expect("room");
-    let error =
-        impatient_builder(&polar).log(journal).limit(5).build().await.expect_err("too many");
-    assert!(error.to_string().contains("raise it with `.limit(20)`"), "{error}");
+    log.append((0..10).map(event).collect()).await.expect("room");
+    let error = impatient_builder(&polar)
+        .revocation_log(log)
+        .denylist_capacity(5)
+        .build()
+        .await
+        .expect_err("too many");
+    assert!(error.to_string().contains("raise it with `.denylist_capacity(20)`"), "{error}");
+    // The file is free again at once, for a second try.
+    let builder = impatient_builder(&polar).revocation_log(journal(&folder)).denylist_capacity(20);
+    assert_eq!(layer(builder).await.handle().counts().revoked, 10);
 }
 
 /// All that a log holds.
 fn all(events: Vec<Event>) -> Followed {
     let cursor = Cursor::new("end");
-    Followed { events, cursor, is_current: true, has_lost: false, skipped: 0 }
+    Followed::new(events, cursor)
 }
 
 /// A log that can be told to fail.
@@ -197,8 +208,11 @@ impl RevocationLog for Fragile {
 #[tokio::test]
 async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    let app =
-        App::start(Server::Axum, layer(impatient_builder(&polar).log(log.clone())).await).await;
+    let app = App::start(
+        Server::Axum,
+        layer(impatient_builder(&polar).revocation_log(log.clone())).await,
+    )
+    .await;
     let token = polar.mint().access;
     let authorization = bearer(&token);
     let headers = [("authorization", &*authorization)];
@@ -219,11 +233,14 @@ async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
 #[tokio::test]
 async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    let handle = layer(impatient_builder(&polar).log(log.clone()).limit(5)).await.handle();
-    let flood = (0..20).map(|n| Revocation::opaque(format!("{n:016}")).expect("one"));
+    let handle = layer(impatient_builder(&polar).revocation_log(log.clone()).denylist_capacity(5))
+        .await
+        .handle();
+    let flood = (0..20).map(|n| Revocation::session_id(format!("{n:016}")).expect("one"));
     assert_eq!(handle.revoke(flood).await, LogoutOutcome::Full);
     drop(handle);
-    let handle = layer(impatient_builder(&polar).log(log).limit(5)).await.handle();
+    let handle =
+        layer(impatient_builder(&polar).revocation_log(log).denylist_capacity(5)).await.handle();
     assert!((0..5).all(|n| handle.is_revoked(format!("{n:016}"))));
 }
 
@@ -233,8 +250,8 @@ async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
 async fn what_the_log_has_no_seal_of_is_not_acknowledged_as_on_its_way() {
     let (polar, log) = (start_polar().await, Fragile::default());
     polar.behave(Fault::Freeze);
-    let builder = impatient_builder(&polar).log(log.clone()).queue_limit(1);
-    let handle = layer(builder.deadline(Duration::from_millis(1))).await.handle();
+    let builder = impatient_builder(&polar).revocation_log(log.clone()).queue_capacity(1);
+    let handle = layer(builder.logout_deadline(Duration::from_millis(1))).await.handle();
     let (first, second) = (polar.mint().access, polar.mint().access);
     assert_eq!(handle.revoke([access(&first)]).await, LogoutOutcome::Pending);
     assert_eq!(handle.revoke([access(&second)]).await, LogoutOutcome::Busy);
@@ -269,10 +286,10 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
     let builder = PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .logout_route(Method::POST, "/logout")
-        .opaque(TokenLocation::bearer())
-        .log(Hanging);
+        .session_id(TokenLocation::bearer())
+        .revocation_log(Hanging);
     let handle = layer(builder).await.handle();
-    let session = Revocation::opaque(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("one");
     let started = tokio::time::Instant::now();
     assert_eq!(handle.revoke([session]).await, LogoutOutcome::Unrecorded);
     assert_eq!(started.elapsed().as_secs(), 10);
@@ -283,14 +300,14 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
 async fn a_log_that_cannot_be_read_ends_in_build() {
     let (polar, log) = (start_polar().await, Fragile::default());
     *log.is_broken.lock().expect("it") = true;
-    let error = impatient_builder(&polar).log(log).build().await.expect_err("no log");
+    let error = impatient_builder(&polar).revocation_log(log).build().await.expect_err("no log");
     assert_eq!(error.kind(), ErrorKind::Log);
 }
 
 #[tokio::test]
 async fn what_the_log_holds_of_a_token_is_its_hash_and_a_seal() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    let handle = layer(impatient_builder(&polar).log(log.clone())).await.handle();
+    let handle = layer(impatient_builder(&polar).revocation_log(log.clone())).await.handle();
     let token = polar.mint().access;
     handle.revoke([access(&token)]).await;
     handle.shutdown(Duration::from_secs(60)).await;

@@ -24,7 +24,7 @@ async fn what_is_in_the_stream_when_the_clock_is_set_forward_is_appended_again()
     proxy.set_clock(-40 * DAY);
     let replica = || layer(RedisLog::connect(&proxy.url()).expect("a URL")).build();
     let here = replica().await.expect("a layer").handle();
-    let session = Revocation::opaque(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("one");
     soon(here.revoke([session])).await;
 
     proxy.set_clock(0);

@@ -7,7 +7,8 @@ use redis::cmd;
 use support::log::{HOUR, delivered, hash, keep, pending, revoked, soon, told};
 use support::proxy::Proxy;
 use support::redis::{RedisServer, STREAM, entries, layer, open};
-use tower_polar_logout::{ErrorKind, Event, Kept, RedisLog, RevocationLog};
+use tower_polar_logout::log::{Event, Kept, RevocationLog};
+use tower_polar_logout::{ErrorKind, RedisLog};
 
 /// How many entries the stream has.
 async fn length(redis: &RedisServer) -> usize {
@@ -127,7 +128,7 @@ async fn a_log_belongs_to_one_layer_and_so_do_its_clones() {
         log.append(vec![revoked(1)]).await.map(drop).expect_err("no layer"),
         log.follow(None).await.map(drop).expect_err("no layer"),
     ] {
-        assert!(error.to_string().contains("has no layer yet"), "{error}");
+        assert!(error.to_string().contains("belongs to no layer yet"), "{error}");
     }
     let clone = log.clone();
     log.assign("client").expect("assigned");
@@ -139,15 +140,26 @@ async fn a_log_belongs_to_one_layer_and_so_do_its_clones() {
     assert!(told(&log).await.has(1));
 }
 
+/// The next try is another layer's: it may have the log.
+#[tokio::test]
+async fn a_log_is_free_again_after_a_failed_build() {
+    let redis = RedisServer::start("redis-released").await;
+    keep(&open(&redis.url()), (0..3).map(revoked).collect()).await;
+    let log = RedisLog::connect(&redis.url()).expect("a URL");
+    let build = |capacity| layer(log.clone()).denylist_capacity(capacity).build();
+    build(1).await.expect_err("too many for it");
+    assert_eq!(build(10).await.expect("room for all").handle().counts().revoked, 3);
+}
+
 #[tokio::test]
 async fn times_without_end_are_allowed() {
     let redis = RedisServer::start("redis-for-ever").await;
     keep(&open(&redis.url()), vec![pending(1)]).await;
     let log = RedisLog::connect(&redis.url()).expect("a URL").adopt_after(Duration::MAX);
-    let layer = layer(log).catch_up_within(Duration::MAX).reject_when_behind(Duration::MAX);
+    let layer = layer(log).startup_timeout(Duration::MAX).max_log_lag(Duration::MAX);
     let handle = layer.build().await.expect("a layer").handle();
     assert_eq!((handle.counts().revoked, handle.counts().adopted), (1, 0));
-    assert_eq!(handle.health().log_behind, None);
+    assert_eq!(handle.health().log_lag, None);
 }
 
 #[test]

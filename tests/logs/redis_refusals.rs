@@ -13,7 +13,8 @@ use support::redis::{Persistence, RedisServer, STREAM, layer};
 use support::tls::{Authority, terminate_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tower_polar_logout::{Error, Kept, RedisLog, RevocationLog};
+use tower_polar_logout::log::{Kept, RevocationLog};
+use tower_polar_logout::{Error, RedisLog};
 use tracing::subscriber::DefaultGuard;
 
 const SECRET: &str = "a-secret-password";

@@ -4,9 +4,8 @@ use redis::{Cmd, Value, cmd};
 use support::log::{Told, keep, pending, revoked, soon, told};
 use support::proxy::Proxy;
 use support::redis::{Persistence, RedisServer, STREAM, entries, layer, open};
-use tower_polar_logout::{
-    Kept, LogFuture, LogoutOutcome, RedisLog, Revocation, RevocationLog, TokenHash,
-};
+use tower_polar_logout::log::{Kept, LogFuture, RevocationLog};
+use tower_polar_logout::{LogoutOutcome, RedisLog, Revocation, TokenHash};
 
 const SESSION: &str = "session-0123456789";
 
@@ -100,7 +99,7 @@ async fn what_is_held_for_a_layer_that_is_dropped_is_written_all_the_same() {
     let log = RedisLog::connect(&redis.url()).expect("a URL");
     let layer = layer(log).build().await.expect("a layer");
     redis.kill().await;
-    let session = Revocation::opaque(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("one");
     assert_eq!(soon(layer.handle().revoke([session])).await, LogoutOutcome::Pending);
     drop(layer);
     redis.start_again().await;

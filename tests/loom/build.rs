@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-const SOURCE: &str = "../../src/filter.rs";
+const SOURCE: &str = "../../src/revocation/denylist/filter.rs";
 
 /// What can be broken: its name, the code, and what takes its place.
 const BREAKS: [(&str, &str, &str); 6] = [

@@ -2,7 +2,7 @@
 
 // Which module may import which.
 mod layering;
-// `tests/README.md` leads to files that exist.
-mod map;
+// Each path and link in the Markdown files has its target.
+mod links;
 // No dependency demands a newer Rust than the crate promises.
 mod msrv;

@@ -14,22 +14,22 @@ use support::{access_token, start_polar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::service_fn;
-use tower_polar_logout::testing::{FakePolar, Fault};
-use tower_polar_logout::{
-    ClientAuthMethod, ClientCredentials, ErrorKind, Outcome, PolarClient, PolarClientBuilder,
-    PolarServer, Token, TokenTypeHint,
+use tower_polar_logout::client::{
+    ClientAuthMethod, PolarClient, PolarClientBuilder, RevokeOutcome, Token, TokenTypeHint,
 };
+use tower_polar_logout::testing::{FakePolar, Fault};
+use tower_polar_logout::{ClientCredentials, ErrorKind, PolarServer};
 
 fn client(polar: &FakePolar) -> PolarClientBuilder {
     PolarClient::builder(polar.credentials()).server(polar.server())
 }
 
 fn token(text: &str) -> Token {
-    Token::parse(text).expect("a token")
+    text.parse::<Token>().expect("a token")
 }
 
-fn is_try_again(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::TryAgain { .. })
+fn is_try_again(outcome: &RevokeOutcome) -> bool {
+    matches!(outcome, RevokeOutcome::TryAgain { .. })
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn another_clients_token_is_refused_for_good() {
     let client = client(&polar).build().expect("a client");
     let foreign = polar.mint_for_another_client();
     let outcome = client.revoke(&token(&foreign.refresh), None).await;
-    let Outcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
+    let RevokeOutcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
     assert_eq!(reason.error_code(), Some("invalid_grant"));
 }
 
@@ -78,7 +78,7 @@ async fn wrong_credentials_are_our_configuration_by_form_and_by_basic() {
                 .build()
                 .expect("a client");
             let outcome = client.revoke(&token(&pair.access), None).await;
-            let Outcome::Misconfigured(reason) = outcome else { panic!("{outcome:?}") };
+            let RevokeOutcome::Misconfigured(reason) = outcome else { panic!("{outcome:?}") };
             assert_eq!(reason.error_code(), Some("invalid_client"));
         }
     }
@@ -108,7 +108,9 @@ async fn a_limit_or_an_error_of_the_servers_is_tried_again_when_it_says() {
     ] {
         polar.behave_next(1, Fault::Status { status, retry_after: retry_after.map(Into::into) });
         let outcome = client.revoke(&token(&pair.access), None).await;
-        let Outcome::TryAgain { reason, retry_after } = outcome else { panic!("{outcome:?}") };
+        let RevokeOutcome::TryAgain { reason, retry_after, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
         assert_eq!(reason.status(), Some(status));
         assert_eq!(retry_after, expected.map(Duration::from_secs));
     }
@@ -119,7 +121,8 @@ async fn a_limit_or_an_error_of_the_servers_is_tried_again_when_it_says() {
 #[tokio::test]
 async fn no_answer_is_tried_again() {
     let polar = start_polar().await;
-    let client = client(&polar).timeout(Duration::from_millis(50)).build().expect("a client");
+    let client =
+        client(&polar).request_timeout(Duration::from_millis(50)).build().expect("a client");
     let pair = polar.mint();
     polar.behave(Fault::Freeze);
     assert!(is_try_again(&client.revoke(&token(&pair.access), None).await), "frozen");
@@ -140,7 +143,7 @@ async fn never_more_than_the_cap_are_in_flight() {
     polar.behave(Fault::Delay(Duration::from_millis(10)));
     let pairs: Vec<_> = (0..40).map(|_| token(&polar.mint().access)).collect();
     let outcomes = join_all(pairs.iter().map(|token| client.revoke(token, None))).await;
-    assert!(outcomes.iter().all(Outcome::is_confirmed));
+    assert!(outcomes.iter().all(RevokeOutcome::is_confirmed));
     assert_eq!(polar.seen().most_in_flight, 4);
 }
 
@@ -162,7 +165,7 @@ async fn server(answer: &'static str) -> (PolarServer, Arc<AtomicUsize>) {
     (PolarServer::RevocationEndpoint(url), calls)
 }
 
-async fn answered_with(answer: &'static str) -> Outcome {
+async fn answered_with(answer: &'static str) -> RevokeOutcome {
     let (server, calls) = server(answer).await;
     let client = PolarClient::builder(ClientCredentials::new("id", "secret")).server(server);
     let outcome = client.build().expect("a client").revoke(&token(&access_token("t")), None).await;
@@ -176,7 +179,7 @@ async fn a_redirect_is_not_followed() {
         "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
     )
     .await;
-    assert!(matches!(outcome, Outcome::Misconfigured(_)), "{outcome:?}");
+    assert!(matches!(outcome, RevokeOutcome::Misconfigured(_)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -221,10 +224,10 @@ async fn a_transport_can_be_brought_and_gets_a_complete_request() {
 #[test]
 fn a_token_is_what_a_server_could_have_issued() {
     for value in ["t", "polar_at_u_x", "a.b-c~d+e/f=", &"x".repeat(4096)] {
-        assert!(Token::parse(value).is_some(), "{value}");
+        assert!(Token::try_from(value.as_bytes()).is_ok(), "{value}");
     }
     for value in ["", " ", "a b", "a\n", "\u{e9}", "\x7f", &"x".repeat(4097)] {
-        assert!(Token::parse(value).is_none(), "{value}");
+        assert!(Token::try_from(value.as_bytes()).is_err(), "{value}");
     }
 }
 

@@ -12,9 +12,10 @@ use http_body_util::Full;
 use support::{App, Server, access_token, bearer, builder, refresh_token, start_polar};
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::testing::{FakePolar, Fault, MemoryLog, TokenPair};
 use tower_polar_logout::{
-    Builder, ClientCredentials, LogoutHandle, LogoutOutcome, PolarClient, PolarLogoutLayer,
+    ClientCredentials, LogoutHandle, LogoutOutcome, PolarLogoutLayer, PolarLogoutLayerBuilder,
     PolarServer, Revocation, TokenLocation,
 };
 
@@ -36,7 +37,7 @@ fn cookies(pair: &TokenPair) -> String {
     format!("access_token={}; refresh_token={}", pair.access, pair.refresh)
 }
 
-async fn handle(builder: Builder) -> LogoutHandle {
+async fn handle(builder: PolarLogoutLayerBuilder) -> LogoutHandle {
     builder.build().await.expect("a layer").handle()
 }
 
@@ -141,7 +142,7 @@ where
 type Calls = Arc<Mutex<Vec<(Instant, String)>>>;
 
 struct PolarClientAnd {
-    builder: Builder,
+    builder: PolarLogoutLayerBuilder,
     calls: Calls,
 }
 
@@ -172,8 +173,8 @@ async fn unanswered_call_holds_its_logout_back_for_35_s() {
             LogoutOutcome::Pending
         );
         handle.set_credentials(ClientCredentials::new("id", "secret")).await.expect("set");
-        assert_eq!(handle.shutdown(SECOND * 30).await, 2, "nor does a shutdown hurry it");
-        assert_eq!(handle.shutdown(SECOND * 10).await, 0);
+        assert_eq!(handle.shutdown(SECOND * 30).await.pending, 2, "nor does a shutdown hurry it");
+        assert_eq!(handle.shutdown(SECOND * 10).await.pending, 0);
         let calls = polar.calls.lock().expect("the calls");
         let times: Vec<_> = calls.iter().map(|(at, _)| (*at - seen).as_secs()).collect();
         assert_eq!(times, [0, 35, 36], "{failure:?}");
@@ -233,7 +234,7 @@ async fn logout_is_answered_at_once_while_polar_is_down() {
 #[tokio::test(start_paused = true)]
 async fn logout_is_answered_at_once_while_every_call_hangs() {
     let polar = scripted(|_| async { pending().await });
-    let handle = handle(polar.builder.deadline(SECOND * 10)).await;
+    let handle = handle(polar.builder.logout_deadline(SECOND * 10)).await;
     let hung: Vec<_> = (0..4).map(access_token).collect();
     let began = Instant::now();
     join_all(hung.iter().map(|token| handle.revoke([access(token)]))).await;
@@ -253,7 +254,7 @@ async fn logout_is_answered_at_once_while_every_call_hangs() {
 async fn restarted_process_sends_nothing_for_35_s_and_then_one_at_a_time() {
     let log = MemoryLog::new().adopt_after(Duration::ZERO);
     let dead = scripted(|_| async { Err(std::io::ErrorKind::ConnectionRefused) });
-    let dead = dead.builder.log(log.clone()).build().await.expect("a layer");
+    let dead = dead.builder.revocation_log(log.clone()).build().await.expect("a layer");
     for n in 0..3 {
         let pair = [access(access_token(n)), refresh(refresh_token(n))];
         assert_eq!(dead.handle().revoke(pair).await, LogoutOutcome::Pending);
@@ -264,7 +265,7 @@ async fn restarted_process_sends_nothing_for_35_s_and_then_one_at_a_time() {
         Ok(200)
     });
     let started = Instant::now();
-    let handle = handle(polar.builder.log(log)).await;
+    let handle = handle(polar.builder.revocation_log(log)).await;
     sleep(Duration::from_millis(34_500)).await;
     assert!(polar.calls.lock().expect("the calls").is_empty());
     sleep(SECOND * 10).await;
@@ -281,7 +282,8 @@ async fn lost_commit_is_found_out_for_fresh_and_expired_pairs() {
         for by_refresh_token in [false, true] {
             for lost in 0..2 {
                 let polar = start_polar().await;
-                let verifying = builder(&polar).confirm(true).deadline(SECOND * 60);
+                let verifying =
+                    builder(&polar).verify_revocation(true).logout_deadline(SECOND * 60);
                 let handle = handle(verifying).await;
                 let pair = if is_expired { polar.mint_expired() } else { polar.mint() };
                 polar.behave_next(lost, Fault::Delay(Duration::ZERO));
@@ -302,7 +304,7 @@ async fn lost_commit_is_found_out_for_fresh_and_expired_pairs() {
 #[tokio::test]
 async fn verified_logouts_by_pair_never_freeze_polar() {
     let polar = start_polar().await;
-    let handle = handle(builder(&polar).confirm(true).deadline(SECOND * 60)).await;
+    let handle = handle(builder(&polar).verify_revocation(true).logout_deadline(SECOND * 60)).await;
     let mint = |n: usize| if n.is_multiple_of(2) { polar.mint() } else { polar.mint_expired() };
     let pairs: Vec<_> = (0..20).map(mint).collect();
     polar.behave_next(5, Fault::LoseCommit);

@@ -14,8 +14,9 @@ use support::redis::{Persistence, RedisServer};
 use support::{TreatedWell, access_token, bearer, start_polar};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tower_polar_logout::log::{Event, RevocationLog};
 use tower_polar_logout::testing::Fault;
-use tower_polar_logout::{Event, RedisLog, RevocationLog, TokenHash};
+use tower_polar_logout::{RedisLog, TokenHash};
 
 const REPLICAS: usize = 3;
 const PEOPLE: usize = 6;
@@ -150,15 +151,15 @@ impl App {
         let mut cursor = None;
         loop {
             let Ok(followed) = log.follow(cursor).await else { return false };
-            known.extend(followed.events.iter().map(|event| match event {
+            known.extend(followed.events().iter().map(|event| match event {
                 Event::Revoked { hash, .. }
                 | Event::Delivered { hash }
                 | Event::Claimed { hash, .. } => *hash,
             }));
-            if followed.is_current {
+            if followed.is_current() {
                 return tokens.iter().all(|token| known.contains(&TokenHash::of(token)));
             }
-            cursor = Some(followed.cursor);
+            cursor = Some(followed.cursor().clone());
         }
     }
 }
@@ -308,14 +309,14 @@ async fn redis_stopped_for_twenty_seconds() {
         sleep(Duration::from_secs(20)).await;
         let me = choosy.send(Method::GET, "/me", &alive).await;
         assert_eq!(me.status, StatusCode::SERVICE_UNAVAILABLE, "as it chose");
-        let behind = health(&choosy, "log_behind_seconds").await;
+        let behind = health(&choosy, "log_lag_seconds").await;
         assert!(behind.as_u64().is_some_and(|seconds| (15..=25).contains(&seconds)), "{behind}");
         redis.resume().await;
     })
     .await;
     app.all_is_denied_and_delivered(trouble).await;
     app.a_late_replica_knows_all(trouble).await;
-    until_health(&choosy, "log_behind_seconds", Value::is_null).await;
+    until_health(&choosy, "log_lag_seconds", Value::is_null).await;
     let me = choosy.send(Method::GET, "/me", &alive).await;
     assert_eq!(me.status, StatusCode::OK);
 }
@@ -329,13 +330,13 @@ async fn the_line_to_redis_cut_frozen_and_mended() {
     let first = &app.replicas[0];
     app.while_people_log_out(async {
         line.cut();
-        until_health(first, "log_behind_seconds", Value::is_u64).await;
+        until_health(first, "log_lag_seconds", Value::is_u64).await;
         line.mend();
-        until_health(first, "log_behind_seconds", Value::is_null).await;
+        until_health(first, "log_lag_seconds", Value::is_null).await;
         line.freeze();
-        until_health(first, "log_behind_seconds", Value::is_u64).await;
+        until_health(first, "log_lag_seconds", Value::is_u64).await;
         line.mend();
-        until_health(first, "log_behind_seconds", Value::is_null).await;
+        until_health(first, "log_lag_seconds", Value::is_null).await;
     })
     .await;
     app.all_is_denied_and_delivered(trouble).await;

@@ -21,11 +21,12 @@ use support::redis::RedisServer;
 use support::tls::{Authority, terminate_tls};
 use support::{App, SERVERS, bearer, start_polar};
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_polar_logout::client::{PolarClient, RevokeOutcome, Token};
+use tower_polar_logout::log::{Event, RevocationLog, SealedToken};
 use tower_polar_logout::testing::{FakePolar, Fault, MemoryLog};
 use tower_polar_logout::{
-    ClientCredentials, DeadLetter, Event, Journal, LogoutOutcome, Outcome, PolarClient,
-    PolarLogoutLayer, PolarServer, RedisLog, RequestBody, Revocation, RevocationLog,
-    RevocationSignal, SealedToken, Token, TokenHash, TokenLocation,
+    ClientCredentials, DeadLetter, Journal, LogoutOutcome, PolarLogoutLayer, PolarServer, RedisLog,
+    RequestBody, Revocation, RevocationSignal, TokenHash, TokenLocation,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -155,7 +156,7 @@ async fn nothing_that_is_put_out_holds_a_token_or_the_secret() {
             .refresh_token(TokenLocation::cookie("refresh_token"))
             .access_token(TokenLocation::query("access_token"))
             .refresh_token(TokenLocation::form("token"))
-            .deadline(Duration::from_millis(50))
+            .logout_deadline(Duration::from_millis(50))
             .build()
             .await
             .expect("a layer");
@@ -219,7 +220,8 @@ async fn whole_flows(app: &App, polar: &FakePolar, watch: &mut Watch) {
 /// Panics of the application's while it holds a request with tokens, and what it sees of that.
 async fn panics(watch: &mut Watch) {
     let polar = start_polar().await;
-    let layer = support::builder(&polar).then_call_app().build().await.expect("a layer");
+    let layer =
+        support::builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&seen);
     let handle = layer.handle();
@@ -257,7 +259,7 @@ async fn panics(watch: &mut Watch) {
 
 /// A route whose bodies are looked into: a dead token in one, and one that is too large.
 async fn checked_bodies(polar: &FakePolar, watch: &mut Watch) {
-    let layer = support::builder(polar).body_limit(1_000).build().await.expect("a layer");
+    let layer = support::builder(polar).max_body_size(1_000).build().await.expect("a layer");
     let handle = layer.handle();
     let token = watch.secret(&polar.mint().refresh);
     handle.revoke([Revocation::refresh_token(&token).expect("a token")]).await;
@@ -286,12 +288,15 @@ async fn dead_letters_and_logs(watch: &mut Watch) {
     let shared = RedisLog::connect(&redis.url()).expect("a URL");
     watch.keep((&journal, &shared));
     let letters = Arc::new(Mutex::new(Vec::new()));
-    for builder in [support::builder(&polar).log(journal), support::builder(&polar).log(shared)] {
+    for builder in [
+        support::builder(&polar).revocation_log(journal),
+        support::builder(&polar).revocation_log(shared),
+    ] {
         let letters = Arc::clone(&letters);
         let read = move |letter: &DeadLetter<'_>| {
             letters.lock().expect("the letters").push(format!("{letter:?}"));
         };
-        let builder = builder.deadline(Duration::from_millis(1)).on_dead_letter(read);
+        let builder = builder.logout_deadline(Duration::from_millis(1)).on_dead_letter(read);
         watch.keep(&builder);
         let handle = builder.build().await.expect("a layer").handle();
         polar.recover();
@@ -338,10 +343,10 @@ async fn debug_of_every_public_type(watch: &mut Watch) {
     };
     watch.keep(builder());
     watch.keep(builder().build().await);
-    watch.keep(Token::parse(&token));
+    watch.keep(token.parse::<Token>());
     watch.keep(TokenHash::of(&token));
     watch.keep(Revocation::access_token(&token));
-    watch.keep(Revocation::opaque(&token));
+    watch.keep(Revocation::session_id(&token));
     let password = watch.secret("https://user:password-0123456789-0123456789@api.polar.sh");
     watch.keep(PolarServer::Url(password.clone()));
     watch.keep(PolarClient::builder(credentials.clone()).server(PolarServer::Url(password)));
@@ -370,7 +375,7 @@ async fn debug_of_every_public_type(watch: &mut Watch) {
     watch.keep(&pair);
     let client = PolarClient::builder(polar.credentials()).server(polar.server());
     let client = client.build().expect("a client");
-    client.revoke(&Token::parse(&pair.access).expect("a token"), None).await;
+    client.revoke(&pair.access.parse::<Token>().expect("a token"), None).await;
     watch.keep(polar.requests());
     watch.keep(polar.seen());
     watch.keep(MemoryLog::new());
@@ -398,8 +403,8 @@ async fn errors(watch: &mut Watch) {
     polar.behave(Fault::Drop);
     let client = PolarClient::builder(polar.credentials()).server(polar.server());
     let client = client.build().expect("a client");
-    let outcome = client.revoke(&Token::parse(&token).expect("a token"), None).await;
-    let Outcome::TryAgain { reason, .. } = &outcome else { panic!("{outcome:?}") };
+    let outcome = client.revoke(&token.parse::<Token>().expect("a token"), None).await;
+    let RevokeOutcome::TryAgain { reason, .. } = &outcome else { panic!("{outcome:?}") };
     let mut error: Option<&dyn std::error::Error> = Some(reason);
     while let Some(this) = error {
         watch.keep(format!("{this} {this:?}"));

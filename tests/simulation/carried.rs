@@ -5,7 +5,7 @@ use fastrand::Rng;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{Method, Request};
 use http_body_util::Full;
-use tower_polar_logout::{Builder, TokenLocation};
+use tower_polar_logout::{PolarLogoutLayerBuilder, TokenLocation};
 
 const NAME: &str = "access_token";
 const HEADER: &str = "x-access-token";
@@ -15,7 +15,7 @@ pub(crate) const REFRESH_HEADER: &str = "x-refresh-token";
 /// Nobody has issued it.
 const ANOTHER: &str = "polar_at_u_000000000000000000000000000000000000another";
 
-pub(crate) fn locations(builder: Builder) -> Builder {
+pub(crate) fn locations(builder: PolarLogoutLayerBuilder) -> PolarLogoutLayerBuilder {
     builder
         .access_token(TokenLocation::bearer())
         .access_token(TokenLocation::cookie(NAME))

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tower_polar_logout::{
-    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken, TokenHash,
+use tower_polar_logout::TokenHash;
+use tower_polar_logout::log::{
+    Claimant, Cursor, Event, Followed, Kept, LogFuture, RevocationLog, SealedToken,
 };
 
 use crate::clock::{Expiries, Expiry};

@@ -190,7 +190,7 @@ fn is_denied(replica: &Replica, number: usize) -> bool {
         request_as(replica, number, Form::Bearer);
         return true;
     }
-    if counts.revoked < counts.limit {
+    if counts.revoked < counts.denylist_capacity {
         let how = format!("{} still lets {text} in", replica.process.id);
         lock(world).breaks(Promise::DenyFirst, &how);
     }

@@ -18,9 +18,10 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, service_fn};
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::{
-    ClientCredentials, DeadLetter, Error, ErrorKind, LogoutHandle, PolarClient, PolarLogout,
-    PolarLogoutLayer, PolarServer,
+    ClientCredentials, DeadLetter, Error, ErrorKind, LogoutHandle, PolarLogout, PolarLogoutLayer,
+    PolarServer,
 };
 
 use crate::carried::{Form, REFRESH_HEADER, locations};
@@ -154,7 +155,7 @@ impl Replica {
     /// What was acknowledged before it began to start.
     fn knows(&self, acknowledged: &BTreeSet<usize>) {
         let mut world = lock(&self.process.world);
-        if world.plan.start_behind {
+        if world.plan.allow_stale_start {
             return;
         }
         for number in self.missing(&world, acknowledged) {
@@ -241,25 +242,22 @@ async fn layer(process: &Arc<Process>) -> Result<PolarLogoutLayer, Error> {
     let client = PolarClient::builder(credentials(false))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .max_in_flight(plan.max_in_flight)
-        .timeout(CALL_TIMEOUT)
+        .request_timeout(CALL_TIMEOUT)
         .transport(service_fn(move |request| polar(Arc::clone(&for_polar), request)));
     let builder = PolarLogoutLayer::builder(client)
         .logout_route(Method::POST, "/logout")
-        .confirm(plan.confirm)
-        .queue_limit(plan.queue_limit)
-        .limit(limit)
-        .deadline(plan.deadline)
+        .verify_revocation(plan.confirm)
+        .queue_capacity(plan.queue_capacity)
+        .denylist_capacity(limit)
+        .logout_deadline(plan.deadline)
         .access_token_retention(RETENTION)
         .previous_client_secret(SECRETS[1])
-        .catch_up_within(CATCH_UP_WITHIN)
-        .log(Connection(Arc::clone(process)))
+        .startup_timeout(CATCH_UP_WITHIN)
+        .revocation_log(Connection(Arc::clone(process)))
         .on_dead_letter(move |letter| read_letter(&for_letters, letter));
-    let builder = if plan.start_behind { builder.start_behind() } else { builder };
-    let builder = if plan.reject_when_behind {
-        builder.reject_when_behind(Duration::from_secs(1))
-    } else {
-        builder
-    };
+    let builder = if plan.allow_stale_start { builder.allow_stale_start(true) } else { builder };
+    let builder =
+        if plan.max_log_lag { builder.max_log_lag(Duration::from_secs(1)) } else { builder };
     locations(builder).build().await
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
         }
         // Of another token it cannot be sure.
         Answer { status: StatusCode::SERVICE_UNAVAILABLE, .. }
-            if world.plan.reject_when_behind && (!must_be_denied || form.carries_another()) =>
+            if world.plan.max_log_lag && (!must_be_denied || form.carries_another()) =>
         {
             world.tally.count("503 while behind");
         }

@@ -33,12 +33,12 @@ pub(crate) struct Plan {
     /// Until then all is unkind.
     pub(crate) lasts: Duration,
     pub(crate) confirm: bool,
-    pub(crate) queue_limit: usize,
+    pub(crate) queue_capacity: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) deadline: Duration,
     pub(crate) adopt_after: Duration,
-    pub(crate) start_behind: bool,
-    pub(crate) reject_when_behind: bool,
+    pub(crate) allow_stale_start: bool,
+    pub(crate) max_log_lag: bool,
     /// The log is not always there.
     pub(crate) has_weather: bool,
     /// In these seconds all calls to Polar fail.
@@ -49,13 +49,13 @@ impl Plan {
     fn new(rng: &mut Rng) -> Self {
         let replicas = rng.usize(1..=4);
         let outage = rng.u64(0..12);
-        let start_behind = rng.u8(0..4) == 0;
+        let allow_stale_start = rng.u8(0..4) == 0;
         Self {
             replicas,
             lasts: Duration::from_millis(rng.u64(4_000..16_000)),
             confirm: rng.bool(),
             // Often full, and often not.
-            queue_limit: rng.usize(1..20),
+            queue_capacity: rng.usize(1..20),
             max_in_flight: rng.usize(1..=4),
             deadline: Duration::from_millis(rng.u64(100..2_000)),
             // None for a log that no other process writes.
@@ -64,8 +64,8 @@ impl Plan {
                 _ => Duration::from_secs(rng.u64(1..6)),
             },
             has_weather: rng.bool(),
-            start_behind,
-            reject_when_behind: start_behind && rng.bool(),
+            allow_stale_start,
+            max_log_lag: allow_stale_start && rng.bool(),
             outage: outage..outage + rng.u64(0..10),
         }
     }

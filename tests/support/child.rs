@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::{env, io};
 
 use support::log::{keep, pending, told};
-use tower_polar_logout::{ClientCredentials, Error, Journal, PolarServer, RevocationLog};
+use tower_polar_logout::log::RevocationLog;
+use tower_polar_logout::{ClientCredentials, Error, Journal, PolarServer};
 
 #[tokio::main]
 async fn main() -> ExitCode {

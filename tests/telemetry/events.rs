@@ -25,7 +25,7 @@ fn ids(events: &[Event]) -> Vec<&str> {
 async fn a_logout_and_the_delivery_of_its_token_share_an_id_and_the_steps_come_in_order() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
-    let layer = builder(&polar).log(MemoryLog::new()).build().await.expect("a layer");
+    let layer = builder(&polar).revocation_log(MemoryLog::new()).build().await.expect("a layer");
     let app = App::start(Server::Axum, layer).await;
     let tokens = [polar.mint().access, polar.mint().access];
     for token in &tokens {
@@ -56,7 +56,7 @@ async fn a_logout_and_the_delivery_of_its_token_share_an_id_and_the_steps_come_i
 async fn every_later_attempt_has_the_id_of_the_logout() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
-    let handle = builder(&polar).deadline(AT_ONCE).build().await.expect("a layer").handle();
+    let handle = builder(&polar).logout_deadline(AT_ONCE).build().await.expect("a layer").handle();
     let token = polar.mint().access;
     polar.behave_next(
         2,
@@ -151,7 +151,8 @@ async fn what_one_replica_left_is_delivered_by_another_under_an_id_of_its_own() 
     let polar = start_polar().await;
     let log = MemoryLog::new().adopt_after(AT_ONCE);
     let replica = || async {
-        let layer = builder(&polar).log(log.clone()).deadline(AT_ONCE).build().await;
+        let layer =
+            builder(&polar).revocation_log(log.clone()).logout_deadline(AT_ONCE).build().await;
         layer.expect("a layer").handle()
     };
     polar.behave(Fault::Freeze);
@@ -176,7 +177,7 @@ async fn each_logout_is_audited_once_with_where_its_credentials_were_and_no_secr
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let layer = builder(&polar)
-        .opaque(TokenLocation::header("x-session"))
+        .session_id(TokenLocation::header("x-session"))
         .access_token(TokenLocation::query("q"))
         .access_token(TokenLocation::form("f"))
         .access_token(TokenLocation::json("j"))

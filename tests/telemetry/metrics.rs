@@ -19,10 +19,11 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use support::site::Site;
 use support::{App, Server, bearer, builder, start_polar, until};
 use tower::service_fn;
+use tower_polar_logout::client::PolarClient;
 use tower_polar_logout::testing::{Fault, MemoryLog};
 use tower_polar_logout::{
-    ClientCredentials, LogoutHandle, LogoutOutcome, PolarClient, PolarLogoutLayer, Revocation,
-    TokenLocation, WhenRevoked,
+    ClientCredentials, LogoutHandle, LogoutOutcome, PolarLogoutLayer, Revocation, TokenLocation,
+    WhenRevoked,
 };
 
 const AT_ONCE: Duration = Duration::from_millis(1);
@@ -74,7 +75,7 @@ async fn every_request_is_counted_by_what_became_of_it() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let layer = builder(&polar)
-        .body_limit(100)
+        .max_body_size(100)
         .when_revoked_at("/public", WhenRevoked::Anonymous)
         .build()
         .await
@@ -123,15 +124,17 @@ async fn every_request_is_counted_by_what_became_of_it() {
     let took = monitor.value("polar_logout_polar_call_duration_seconds_sum{result=\"confirmed\"}");
     assert!(took > 0.0 && took < 60.0, "{took} seconds");
     monitor.until("polar_logout_denylist_size", |size| size > 0.0).await;
-    monitor
-        .assert(&[("polar_logout_denylist_size", 1), ("polar_logout_denylist_limit", 1_000_000)]);
+    monitor.assert(&[
+        ("polar_logout_denylist_size", 1),
+        ("polar_logout_denylist_capacity", 1_000_000),
+    ]);
 }
 
 #[tokio::test]
 async fn while_polar_is_down_what_waits_grows_old_and_then_it_goes() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
-    let handle = builder(&polar).deadline(AT_ONCE).build().await.expect("a layer").handle();
+    let handle = builder(&polar).logout_deadline(AT_ONCE).build().await.expect("a layer").handle();
     polar.behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
     for _ in 0..2 {
         assert_eq!(revoke(&handle, &polar.mint().access).await, LogoutOutcome::Pending);
@@ -198,12 +201,12 @@ async fn what_is_no_token_of_polars_is_counted() {
 async fn a_full_denylist_is_counted() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
-    let handle = builder(&polar).limit(1).build().await.expect("a layer").handle();
+    let handle = builder(&polar).denylist_capacity(1).build().await.expect("a layer").handle();
     revoke(&handle, &polar.mint().access).await;
     assert_eq!(revoke(&handle, &polar.mint().access).await, LogoutOutcome::Full);
     monitor.assert(&[
         ("polar_logout_denylist_refused_total", 1),
-        ("polar_logout_denylist_limit", 1),
+        ("polar_logout_denylist_capacity", 1),
         ("polar_logout_logouts_total{outcome=\"full\"}", 1),
     ]);
 }
@@ -243,15 +246,15 @@ async fn a_log_that_is_away_falls_behind_and_catches_up() {
     let polar = start_polar().await;
     let log = MemoryLog::new();
     let layer = builder(&polar)
-        .log(log.clone())
-        .reject_when_behind(AT_ONCE)
+        .revocation_log(log.clone())
+        .max_log_lag(AT_ONCE)
         .build()
         .await
         .expect("a layer");
     let app = App::start(Server::Hyper, layer).await;
-    monitor.assert(&[("polar_logout_log_behind_seconds", 0)]);
+    monitor.assert(&[("polar_logout_log_lag_seconds", 0)]);
     log.go_away();
-    monitor.until("polar_logout_log_behind_seconds", |behind| behind > 0.0).await;
+    monitor.until("polar_logout_log_lag_seconds", |behind| behind > 0.0).await;
     let answer = app.get("/me", &[("authorization", &bearer(&polar.mint().access))]).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     monitor.assert(&[("polar_logout_requests_total{verdict=\"unsure\"}", 1)]);
@@ -259,29 +262,29 @@ async fn a_log_that_is_away_falls_behind_and_catches_up() {
     monitor.until("polar_logout_log_held", |held| held > 0.0).await;
     log.come_back();
     monitor.until("polar_logout_log_held", |held| held < 1.0).await;
-    monitor.until("polar_logout_log_behind_seconds", |behind| behind < f64::MIN_POSITIVE).await;
+    monitor.until("polar_logout_log_lag_seconds", |behind| behind < f64::MIN_POSITIVE).await;
 }
 
 #[tokio::test]
 async fn layers_of_one_process_add_up_and_what_a_layer_holds_goes_with_it() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
-    let first = builder(&polar).limit(10).build().await.expect("a layer");
-    let second = builder(&polar).limit(5).build().await.expect("a layer");
+    let first = builder(&polar).denylist_capacity(10).build().await.expect("a layer");
+    let second = builder(&polar).denylist_capacity(5).build().await.expect("a layer");
     for layer in [&first, &second] {
         revoke(&layer.handle(), &polar.mint().access).await;
     }
     monitor.until("polar_logout_denylist_size", |size| size > 1.0).await;
     monitor.assert(&[
         ("polar_logout_denylist_size", 2),
-        ("polar_logout_denylist_limit", 15),
+        ("polar_logout_denylist_capacity", 15),
         ("polar_logout_confirmed_total", 2),
     ]);
     drop(first);
-    monitor.until("polar_logout_denylist_limit", |limit| limit < 15.0).await;
+    monitor.until("polar_logout_denylist_capacity", |limit| limit < 15.0).await;
     monitor.assert(&[
         ("polar_logout_denylist_size", 1),
-        ("polar_logout_denylist_limit", 5),
+        ("polar_logout_denylist_capacity", 5),
         ("polar_logout_confirmed_total", 2),
     ]);
 }

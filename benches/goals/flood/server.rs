@@ -27,7 +27,7 @@ const POLAR_TAKES: Duration = Duration::from_millis(12);
 pub(super) struct Configuration {
     pub(super) name: &'static str,
     pub(super) limit: u32,
-    pub(super) queue_limit: u32,
+    pub(super) queue_capacity: u32,
     /// As many calls a minute the stand-in takes.
     pub(super) calls_a_minute: Option<u32>,
 }
@@ -39,7 +39,7 @@ impl Configuration {
     pub(super) fn bound(&self, connections: u32) -> f64 {
         const KIB: f64 = 1024.0;
         450.0 * f64::from(self.limit)
-            + 8.0 * KIB * f64::from(self.queue_limit)
+            + 8.0 * KIB * f64::from(self.queue_capacity)
             + 16.0 * KIB * f64::from(connections)
             + 16.0 * KIB * KIB
     }
@@ -66,7 +66,7 @@ impl Server {
         let calls = configuration.calls_a_minute.unwrap_or_default().to_string();
         let mut polar = Process::start(&["child", "flooded polar", &calls]);
         let (url, id, secret) = (polar.line(), polar.line(), polar.line());
-        let limits = [configuration.limit, configuration.queue_limit].map(|it| it.to_string());
+        let limits = [configuration.limit, configuration.queue_capacity].map(|it| it.to_string());
         let arguments = ["child", "flooded", &limits[0], &limits[1], &url, &id, &secret];
         let mut process = Process::start(&arguments);
         Self { port: process.line().parse().expect("a port"), process, polar }
@@ -114,11 +114,11 @@ pub(crate) fn polar(calls_a_minute: &str) {
     println!("{}\n{}", polar.seen().revoke_calls, polar.seen().most_in_flight);
 }
 
-pub(crate) fn serve(limit: &str, queue_limit: &str, url: &str, id: &str, secret: &str) {
+pub(crate) fn serve(limit: &str, queue_capacity: &str, url: &str, id: &str, secret: &str) {
     let number = |text: &str| text.parse().expect("a number");
     let builder = builder(PolarServer::Url(url.to_owned()), ClientCredentials::new(id, secret))
-        .limit(number(limit))
-        .queue_limit(number(queue_limit));
+        .denylist_capacity(number(limit))
+        .queue_capacity(number(queue_capacity));
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.spawn_blocking(|| {
         // It ends with the process that wanted the server.

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Step;
-use crate::correlation::Correlation;
 use crate::delivery::backoff;
+use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// How one token ended.
@@ -27,7 +27,7 @@ pub(crate) enum NotTaken {
 }
 
 /// What to do next.
-pub(in crate::delivery) enum Next {
+pub(in crate::delivery) enum Due {
     Call(Call),
     /// Nothing before this moment, nor before anything changes.
     Wait(Option<Instant>),
@@ -45,7 +45,7 @@ pub(in crate::delivery) struct Call {
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::delivery) enum Answer {
+pub(in crate::delivery) enum CallAnswer {
     Confirmed,
     /// The token reads active, and for so long "inactive" will mean that it was revoked.
     Active {
@@ -63,7 +63,7 @@ pub(in crate::delivery) enum Answer {
     },
 }
 
-impl Answer {
+impl CallAnswer {
     /// With a pause that is no longer than is followed.
     pub(super) fn bounded(mut self) -> Self {
         if let Self::TryAgain { retry_after: Some(asked), .. } = &mut self {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Answer, Call, Delivered};
-use crate::correlation::Correlation;
+use super::{Call, CallAnswer, Delivered};
 use crate::delivery::backoff;
+use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
 
 /// After a confirming answer, how long Polar may take to commit what it said: 124 ms were measured.
@@ -122,37 +122,37 @@ impl Entry {
     }
 
     /// Takes the answer to its call: how the token ended, or `None` where it goes on.
-    pub(super) fn advance(&mut self, now: Instant, answer: Answer) -> Option<Delivered> {
+    pub(super) fn advance(&mut self, now: Instant, answer: CallAnswer) -> Option<Delivered> {
         self.state = State::Free;
         self.due = None;
         match (self.step, answer) {
-            (_, Answer::Refused) => return Some(Delivered::Refused),
-            (Step::Revoke, Answer::Confirmed) if self.verify => {
+            (_, CallAnswer::Refused) => return Some(Delivered::Refused),
+            (Step::Revoke, CallAnswer::Confirmed) if self.verify => {
                 self.step = if self.proves(now) { Step::AskAfter } else { Step::RevokeAgain };
                 self.floor = Some(now + COMMITTED_AFTER);
                 self.due = self.floor;
             }
-            (_, Answer::Confirmed) => return Some(Delivered::Confirmed),
-            (Step::AskAfter, Answer::Inactive) if self.proves(now) => {
+            (_, CallAnswer::Confirmed) => return Some(Delivered::Confirmed),
+            (Step::AskAfter, CallAnswer::Inactive) if self.proves(now) => {
                 return Some(Delivered::Confirmed);
             }
             // The access token has expired meanwhile.
-            (Step::AskAfter, Answer::Inactive) => self.step = Step::RevokeAgain,
-            (Step::AskAfter, Answer::Active { proves_for }) => {
+            (Step::AskAfter, CallAnswer::Inactive) => self.step = Step::RevokeAgain,
+            (Step::AskAfter, CallAnswer::Active { proves_for }) => {
                 // The commit was lost.
                 self.failed(now, backoff::after(self.failures + 1));
                 self.step = Step::Revoke;
                 self.proves_until = Some(now + proves_for);
             }
-            (_, Answer::Active { proves_for }) => {
+            (_, CallAnswer::Active { proves_for }) => {
                 self.step = Step::Revoke;
                 self.proves_until = Some(now + proves_for);
             }
-            (_, Answer::Inactive) => (self.step, self.proves_until) = (Step::Revoke, None),
-            (_, Answer::Misconfigured) => self.failed(now, backoff::SLOW),
+            (_, CallAnswer::Inactive) => (self.step, self.proves_until) = (Step::Revoke, None),
+            (_, CallAnswer::Misconfigured) => self.failed(now, backoff::SLOW),
             // The whole queue waits, and the token was not looked at.
-            (_, Answer::TryAgain { everyone: true, .. }) => {}
-            (_, Answer::TryAgain { retry_after, .. }) => {
+            (_, CallAnswer::TryAgain { everyone: true, .. }) => {}
+            (_, CallAnswer::TryAgain { retry_after, .. }) => {
                 let asked = retry_after.unwrap_or_default();
                 self.floor = retry_after.map(|asked| now + asked);
                 self.failed(now, backoff::after(self.failures + 1).max(asked));

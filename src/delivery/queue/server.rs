@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Answer;
+use super::CallAnswer;
 use crate::delivery::backoff;
 
 /// As many first failures in a row as may be in flight mean that the server is *down*: then there is
@@ -25,25 +25,28 @@ impl Server {
     }
 
     /// Takes note of an answer. Says whether the server is back.
-    pub(super) fn answered(&mut self, now: Instant, answer: Answer, is_first: bool) -> bool {
+    pub(super) fn answered(&mut self, now: Instant, answer: CallAnswer, is_first: bool) -> bool {
         let speaks_of_server = is_first || self.is_down();
         let pause = backoff::after(self.failures_in_a_row.saturating_add(1));
         match answer {
             // To the point, whatever became of the token.
-            Answer::Confirmed | Answer::Active { .. } | Answer::Inactive | Answer::Refused => {
+            CallAnswer::Confirmed
+            | CallAnswer::Active { .. }
+            | CallAnswer::Inactive
+            | CallAnswer::Refused => {
                 let was_down = self.is_down();
                 self.failures_in_a_row = 0;
                 return was_down;
             }
-            Answer::TryAgain { retry_after, everyone: true, .. } => {
+            CallAnswer::TryAgain { retry_after, everyone: true, .. } => {
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
                 // "Now", or a moment that has passed by our clock, is no time to go on.
                 let pause = pause.max(backoff::FIRST).max(retry_after.unwrap_or_default());
                 self.asked = self.asked.max(Some(now + pause));
             }
-            Answer::Misconfigured if speaks_of_server => self.failed(now, backoff::SLOW),
-            Answer::TryAgain { .. } if speaks_of_server => self.failed(now, pause),
-            Answer::Misconfigured | Answer::TryAgain { .. } => {}
+            CallAnswer::Misconfigured if speaks_of_server => self.failed(now, backoff::SLOW),
+            CallAnswer::TryAgain { .. } if speaks_of_server => self.failed(now, pause),
+            CallAnswer::Misconfigured | CallAnswer::TryAgain { .. } => {}
         }
         false
     }

@@ -2,14 +2,14 @@ use super::entry::COMMITTED_AFTER;
 use super::*;
 use crate::delivery::backoff;
 
-const AGAIN: Answer =
-    Answer::TryAgain { retry_after: None, everyone: false, may_be_under_way: false };
-const NO_ANSWER: Answer =
-    Answer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
-const LIMIT: Answer =
-    Answer::TryAgain { retry_after: Some(MINUTE), everyone: true, may_be_under_way: false };
-const LIVES: Answer = Answer::Active { proves_for: HOUR };
-const EXPIRES: Answer = Answer::Active { proves_for: Duration::ZERO };
+const AGAIN: CallAnswer =
+    CallAnswer::TryAgain { retry_after: None, everyone: false, may_be_under_way: false };
+const NO_ANSWER: CallAnswer =
+    CallAnswer::TryAgain { retry_after: None, everyone: false, may_be_under_way: true };
+const LIMIT: CallAnswer =
+    CallAnswer::TryAgain { retry_after: Some(MINUTE), everyone: true, may_be_under_way: false };
+const LIVES: CallAnswer = CallAnswer::Active { proves_for: HOUR };
+const EXPIRES: CallAnswer = CallAnswer::Active { proves_for: Duration::ZERO };
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -90,7 +90,7 @@ impl Desk {
     /// The tokens that are called now, as many as there may be.
     fn called(&mut self) -> Vec<String> {
         let mut called = Vec::new();
-        while let Next::Call(call) = self.queue.next(self.now) {
+        while let Due::Call(call) = self.queue.next(self.now) {
             called.push(call.token.as_str().to_owned());
         }
         called
@@ -99,12 +99,12 @@ impl Desk {
     /// What is asked now, where it is one thing.
     fn step(&mut self) -> Option<Step> {
         match self.queue.next(self.now) {
-            Next::Call(call) => Some(call.step),
-            Next::Wait(_) => None,
+            Due::Call(call) => Some(call.step),
+            Due::Wait(_) => None,
         }
     }
 
-    fn answer(&mut self, name: &str, answer: Answer) {
+    fn answer(&mut self, name: &str, answer: CallAnswer) {
         self.queue.settle(self.now, hash(name), answer);
     }
 
@@ -120,8 +120,8 @@ impl Desk {
     /// Until when there is nothing to do.
     fn waits(&mut self) -> Option<Duration> {
         match self.queue.next(self.now) {
-            Next::Call(call) => panic!("it calls {}", call.token.as_str()),
-            Next::Wait(until) => until.map(|until| until - self.now),
+            Due::Call(call) => panic!("it calls {}", call.token.as_str()),
+            Due::Wait(until) => until.map(|until| until - self.now),
         }
     }
 }
@@ -132,7 +132,7 @@ fn the_oldest_goes_first_and_no_more_than_may_be_in_flight() {
     let _waiters: Vec<_> = ["a", "b", "c"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["a", "b"]);
     assert!(desk.called().is_empty());
-    desk.answer("b", Answer::Confirmed);
+    desk.answer("b", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["c"]);
 }
 
@@ -142,7 +142,7 @@ fn who_waits_for_the_same_token_shares_its_outcome() {
     let mut waiters = [desk.take_in("a"), desk.take_in("a")];
     assert_eq!(desk.called(), ["a"]);
     let Settled::Ended(delivered, senders) =
-        desk.queue.settle(desk.now, hash("a"), Answer::Confirmed)
+        desk.queue.settle(desk.now, hash("a"), CallAnswer::Confirmed)
     else {
         panic!("it has ended")
     };
@@ -163,7 +163,7 @@ fn as_many_failures_in_a_row_as_may_be_in_flight_mean_that_the_server_is_down() 
     desk.answer("c", AGAIN);
     desk.pass(MINUTE);
     assert_eq!(desk.called(), ["d"], "one at a time, which has not failed yet");
-    desk.answer("d", Answer::Confirmed);
+    desk.answer("d", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["a", "b"], "back: the oldest first again, two at once");
 }
 
@@ -179,7 +179,7 @@ fn once_the_server_is_back_nobody_waits_for_its_own_time_any_more() {
     }
     let probe = desk.called();
     assert_eq!(probe.len(), 1);
-    desk.answer(&probe[0], Answer::Confirmed);
+    desk.answer(&probe[0], CallAnswer::Confirmed);
     assert_eq!(desk.called().len(), 1, "the other is called in the same instant");
 }
 
@@ -188,12 +188,12 @@ fn mended_credentials_are_tried_at_once() {
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
     assert_eq!(desk.called(), ["a"]);
-    desk.answer("a", Answer::Misconfigured);
+    desk.answer("a", CallAnswer::Misconfigured);
     desk.pass(Duration::from_secs(59));
     assert!(desk.called().is_empty(), "only a person can mend that: once a minute");
     desk.queue.try_all_now(desk.now);
     assert_eq!(desk.called(), ["b"], "which failed least");
-    desk.answer("b", Answer::Confirmed);
+    desk.answer("b", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["a"]);
 }
 
@@ -203,11 +203,11 @@ fn mended_credentials_are_tried_for_all_tokens_of_a_logout() {
     let mut desk = Desk::new(1);
     let _logout = desk.log_out(&["a", "b"]);
     assert_eq!(desk.called(), ["a"]);
-    desk.answer("a", Answer::Misconfigured);
+    desk.answer("a", CallAnswer::Misconfigured);
     desk.queue.try_all_now(desk.now);
     for name in ["b", "a"] {
         assert_eq!(desk.called(), [name]);
-        desk.answer(name, Answer::Confirmed);
+        desk.answer(name, CallAnswer::Confirmed);
     }
 }
 
@@ -218,9 +218,9 @@ fn call_in_flight_while_credentials_are_mended_is_made_again_at_once() {
     let _waiter = desk.take_in("a");
     assert_eq!(desk.called(), ["a"]);
     desk.queue.try_all_now(desk.now);
-    desk.answer("a", Answer::Misconfigured);
+    desk.answer("a", CallAnswer::Misconfigured);
     assert_eq!(desk.called(), ["a"]);
-    desk.answer("a", Answer::Misconfigured);
+    desk.answer("a", CallAnswer::Misconfigured);
     assert!(desk.called().is_empty(), "those of now are wrong too");
 }
 
@@ -229,7 +229,7 @@ fn what_only_a_person_can_mend_is_asked_for_once_a_minute_also_while_the_server_
     let mut desk = Desk::new(2);
     let _waiters = ["a", "b"].map(|name| desk.take_in(name));
     assert_eq!(desk.called(), ["a", "b"]);
-    desk.answer("a", Answer::Misconfigured);
+    desk.answer("a", CallAnswer::Misconfigured);
     desk.pass(Duration::from_millis(59_999));
     assert!(desk.called().is_empty());
     desk.pass(Duration::from_millis(1));
@@ -241,11 +241,11 @@ fn what_only_a_person_can_mend_is_asked_for_once_a_minute_also_while_the_server_
 fn an_answer_nobody_asked_for_changes_nothing() {
     let mut desk = Desk::new(1);
     let _waiter = desk.take_in("a");
-    desk.answer("b", Answer::Confirmed);
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("b", CallAnswer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["a"]);
-    desk.answer("a", Answer::Confirmed);
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert_eq!((desk.queue.len(), desk.queue.in_flight.len()), (0, 0));
 }
 
@@ -263,7 +263,7 @@ fn a_token_that_is_held_goes_on_though_it_is_delivered_elsewhere() {
 
 #[test]
 fn one_in_flight_that_is_delivered_elsewhere_ends_with_its_call_whatever_comes_of_it() {
-    for answer in [AGAIN, Answer::Misconfigured, Answer::Refused, Answer::Confirmed] {
+    for answer in [AGAIN, CallAnswer::Misconfigured, CallAnswer::Refused, CallAnswer::Confirmed] {
         let mut desk = Desk::new(1);
         let _waiter = desk.take_in("a");
         assert_eq!(desk.called(), ["a"]);
@@ -283,7 +283,7 @@ fn what_was_adopted_comes_after_our_own_since_others_may_be_sending_it() {
     let _waiters = [desk.take_in("own"), desk.take_in("own_too")];
     for name in ["own", "own_too", "adopted", "adopted_too"] {
         assert_eq!(desk.called(), [name]);
-        desk.answer(name, Answer::Confirmed);
+        desk.answer(name, CallAnswer::Confirmed);
     }
 }
 
@@ -293,7 +293,7 @@ fn adopting_says_whether_it_was_news_and_that_polar_has_confirmed_it_already() {
     assert_eq!(desk.adopt("a"), Ok(true));
     assert_eq!(desk.adopt("a"), Ok(false), "it is on its way");
     assert_eq!(desk.called(), ["a"]);
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert_eq!(desk.adopt("a"), Err(NotTaken::Ended));
     assert_eq!(desk.queue.len(), 0);
 }
@@ -309,10 +309,14 @@ fn a_pause_of_our_own_does_not_hide_the_one_that_the_server_asked_for() {
     let seconds = Duration::from_secs(30);
     desk.answer(
         "a",
-        Answer::TryAgain { retry_after: Some(seconds), everyone: true, may_be_under_way: false },
+        CallAnswer::TryAgain {
+            retry_after: Some(seconds),
+            everyone: true,
+            may_be_under_way: false,
+        },
     );
     for name in &names[1..] {
-        desk.answer(name, Answer::Misconfigured);
+        desk.answer(name, CallAnswer::Misconfigured);
     }
     desk.queue.try_all_now(desk.now);
     desk.pass(Duration::from_millis(29_999));
@@ -328,11 +332,15 @@ fn what_the_server_asked_not_to_be_called_for_waits_also_where_all_others_are_tr
     assert_eq!(desk.called(), ["asked"]);
     desk.answer(
         "asked",
-        Answer::TryAgain { retry_after: Some(MINUTE), everyone: false, may_be_under_way: false },
+        CallAnswer::TryAgain {
+            retry_after: Some(MINUTE),
+            everyone: false,
+            may_be_under_way: false,
+        },
     );
     desk.pass(backoff::FIRST);
     assert_eq!(desk.called(), ["other"]);
-    desk.answer("other", Answer::Confirmed);
+    desk.answer("other", CallAnswer::Confirmed);
     assert!(desk.called().is_empty(), "the server is back, and has asked for a minute");
     desk.queue.try_all_now(desk.now);
     desk.pass(Duration::from_millis(59_499));
@@ -353,7 +361,7 @@ fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_min
                 assert_eq!(desk.called(), ["a"]);
                 desk.answer(
                     "a",
-                    Answer::TryAgain { retry_after: None, everyone, may_be_under_way: false },
+                    CallAnswer::TryAgain { retry_after: None, everyone, may_be_under_way: false },
                 );
                 let until = desk.queue.paused_until(desk.now).expect("it is paused");
                 *longest = (*longest).max(until - desk.now);
@@ -368,7 +376,7 @@ fn the_pauses_of_a_queue_whose_server_is_down_or_wants_fewer_calls_grow_to_a_min
 
 #[test]
 fn to_come_back_at_once_is_no_answer_to_too_many_calls() {
-    let at_once = Answer::TryAgain {
+    let at_once = CallAnswer::TryAgain {
         retry_after: Some(Duration::ZERO),
         everyone: true,
         may_be_under_way: false,
@@ -404,11 +412,11 @@ fn tokens_of_one_logout_go_one_after_another() {
     let _first = desk.log_out(&["refresh", "access"]);
     let _second = desk.log_out(&["refresh_too", "access_too"]);
     assert_eq!(desk.called(), ["refresh", "refresh_too"], "several logouts at once");
-    desk.answer("refresh", Answer::Confirmed);
+    desk.answer("refresh", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["access"], "at once after the answer");
     desk.answer("refresh_too", AGAIN);
     assert_eq!(desk.called(), ["access_too"], "a failure that was answered holds back no other");
-    desk.answer("access_too", Answer::Confirmed);
+    desk.answer("access_too", CallAnswer::Confirmed);
     assert!(desk.called().is_empty());
     desk.pass(SECOND);
     assert_eq!(desk.called(), ["refresh_too"]);
@@ -423,7 +431,7 @@ fn group_waits_for_its_call_timeout_after_no_answer() {
     desk.answer("refresh", NO_ANSWER);
     let _other = desk.take_in("other");
     assert_eq!(desk.called(), ["other"], "another logout does not wait");
-    desk.answer("other", Answer::Confirmed);
+    desk.answer("other", CallAnswer::Confirmed);
     desk.queue.try_all_now(desk.now);
     assert!(desk.called().is_empty(), "nor does anything hurry it");
     desk.almost_pass(Duration::from_secs(34));
@@ -440,9 +448,9 @@ fn logouts_that_share_a_token_share_a_group() {
     assert_eq!(desk.called(), ["access"]);
     let _second = desk.log_out(&["refresh", "access"]);
     assert!(desk.called().is_empty(), "they may be one pair");
-    desk.answer("access", Answer::Confirmed);
+    desk.answer("access", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["refresh"]);
-    desk.answer("refresh", Answer::Confirmed);
+    desk.answer("refresh", CallAnswer::Confirmed);
     assert_eq!((desk.queue.len(), desk.queue.groups.len()), (0, 0));
 }
 
@@ -455,7 +463,7 @@ fn a_logout_joins_the_groups_of_all_its_tokens() {
     for name in ["access", "refresh", "third"] {
         assert_eq!(desk.called().len(), 1, "{name} and the others are one group now");
         let called = desk.queue.in_flight[0].hash;
-        desk.queue.settle(desk.now, called, Answer::Confirmed);
+        desk.queue.settle(desk.now, called, CallAnswer::Confirmed);
     }
     assert_eq!((desk.queue.len(), desk.queue.groups.len()), (0, 0));
 }
@@ -474,7 +482,7 @@ fn tokens_of_a_logout_stay_together_while_their_group_is_joined() {
     for _ in 0..3 {
         let now = desk.called();
         assert_eq!(now.len(), 1, "{now:?}");
-        desk.answer(&now[0], Answer::Confirmed);
+        desk.answer(&now[0], CallAnswer::Confirmed);
         called.extend(now);
     }
     called.sort();
@@ -499,7 +507,7 @@ fn groups_join_while_calls_are_in_flight() {
     let _second = desk.log_out(&["c", "d"]);
     assert_eq!(desk.called(), ["a", "c"]);
     let _joining = desk.log_out(&["b", "d"]);
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert!(desk.called().is_empty(), "c is in flight still");
     desk.answer("c", NO_ANSWER);
     desk.almost_pass(CALL_TIMEOUT);
@@ -523,7 +531,7 @@ fn of_what_a_log_brings_back_one_is_in_flight() {
     assert_eq!(desk.waits(), Some(CALL_TIMEOUT));
     desk.pass(CALL_TIMEOUT);
     assert_eq!(desk.called(), ["b"]);
-    desk.answer("b", Answer::Confirmed);
+    desk.answer("b", CallAnswer::Confirmed);
     assert_eq!(desk.called(), ["c"], "at once where it was answered");
 }
 
@@ -555,7 +563,7 @@ fn token_that_keeps_failing_holds_nobody_back() {
             for name in called {
                 let is_poison = name == "poison";
                 calls_of_poison += usize::from(is_poison);
-                desk.answer(&name, if is_poison { AGAIN } else { Answer::Confirmed });
+                desk.answer(&name, if is_poison { AGAIN } else { CallAnswer::Confirmed });
             }
             called = desk.called();
         }
@@ -580,7 +588,7 @@ fn every_eighth_call_takes_the_oldest() {
         if name == "poison" {
             calls_of_poison.push(call);
         }
-        desk.answer(name, if name == "poison" { AGAIN } else { Answer::Confirmed });
+        desk.answer(name, if name == "poison" { AGAIN } else { CallAnswer::Confirmed });
         desk.pass(MINUTE);
     }
     assert_eq!(calls_of_poison, [8, 16, 24, 32, 40, 48]);
@@ -606,7 +614,7 @@ fn poison_does_not_starve_the_others_where_one_may_be_in_flight() {
                 desk.answer(name, AGAIN);
                 break;
             }
-            desk.answer(name, Answer::Confirmed);
+            desk.answer(name, CallAnswer::Confirmed);
             delivered += 1;
         }
         desk.pass(SECOND);
@@ -629,8 +637,8 @@ fn what_concerns_everyone_pauses_the_queue_and_counts_against_no_token() {
         assert!(desk.called().is_empty());
         desk.pass(Duration::from_millis(1));
         // Others succeed in between.
-        desk.answer("b", Answer::Confirmed);
-        desk.answer(&format!("b{}", round - 1), Answer::Confirmed);
+        desk.answer("b", CallAnswer::Confirmed);
+        desk.answer(&format!("b{}", round - 1), CallAnswer::Confirmed);
         waiters.push(desk.take_in(&format!("b{round}")));
     }
 }
@@ -648,7 +656,7 @@ fn calls_that_hang_in_every_slot_mean_that_polar_does_not_answer() {
     desk.pass(Duration::from_millis(1));
     assert!(desk.queue.is_unresponsive(desk.now));
     assert_eq!(desk.waits(), None);
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert!(!desk.queue.is_unresponsive(desk.now));
     assert_eq!(desk.called(), ["c"]);
     assert!(!desk.queue.is_unresponsive(desk.now), "one slot's call is young");
@@ -666,7 +674,7 @@ fn polar_that_is_down_is_known_not_to_answer() {
     desk.pass(MINUTE);
     assert_eq!(desk.called(), ["c"]);
     assert!(desk.queue.is_unresponsive(desk.now), "until it has answered");
-    desk.answer("c", Answer::Confirmed);
+    desk.answer("c", CallAnswer::Confirmed);
     assert!(!desk.queue.is_unresponsive(desk.now));
 }
 
@@ -679,7 +687,7 @@ fn verification_asks_before_and_after() {
     desk.answer("a", LIVES);
     for _ in 0..3 {
         assert_eq!(desk.step(), Some(Step::Revoke));
-        desk.answer("a", Answer::Confirmed);
+        desk.answer("a", CallAnswer::Confirmed);
         assert_eq!(desk.step(), None, "Polar has not committed yet");
         desk.pass(COMMITTED_AFTER);
         assert_eq!(desk.step(), Some(Step::AskAfter));
@@ -687,10 +695,10 @@ fn verification_asks_before_and_after() {
         desk.pass(MINUTE);
     }
     assert_eq!(desk.step(), Some(Step::Revoke));
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     desk.pass(COMMITTED_AFTER);
     assert_eq!(desk.step(), Some(Step::AskAfter));
-    desk.answer("a", Answer::Inactive);
+    desk.answer("a", CallAnswer::Inactive);
     assert_eq!(desk.queue.len(), 0);
     assert!(desk.queue.confirmed.contains(&hash("a")));
 }
@@ -698,21 +706,21 @@ fn verification_asks_before_and_after() {
 /// "Inactive" may mean "expired": the revocation is sent twice, and no question is believed.
 #[test]
 fn revocation_is_sent_again_where_asking_proves_nothing() {
-    for before in [Answer::Inactive, EXPIRES, AGAIN] {
+    for before in [CallAnswer::Inactive, EXPIRES, AGAIN] {
         let mut desk = Desk::verifying(1);
         let _waiter = desk.take_in("a");
         assert_eq!(desk.step(), Some(Step::AskBefore));
         desk.answer("a", before);
         desk.pass(SECOND);
         assert_eq!(desk.step(), Some(Step::Revoke));
-        desk.answer("a", Answer::Confirmed);
+        desk.answer("a", CallAnswer::Confirmed);
         assert_eq!(desk.step(), None);
         desk.pass(COMMITTED_AFTER);
         assert_eq!(desk.step(), Some(Step::RevokeAgain));
         desk.answer("a", AGAIN);
         desk.pass(MINUTE);
         assert_eq!(desk.step(), Some(Step::RevokeAgain));
-        desk.answer("a", Answer::Confirmed);
+        desk.answer("a", CallAnswer::Confirmed);
         assert_eq!(desk.queue.len(), 0, "{before:?}");
     }
 }
@@ -722,13 +730,13 @@ fn revocation_is_sent_again_where_asking_proves_nothing() {
 fn inactive_proves_nothing_once_the_access_token_may_have_expired() {
     let mut desk = Desk::verifying(1);
     let _waiter = desk.take_in("a");
-    for answer in [Answer::Active { proves_for: SECOND }, Answer::Confirmed] {
+    for answer in [CallAnswer::Active { proves_for: SECOND }, CallAnswer::Confirmed] {
         assert!(desk.step().is_some());
         desk.answer("a", answer);
     }
     desk.pass(SECOND);
     assert_eq!(desk.step(), Some(Step::AskAfter));
-    desk.answer("a", Answer::Inactive);
+    desk.answer("a", CallAnswer::Inactive);
     assert_eq!(desk.step(), Some(Step::RevokeAgain));
 }
 
@@ -737,12 +745,12 @@ fn inactive_proves_nothing_once_the_access_token_may_have_expired() {
 fn question_that_fails_is_asked_again_while_it_proves_anything() {
     let mut desk = Desk::verifying(1);
     let _waiter = desk.take_in("a");
-    for answer in [LIVES, Answer::Confirmed] {
+    for answer in [LIVES, CallAnswer::Confirmed] {
         assert!(desk.step().is_some());
         desk.answer("a", answer);
     }
     desk.pass(COMMITTED_AFTER);
-    for failure in [Answer::Misconfigured, AGAIN, LIMIT, NO_ANSWER] {
+    for failure in [CallAnswer::Misconfigured, AGAIN, LIMIT, NO_ANSWER] {
         assert_eq!(desk.step(), Some(Step::AskAfter), "before {failure:?}");
         desk.answer("a", failure);
         desk.pass(MINUTE);
@@ -752,7 +760,7 @@ fn question_that_fails_is_asked_again_while_it_proves_anything() {
     desk.answer("a", AGAIN);
     desk.pass(MINUTE);
     assert_eq!(desk.step(), Some(Step::RevokeAgain));
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert_eq!(desk.queue.len(), 0);
 }
 
@@ -761,7 +769,7 @@ fn question_that_fails_is_asked_again_while_it_proves_anything() {
 fn commit_window_holds_back_no_other_token() {
     let mut desk = Desk::verifying(1);
     let _pair = desk.log_out(&["refresh", "access"]);
-    for answer in [LIVES, Answer::Confirmed] {
+    for answer in [LIVES, CallAnswer::Confirmed] {
         assert_eq!(desk.called(), ["refresh"]);
         desk.answer("refresh", answer);
     }
@@ -776,15 +784,15 @@ fn many_lost_commits_do_not_mean_that_the_server_is_down() {
     let _waiters = names.map(|name| desk.take_in(name));
     let (began, mut lost) = (desk.now, Vec::new());
     while desk.queue.len() > 0 {
-        while let Next::Call(call) = desk.queue.next(desk.now) {
+        while let Due::Call(call) = desk.queue.next(desk.now) {
             let answer = match call.step {
                 Step::AskBefore => LIVES,
                 Step::AskAfter if !lost.contains(&call.hash) => {
                     lost.push(call.hash);
                     LIVES
                 }
-                Step::AskAfter => Answer::Inactive,
-                Step::Revoke | Step::RevokeAgain => Answer::Confirmed,
+                Step::AskAfter => CallAnswer::Inactive,
+                Step::Revoke | Step::RevokeAgain => CallAnswer::Confirmed,
             };
             desk.queue.settle(desk.now, call.hash, answer);
         }
@@ -820,7 +828,7 @@ fn a_token_is_held_until_it_is_released() {
     assert_eq!(desk.called(), ["a"]);
     assert!(desk.release("a"), "and stays in flight");
     assert!(desk.called().is_empty());
-    desk.answer("a", Answer::Confirmed);
+    desk.answer("a", CallAnswer::Confirmed);
     assert!(!desk.release("a"), "it has ended");
 }
 

@@ -18,6 +18,15 @@ use super::{database, tables};
 /// journal, is never one that we began: it is one that was lost.
 pub(super) fn create(path: &Path) -> Result<(), Refusal> {
     let directory = path.parent().unwrap_or(Path::new("/"));
+    if directory.is_file() {
+        return Err(refusal::plain(
+            path,
+            &format!(
+                "cannot be created: {} is a file, not a directory: give another path",
+                directory.display()
+            ),
+        ));
+    }
     if !directory.is_dir() {
         return Err(refusal::plain(
             path,

@@ -24,18 +24,18 @@ type Block = Box<[u8; BLOCK]>;
 #[derive(Debug)]
 pub(super) struct Preview {
     file: FileBackend,
-    held: Mutex<Held>,
+    held: Mutex<HeldBlocks>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldBlocks {
     blocks: BTreeMap<u64, Block>,
     len: u64,
     /// How far the file itself still shows through: it may have been cut, and grown again.
     visible: u64,
 }
 
-impl Held {
+impl HeldBlocks {
     fn check_end(&self, offset: u64, len: usize, kind: ErrorKind) -> io::Result<()> {
         let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
         if end.is_some_and(|end| end <= self.len) { Ok(()) } else { Err(kind.into()) }
@@ -45,11 +45,11 @@ impl Held {
 impl Preview {
     pub(super) fn of(file: File) -> Result<Self, DatabaseError> {
         let len = file.metadata()?.len();
-        let held = Held { blocks: BTreeMap::new(), len, visible: len };
+        let held = HeldBlocks { blocks: BTreeMap::new(), len, visible: len };
         Ok(Self { file: FileBackend::new(file)?, held: Mutex::new(held) })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldBlocks> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -26,7 +26,12 @@ pub(super) struct Store(Database);
 impl Store {
     pub(super) fn open_or_create(path: &Path) -> Result<Self, Refusal> {
         match fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => create(path)?,
+            // `NotADirectory`: a part of the path is a file, which `create` says.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                create(path)?;
+            }
             _ => {}
         }
         Self::open(path)
@@ -80,12 +85,10 @@ impl Store {
         Ok(events)
     }
 
-    pub(super) fn close(self, path: &Path) {
-        // A file that was not closed well is as whole as one after a crash: the next to open it
-        // repairs it.
-        let _ = refusal::instead_of_panic(path, || {
+    pub(super) fn close(self, path: &Path) -> Result<(), Refusal> {
+        refusal::instead_of_panic(path, || {
             self.0.close().map_err(|error| refusal::redb(path, error.into()))
-        });
+        })
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Append {
 pub(super) enum Job {
     Append(Append),
     Replay(oneshot::Sender<Result<Vec<Event>, Refusal>>),
+    Close(oneshot::Sender<Result<(), Refusal>>),
 }
 
 pub(super) struct Writer {
@@ -43,7 +44,7 @@ impl Writer {
         Self { path, store: Some(store), jobs, next: None }
     }
 
-    /// Works until the last sender of jobs is gone and the last job is done.
+    /// Works until it is told to close, or the last sender of jobs is gone and the last job is done.
     pub(super) fn run(mut self) {
         // What expired before it was opened is looked for at once.
         let mut patience = Duration::ZERO;
@@ -51,7 +52,8 @@ impl Writer {
             patience = next;
         }
         if let Some(store) = self.store {
-            store.close(&self.path);
+            // As whole as after a crash: the next to open it repairs it.
+            let _ = store.close(&self.path);
         }
     }
 
@@ -74,6 +76,11 @@ impl Writer {
                 let _ = reply.send(self.with_store(Store::replay));
                 Some(patience)
             }
+            Ok(Job::Close(reply)) => {
+                let closed = self.store.take().map_or(Ok(()), |store| store.close(&self.path));
+                let _ = reply.send(closed);
+                None
+            }
             Err(RecvTimeoutError::Timeout) => {
                 Some(if self.purge() { Duration::ZERO } else { IDLE })
             }
@@ -90,7 +97,7 @@ impl Writer {
                     events += append.events.len();
                     batch.push(append);
                 }
-                job @ Job::Replay(_) => return Some(job),
+                job => return Some(job),
             }
         }
         None
@@ -139,7 +146,7 @@ impl Writer {
                 Ok(done)
             }
             Err(refusal) => {
-                store.close(&self.path);
+                let _ = store.close(&self.path);
                 Err(refusal)
             }
         }

@@ -20,18 +20,11 @@ use super::address::{Address, Place};
 use super::clock::Clock;
 use super::refusal::{self, Refusal};
 use super::reply;
+use super::target::Target;
 use crate::log::millis::millis;
 
 /// For all of it: the name, the connection, TLS, the password.
 const CONNECT: Duration = Duration::from_secs(1);
-
-/// Which stream of which Redis.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) address: Address,
-    pub(super) tls: Option<Arc<ClientConfig>>,
-    pub(super) key: String,
-}
 
 /// Ends when it is dropped.
 pub(super) struct Connection {

@@ -40,12 +40,15 @@ enum Waiter {
 
 /// Too many are held.
 #[derive(Debug)]
-pub(super) struct Full;
+pub(super) struct OutboxFull;
 
 impl Outbox {
-    pub(super) fn append(&mut self, events: Vec<Event>) -> Result<oneshot::Receiver<Kept>, Full> {
+    pub(super) fn append(
+        &mut self,
+        events: Vec<Event>,
+    ) -> Result<oneshot::Receiver<Kept>, OutboxFull> {
         if self.count() >= LIMIT {
-            return Err(Full);
+            return Err(OutboxFull);
         }
         let (reply, kept) = oneshot::channel();
         let mut parcel = Parcel { events: events.into(), waiter: Waiter::Append(reply) };

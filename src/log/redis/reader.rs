@@ -7,14 +7,14 @@ use redis::{Pipeline, Value};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::batch_size::BatchSize;
 use super::clock::Clock;
 use super::connection::Connection;
-use super::horizon::Horizon;
 use super::id::Id;
-use super::pace::Pace;
 use super::refusal::{self, Refusal};
 use super::reply;
 use super::shared::Shared;
+use super::trim::Trim;
 use super::unseen::{Reached, Read};
 use super::wire;
 use crate::log::millis::millis;
@@ -37,9 +37,9 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     /// All was read, and the next read may wait.
     is_current: bool,
-    pace: Pace,
+    pace: BatchSize,
     clock: Option<Clock>,
-    horizon: Horizon,
+    horizon: Trim,
     /// `None` until all was read once.
     trim_at: Option<Instant>,
 }
@@ -56,9 +56,9 @@ impl Reader {
             shared,
             connection: None,
             is_current: false,
-            pace: Pace::new(),
+            pace: BatchSize::new(),
             clock: None,
-            horizon: Horizon::after(Id::ZERO),
+            horizon: Trim::after(Id::ZERO),
             trim_at: None,
         }
     }
@@ -101,13 +101,13 @@ impl Reader {
             has_lost |= self.clock.replace(clock).is_some_and(|known| clock.is_far_ahead_of(known));
             followed.events.append(&mut lost);
             self.connection = Some(connection);
-            return Ok(Followed { has_lost, ..followed });
+            return Ok(followed.with_lost(has_lost));
         }
     }
 
     fn begin_anew(&mut self, after: Id) {
         self.is_current = false;
-        self.horizon = Horizon::after(after);
+        self.horizon = Trim::after(after);
         self.trim_at = None;
     }
 
@@ -178,7 +178,7 @@ impl Reader {
             self.trim_at.get_or_insert_with(Instant::now);
         }
         let cursor = Cursor::new(last.to_string());
-        Ok(Followed { events, cursor, is_current, has_lost: false, skipped: skipped.tell() })
+        Ok(Followed::new(events, cursor).with_current(is_current).with_skipped(skipped.tell()))
     }
 
     fn write_again(&self, lost: usize) {

@@ -7,7 +7,7 @@ use std::io;
 
 use redis::{RedisError, ServerError};
 
-use super::connection::Target;
+use super::target::Target;
 pub(super) use crate::log::refusal::Refusal;
 
 fn new(target: &Target, what: &str) -> Refusal {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::connection::Target;
 use super::outbox::{self, Outbox};
+use super::target::Target;
 use super::wire::Replica;
 use crate::error::Error;
 use crate::log::{Event, Kept};
@@ -30,7 +30,7 @@ impl Shared {
     }
 
     pub(super) fn append(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Kept>, Error> {
-        let appended = self.outbox().append(events).map_err(|outbox::Full| {
+        let appended = self.outbox().append(events).map_err(|outbox::OutboxFull| {
             Error::log(format!(
                 "{} appends wait for the Redis at {} already: it is away, or does not keep up",
                 outbox::LIMIT,

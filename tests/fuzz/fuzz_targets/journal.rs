@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 use redb::{Database, Durability, TableDefinition};
 use sha2::{Digest, Sha256};
 use tokio::runtime;
-use tower_polar_logout::{ErrorKind, Event, Journal, RevocationLog, SealedToken, TokenHash};
+use tower_polar_logout::log::{Event, RevocationLog, SealedToken};
+use tower_polar_logout::{ErrorKind, Journal, TokenHash};
 use tower_polar_logout_fuzz::let_panic;
 
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
@@ -292,8 +293,8 @@ impl Row<'_> {
 
 fn state(journal: &Journal) -> State {
     let followed = block_on(journal.follow(None)).expect("it can be read");
-    assert!(followed.is_current && !followed.has_lost && followed.skipped == 0);
-    let entries = followed.events.iter().map(entry);
+    assert!(followed.is_current() && !followed.has_lost() && followed.skipped() == 0);
+    let entries = followed.events().iter().map(entry);
     entries.map(|(hash, until, sealed)| (hash, (until, sealed))).collect()
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
-use tower_polar_logout::{Error, Event, Kept};
+use tower_polar_logout::Error;
+use tower_polar_logout::log::{Event, Kept};
 
 use super::{Connection, Weather, hash};
 use crate::promise::Promise;

@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::sleep;
-use tower_polar_logout::{Cursor, Error, Event, Followed};
+use tower_polar_logout::Error;
+use tower_polar_logout::log::{Cursor, Event, Followed};
 
 use super::{Connection, Stored, Weather};
 use crate::replica::Process;
@@ -61,7 +62,7 @@ impl World {
             self.named(&events)
         ));
         let cursor = Cursor::new(to.to_string());
-        Step::Told(Followed { events, cursor, is_current, has_lost, skipped: 0 })
+        Step::Told(Followed::new(events, cursor).with_current(is_current).with_lost(has_lost))
     }
 
     /// From then on the process knows.

@@ -35,10 +35,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tower::{ServiceBuilder, service_fn};
+use tower_polar_logout::client::{PolarClient, PolarClientBuilder};
 use tower_polar_logout::testing::FakePolar;
 use tower_polar_logout::{
-    Answer as WriteAnswer, Builder, Counts, LogoutHandle, LogoutOutcome, PolarClient,
-    PolarClientBuilder, PolarLogoutLayer, TokenLocation,
+    Answer as WriteAnswer, Counts, LogoutHandle, LogoutOutcome, PolarLogoutLayer,
+    PolarLogoutLayerBuilder, TokenLocation,
 };
 
 /// Where the app runs: every story is told on both.
@@ -223,17 +224,17 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// The layer as most apps have it, told to the stand-in.
-pub fn builder(polar: &FakePolar) -> Builder {
+pub fn builder(polar: &FakePolar) -> PolarLogoutLayerBuilder {
     builder_with(PolarClient::builder(polar.credentials()).server(polar.server()))
 }
 
 /// For stories in which a call gets no answer: it is made again after half a second, not after 35.
-pub fn impatient_builder(polar: &FakePolar) -> Builder {
+pub fn impatient_builder(polar: &FakePolar) -> PolarLogoutLayerBuilder {
     let client = PolarClient::builder(polar.credentials()).server(polar.server());
-    builder_with(client.timeout(Duration::from_millis(500)))
+    builder_with(client.request_timeout(Duration::from_millis(500)))
 }
 
-fn builder_with(client: PolarClientBuilder) -> Builder {
+fn builder_with(client: PolarClientBuilder) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(client)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())

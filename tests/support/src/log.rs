@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use tower_polar_logout::{
-    Claimant, Cursor, Event, Followed, Kept, RevocationLog, SealedToken, TokenHash,
+use tower_polar_logout::TokenHash;
+use tower_polar_logout::log::{
+    Claimant, Cursor, Event, Followed, Kept, RevocationLog, SealedToken,
 };
 
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -57,7 +58,10 @@ pub struct Told {
 
 impl Told {
     pub fn apply(&mut self, followed: Followed) {
-        for event in followed.events {
+        self.skipped += followed.skipped();
+        self.losses += usize::from(followed.has_lost());
+        self.cursor = Some(followed.cursor().clone());
+        for event in followed.into_events() {
             match event {
                 Event::Revoked { hash, expires_at, sealed } => {
                     let hash = *hash.as_bytes();
@@ -71,16 +75,13 @@ impl Told {
                 Event::Claimed { hash, by, .. } => self.claims.push((*hash.as_bytes(), by)),
             }
         }
-        self.skipped += followed.skipped;
-        self.losses += usize::from(followed.has_lost);
-        self.cursor = Some(followed.cursor);
     }
 
     /// Everything that `log` has to tell at the moment after what was told.
     pub async fn catch_up(&mut self, log: &dyn RevocationLog) {
         loop {
             let followed = soon(log.follow(self.cursor.clone())).await.expect("an answer");
-            let is_current = followed.is_current;
+            let is_current = followed.is_current();
             self.apply(followed);
             if is_current {
                 break;

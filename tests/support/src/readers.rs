@@ -31,8 +31,8 @@ use serde_json::Value;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_cookies::{CookieManagerLayer, Cookies};
 use tower_polar_logout::{
-    Builder, ClientCredentials, PolarLogoutLayer, PolarServer, Revocation, TokenLocation,
-    WhenRevoked,
+    ClientCredentials, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, Revocation,
+    TokenLocation, WhenRevoked,
 };
 
 /// The token that is dead.
@@ -258,10 +258,10 @@ async fn read_from_body(parts: &request::Parts, body: Bytes) -> Vec<String> {
 }
 
 /// The layer as the tests have it: nothing of it is told to Polar.
-pub fn builder() -> Builder {
+pub fn builder() -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
-        .deadline(Duration::from_millis(1))
+        .logout_deadline(Duration::from_millis(1))
         .logout_route(Method::POST, "/logout")
         .when_revoked_at(ANONYMOUS, WhenRevoked::Anonymous)
         .access_token(TokenLocation::bearer())
@@ -270,10 +270,10 @@ pub fn builder() -> Builder {
         .access_token(TokenLocation::query("token"))
         .access_token(TokenLocation::form("token"))
         .access_token(TokenLocation::json("token"))
-        .opaque(TokenLocation::cookie("session"))
-        .opaque(TokenLocation::header("x-session"))
-        .opaque(TokenLocation::query("session"))
-        .limit(10_000)
+        .session_id(TokenLocation::cookie("session"))
+        .session_id(TokenLocation::header("x-session"))
+        .session_id(TokenLocation::query("session"))
+        .denylist_capacity(10_000)
 }
 
 /// What became of a request with the dead token in it.
@@ -295,7 +295,7 @@ impl Judge {
         let (living, dead) = tokio::join!(builder().build(), builder().build());
         let (living, dead) = (living.expect("a layer"), dead.expect("a layer"));
         // As a session id, so that Polar is not told.
-        dead.handle().revoke([Revocation::opaque(DEAD).expect("a credential")]).await;
+        dead.handle().revoke([Revocation::session_id(DEAD).expect("a credential")]).await;
         Self { living, dead }
     }
 

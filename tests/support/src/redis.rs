@@ -10,8 +10,9 @@ use redis::{Cmd, FromRedisValue};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use tower_polar_logout::log::{Event, RevocationLog};
 use tower_polar_logout::{
-    Builder, ClientCredentials, Event, PolarLogoutLayer, PolarServer, RedisLog, RevocationLog,
+    ClientCredentials, PolarLogoutLayer, PolarLogoutLayerBuilder, PolarServer, RedisLog,
     TokenLocation,
 };
 
@@ -28,12 +29,12 @@ pub fn open(url: &str) -> RedisLog {
 }
 
 /// A replica's layer. Nobody is there where it looks for Polar.
-pub fn layer(log: RedisLog) -> Builder {
+pub fn layer(log: RedisLog) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(ClientCredentials::new("client", "secret"))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
         .logout_route(Method::POST, "/logout")
-        .opaque(TokenLocation::bearer())
-        .log(log)
+        .session_id(TokenLocation::bearer())
+        .revocation_log(log)
 }
 
 type Fields = Vec<(String, Vec<u8>)>;

@@ -12,7 +12,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
-use tower_polar_logout::{Error, Event, Followed, Kept, RedisLog, RevocationLog, SealedToken};
+use tower_polar_logout::log::{Event, Kept, RevocationLog, SealedToken};
+use tower_polar_logout::{Error, RedisLog};
 use tower_polar_logout_fuzz::let_panic;
 
 use self::server::{Answer, Server};
@@ -122,10 +123,10 @@ async fn judge_entries(server: &Server, seconds_ahead: i16, entries: &[Entry<'_>
         Err(error) => panic!("{error}"),
     };
     let slack = slack(started);
-    let Followed { events, cursor, is_current, has_lost, skipped: counted } = followed;
-    assert!(is_current && !has_lost);
-    assert_eq!(counted, skipped, "what cannot be read is counted");
-    assert_eq!(cursor.as_str(), told.last().map_or("0-0", |(id, _)| id));
+    assert!(followed.is_current() && !followed.has_lost());
+    assert_eq!(followed.skipped(), skipped, "what cannot be read is counted");
+    assert_eq!(followed.cursor().as_str(), told.last().map_or("0-0", |(id, _)| id));
+    let events = followed.into_events();
     assert_eq!(events.len(), records.len());
     for (event, record) in events.iter().zip(&records) {
         assert_is(event, record, ahead, slack);
@@ -202,8 +203,8 @@ async fn judge_answer(server: &Server, bytes: &[u8]) {
     server.will(Answer::Bytes(bytes.to_vec()), 0);
     let log = log(server);
     if let Ok(followed) = soon(log.follow(None)).await {
-        assert!(followed.events.len() * 33 <= bytes.len(), "{followed:?}");
-        let skipped = usize::try_from(followed.skipped).expect("few");
+        assert!(followed.events().len() * 33 <= bytes.len(), "{followed:?}");
+        let skipped = usize::try_from(followed.skipped()).expect("few");
         assert!(skipped <= bytes.len(), "{followed:?}");
     }
 }

@@ -1,0 +1,154 @@
+//! Before which id the stream may be forgotten: rules and state, no connection and no clock.
+
+use std::collections::HashMap;
+
+use super::id::Id;
+use super::wire::Record;
+use crate::token::TokenHash;
+
+/// How much longer an entry stays than any revocation holds, in milliseconds.
+const MARGIN: u64 = 60 * 60 * 1000;
+
+/// What was read so far says how long revocations hold at the most, and which tokens are yet to be
+/// delivered. So nothing is forgotten that holds still, and nothing needs to be configured.
+///
+/// The entry read last stays too: it is by that entry that whoever follows the stream knows that it
+/// is the same stream still.
+pub(super) struct Trim {
+    longest: u64,
+    undelivered: HashMap<TokenHash, Id, foldhash::fast::RandomState>,
+    read_to: Id,
+    /// All before that was read too.
+    is_complete: bool,
+}
+
+impl Trim {
+    /// The stream is read from here on.
+    pub(super) fn after(id: Id) -> Self {
+        Self {
+            longest: 0,
+            undelivered: HashMap::default(),
+            read_to: id,
+            is_complete: id == Id::ZERO,
+        }
+    }
+
+    /// Whether to read on after this id is to pass entries over, or to begin again. To read some
+    /// twice is neither.
+    pub(super) fn is_elsewhere(&self, after: Id) -> bool {
+        after > self.read_to || (after == Id::ZERO && self.read_to != Id::ZERO)
+    }
+
+    pub(super) fn read(&mut self, id: Id, records: &[Record<'_>]) {
+        for record in records {
+            match *record {
+                Record::Revoked { hash, expires_at, sealed } => {
+                    self.longest = self.longest.max(expires_at.saturating_sub(id.millis));
+                    if sealed.is_some() {
+                        self.undelivered.insert(hash, id);
+                    }
+                }
+                Record::Delivered { hash } => {
+                    self.undelivered.remove(&hash);
+                }
+                Record::Claimed { .. } => {}
+            }
+        }
+        self.read_to = id;
+    }
+
+    /// Entries before this id are of no use to anybody, where it is `now` by Redis's clock.
+    pub(super) fn at(&self, now: u64) -> Id {
+        if !self.is_complete {
+            return Id::ZERO;
+        }
+        let expired = now.saturating_sub(self.longest).saturating_sub(MARGIN);
+        let expired = Id { millis: expired, number: 0 };
+        let undelivered = self.undelivered.values().copied().min();
+        expired.min(undelivered.unwrap_or(expired)).min(self.read_to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 60 * 60 * 1000;
+
+    fn id(hours: u64) -> Id {
+        Id { millis: hours * HOUR, number: 0 }
+    }
+
+    fn revoked(n: u8, until: u64, sealed: Option<&[u8]>) -> Record<'_> {
+        let hash = TokenHash::from_bytes([n; 32]);
+        Record::Revoked { hash, expires_at: until * HOUR, sealed }
+    }
+
+    fn delivered(n: u8) -> Record<'static> {
+        Record::Delivered { hash: TokenHash::from_bytes([n; 32]) }
+    }
+
+    #[test]
+    fn it_stays_behind_by_the_longest_lifetime_and_an_hour() {
+        let mut horizon = Trim::after(Id::ZERO);
+        horizon.read(id(100), &[revoked(1, 110, None)]);
+        horizon.read(id(101), &[revoked(2, 131, None)]);
+        horizon.read(id(102), &[revoked(3, 103, None)]);
+        assert_eq!(horizon.at(121 * HOUR), id(90));
+        // What had expired when it was written has no lifetime.
+        horizon.read(id(125), &[revoked(4, 0, None)]);
+        assert_eq!(horizon.at(141 * HOUR), id(110));
+    }
+
+    #[test]
+    fn it_waits_for_every_token_that_is_not_delivered() {
+        let mut horizon = Trim::after(Id::ZERO);
+        horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
+        horizon.read(id(101), &[revoked(2, 102, Some(b"token"))]);
+        horizon.read(id(200), &[revoked(3, 201, None)]);
+        assert_eq!(horizon.at(190 * HOUR), id(100));
+        horizon.read(id(201), &[delivered(1)]);
+        assert_eq!(horizon.at(190 * HOUR), id(101));
+        horizon.read(id(201), &[delivered(2)]);
+        assert_eq!(horizon.at(190 * HOUR), id(188));
+    }
+
+    #[test]
+    fn a_token_sealed_anew_is_kept_in_its_newer_entry() {
+        let mut horizon = Trim::after(Id::ZERO);
+        horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
+        horizon.read(id(150), &[revoked(1, 0, Some(b"token"))]);
+        horizon.read(id(200), &[delivered(9)]);
+        assert_eq!(horizon.at(190 * HOUR), id(150));
+    }
+
+    #[test]
+    fn the_newest_entry_stays_whatever_its_age_and_a_revocation_for_ever_too() {
+        let mut horizon = Trim::after(Id::ZERO);
+        assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
+        horizon.read(id(100), &[revoked(1, 101, None)]);
+        horizon.read(id(101), &[delivered(1)]);
+        assert_eq!(horizon.at(1_000 * HOUR), id(101));
+        horizon.read(id(102), &[revoked(2, u64::MAX / HOUR, None)]);
+        assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
+    }
+
+    #[test]
+    fn who_has_not_read_all_forgets_nothing() {
+        let mut horizon = Trim::after(id(100));
+        horizon.read(id(101), &[revoked(1, 102, None)]);
+        assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
+    }
+
+    #[test]
+    fn it_knows_where_it_has_read() {
+        let mut horizon = Trim::after(Id::ZERO);
+        assert!(!horizon.is_elsewhere(Id::ZERO));
+        horizon.read(id(100), &[]);
+        horizon.read(id(101), &[]);
+        assert!(!horizon.is_elsewhere(id(101)));
+        assert!(!horizon.is_elsewhere(id(100)));
+        assert!(horizon.is_elsewhere(id(102)));
+        assert!(horizon.is_elsewhere(Id::ZERO));
+    }
+}
