@@ -1,6 +1,7 @@
-//! Heap allocations of a request through the layer.
+//! Counts the heap allocations of a request through the layer.
 //!
-//! `cargo bench --bench allocations`. Apart from the other goals, since counting takes time.
+//! `cargo bench --bench allocations`. It is separate from the other goals, because counting takes
+//! time.
 
 #[path = "goals/race.rs"]
 #[allow(dead_code, reason = "shared; nothing races here")]
@@ -29,7 +30,7 @@ fn main() {
         ("bearer token, not revoked", subject::bearer(&living), 0.0),
         ("the token in one of four cookies", subject::cookie_among_four(&living), 0.0),
         ("request without a token", subject::without_token(), 0.0),
-        // The cheapest answer is a status: it takes none.
+        // The cheapest answer is a status, which takes no allocation.
         ("revoked token, 401, beyond the cheapest answer", subject::bearer(&revoked), 3.0),
     ] {
         let allocations = count(request);

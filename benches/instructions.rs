@@ -1,14 +1,15 @@
-//! How many instructions the layer adds to a request, held against the recorded figures.
+//! Counts the instructions that the layer adds to a request, and compares them with the recorded
+//! figures.
 //!
-//! `cargo bench --bench instructions`, and with `-- record` the figures become the recorded ones.
+//! `cargo bench --bench instructions` compares; with `-- record` it records the new figures.
 //!
-//! Unlike a time, a count is the same on a busy machine. It runs itself under valgrind, which has
-//! no SHA instructions, so there the hash is ten times what it is on a processor that has them: a
-//! hash by itself is counted in the same way and subtracted. A thousand tokens are revoked, not a
-//! million: the filter takes as many instructions for either.
+//! Unlike a time, a count is the same on a busy machine. The program runs itself under valgrind,
+//! which has no SHA instructions. So a hash takes ten times as many instructions there as on a
+//! processor that has them; a hash alone is counted too, and subtracted. A thousand tokens are
+//! revoked and not a million: the filter takes the same number of instructions for both.
 //!
-//! Then headers of 512 KiB that aim at what is slow: a cost that is not linear shows there. No
-//! header, however it is made up, may take more than 80 instructions a byte.
+//! It then sends headers of 512 KiB that are made to be slow, to find costs that are not linear. No
+//! header, whatever its content, may take more than 80 instructions a byte.
 
 #[path = "common/revoked.rs"]
 mod revoked;
@@ -37,8 +38,8 @@ const PREAMBLE: &str = "\
 ";
 const ROOM: f64 = 0.05;
 
-/// glibc copies memory with what the processor is best at. These figures are to be the same on all
-/// x86-64 processors, so it takes what every one has.
+/// glibc copies memory with the processor's fastest instructions. The figures must be the same on
+/// all x86-64 processors, so glibc is restricted to instructions that all of them have.
 const PLAIN_COPIES: &str = "glibc.cpu.hwcaps=-AVX_Fast_Unaligned_Load,-Fast_Unaligned_Copy,\
     -SSSE3,-SSE4_1,-ERMS,-Prefer_ERMS,-Prefer_FSRM";
 
@@ -48,14 +49,14 @@ const REQUESTS: u32 = 100;
 /// Not revoked.
 const TOKEN: &str = "polar_at_u_0000000000000000000000000000000000000001000";
 
-/// The headers that a request carries, and what they may cost.
+/// The headers that a request carries, and their highest permitted cost.
 struct Scenario {
     name: &'static str,
     headers: fn() -> Vec<(&'static str, String)>,
     /// How many tokens the layer hashes.
     hashes: u32,
-    /// A promise, beside the recorded figure: of looking at the headers, what the layer takes for a
-    /// request without a token not counted.
+    /// The highest permitted figure, apart from the recorded one. It does not include the cost of a
+    /// request without a token.
     at_most: Option<u32>,
 }
 
@@ -86,8 +87,8 @@ const SCENARIOS: &[Scenario] = &[
         || vec![("cookie", format!("a=1; theme=dark; access_token={TOKEN}; lang=en"))],
         1,
     ),
-    // The goals are 1,000 and 3,000: a search for the name of each of two configured cookies takes
-    // 230.
+    // The goals are 1,000 and 3,000. The search for the names of two configured cookies takes 230
+    // for each.
     promised("browser", || of_a_browser(&cookies_of_a_browser()), 1_300),
     promised(
         "browser-with-50-escapes",
@@ -129,7 +130,7 @@ const REPEATED: &[(&str, &str)] = &[
     ("escaped-base64", "%63G9sYXJf"),
 ];
 
-/// As a browser sends them to a page of a site with some analytics.
+/// The headers that a browser sends to a site with analytics.
 fn of_a_browser(cookies: &str) -> Vec<(&'static str, String)> {
     let others = [
         ("host", "app.example.com"),
@@ -159,7 +160,7 @@ fn cookies_of_a_browser() -> String {
     cookies
 }
 
-/// How often it is repeated in 512 KiB.
+/// How often the piece fits into 512 KiB.
 fn repetitions(piece: &str) -> u32 {
     KIB_512 / u32::try_from(piece.len()).expect("a short piece")
 }
@@ -170,7 +171,7 @@ fn scenario(name: &str) -> &'static Scenario {
 
 fn main() -> ExitCode {
     // cargo adds `--bench`.
-    let arguments: Vec<_> = env::args().skip(1).filter(|it| it != "--bench").collect();
+    let arguments: Vec<_> = env::args().skip(1).filter(|text| text != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => compare(),
         ["record"] => record(),
@@ -194,7 +195,7 @@ fn compare() -> ExitCode {
     let text = fs::read_to_string(RECORDED).expect("recorded figures");
     let recorded = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.unwrap_or_else(|| panic!("`{name}` is not recorded: see `-- record`"))
+        line.unwrap_or_else(|| panic!("`{name}` is not recorded: run with `-- record`"))
     };
     let mut code = ExitCode::SUCCESS;
     println!("| instructions a request | at most | recorded | figure | |\n|---|---|---|---|---|");
@@ -211,7 +212,7 @@ fn compare() -> ExitCode {
             code = ExitCode::FAILURE;
             "**more than recorded**"
         } else if ratio < 1.0 - ROOM {
-            "less: please record it"
+            "less: record it"
         } else {
             "as recorded"
         };
@@ -242,7 +243,7 @@ fn compare() -> ExitCode {
     code
 }
 
-/// Code differs from compiler to compiler, and so do the figures.
+/// Recorded because the figures depend on the compiler.
 fn toolchain() -> String {
     let version = Command::new("rustc").arg("--version").output().expect("rustc").stdout;
     format!("{} on {}", String::from_utf8_lossy(&version).trim(), env::consts::ARCH)
@@ -255,7 +256,7 @@ fn added(Scenario { name, hashes, .. }: &Scenario) -> u32 {
     if *hashes == 0 { added } else { added - hashes * count("hash", REQUESTS) }
 }
 
-/// Instructions that [`counted`] takes, each time.
+/// The instructions that [`counted`] takes for each request.
 fn count(what: &str, requests: u32) -> u32 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -264,16 +265,16 @@ fn count(what: &str, requests: u32) -> u32 {
         .args(["run", what])
         .env("GLIBC_TUNABLES", PLAIN_COPIES)
         .output()
-        .expect("valgrind is needed to count instructions: install it");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
-    let (_, collected) = collected.unwrap_or_else(|| panic!("callgrind has not counted: {said}"));
+        .expect("this bench needs `valgrind`: install it");
+    let report = String::from_utf8_lossy(&output.stderr);
+    let collected = report.lines().find_map(|line| line.split_once("Collected : "));
+    let (_, collected) = collected.unwrap_or_else(|| panic!("callgrind did not count: {report}"));
     let collected: u32 = collected.trim().parse().expect("a number");
-    assert!(output.status.success() && collected > 0, "{said}");
+    assert!(output.status.success() && collected > 0, "{report}");
     collected / requests
 }
 
-/// What runs under valgrind.
+/// The part that runs under valgrind.
 fn run(what: &str) -> ExitCode {
     match what.split(' ').collect::<Vec<_>>()[..] {
         ["with", name] => {
@@ -281,7 +282,7 @@ fn run(what: &str) -> ExitCode {
         }
         ["without", name] => call(&mut service_fn(app), &(scenario(name).headers)(), REQUESTS),
         ["repeated", header, name] => {
-            let header = ["cookie", "authorization"].into_iter().find(|it| *it == header);
+            let header = ["cookie", "authorization"].into_iter().find(|known| *known == header);
             let (_, piece) = REPEATED.iter().find(|(known, _)| *known == name).expect("a piece");
             let headers =
                 vec![(header.expect("a header"), piece.repeat(repetitions(piece) as usize))];
@@ -294,7 +295,7 @@ fn run(what: &str) -> ExitCode {
                 });
             }
         }
-        _ => panic!("what is `{what}`?"),
+        _ => panic!("unknown argument `{what}`"),
     }
     ExitCode::SUCCESS
 }
@@ -305,8 +306,8 @@ fn call<S>(service: &mut S, headers: &[(&'static str, String)], requests: u32)
 where
     S: Service<Request<Body>>,
 {
-    // Shared by all requests, so that none of them frees a value: how long that takes is not the same
-    // in each run.
+    // Shared by all requests, so that none of them frees a value: the cost of that differs between
+    // runs.
     let values = headers.iter().map(|(name, value)| {
         (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
     });
@@ -324,7 +325,7 @@ where
     }
 }
 
-/// The name that callgrind looks for.
+/// callgrind counts the function of this name.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
     work();

@@ -1,7 +1,11 @@
-//! What a log in Redis costs: memory of each entry, the rate of writing and reading a million, the
-//! start of a replica that has as many to read, and how long a revocation travels.
+//! Measures a log in Redis:
 //!
-//! `cargo bench --bench redis`, with a `redis-server` installed. About two minutes.
+//! - the memory of each entry
+//! - the time to write and to read a million entries
+//! - the start of a replica that reads a million entries
+//! - the time from a revocation at one replica to its denial at another
+//!
+//! `cargo bench --bench redis`, with a `redis-server` installed. It takes about two minutes.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +91,7 @@ async fn read(redis: &RedisServer, stream: &str) -> Duration {
     begun.elapsed()
 }
 
-/// From the order to revoke at one replica until another denies.
+/// Measures the time from the revocation at one replica to the denial at another.
 async fn travel(redis: &RedisServer) {
     let (here, there) = (replica(redis, "travel").await, replica(redis, "travel").await);
     let mut took = Vec::new();

@@ -1,12 +1,16 @@
-//! The shortest real use in bare hyper.
+//! The shortest real use with hyper alone.
 //!
 //! `POLAR_CLIENT_ID=... POLAR_CLIENT_SECRET=... cargo run --example hyper`
 //!
-//! Set `POLAR_SERVER=sandbox` while trying, and `LISTEN_ADDR` for another address than
-//! 127.0.0.1:3000.
+//! Set `POLAR_SERVER=sandbox` to try it at Polar's sandbox, and `LISTEN_ADDR` to listen on another
+//! address than 127.0.0.1:3000.
 
-#[path = "demo/stop.rs"]
+#[path = "shared/http_client.rs"]
+mod http_client;
+#[path = "shared/stop.rs"]
 mod stop;
+#[path = "shared/users.rs"]
+mod users;
 
 use std::convert::Infallible;
 use std::env;
@@ -14,6 +18,7 @@ use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,16 +34,27 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceBuilder;
 use tower_polar_logout::{ClientCredentials, PolarLogoutLayer, PolarServer, TokenLocation};
 
-/// How long answers under way, and then revocations under way, may take once it is to stop.
+use crate::users::Users;
+
+/// After the signal to stop: how long open requests may take, and then pending revocations.
 const GRACE: Duration = Duration::from_secs(10);
 
-async fn app(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::from("your token is not revoked\n")))
+/// The app checks who calls: the layer has only rejected revoked tokens.
+async fn app(
+    users: Arc<Users>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = Response::<Full<Bytes>>::default();
+    match users.who(request.headers()).await {
+        Ok(user) => *response.body_mut() = Full::from(format!("you are {user}\n")),
+        Err(status) => *response.status_mut() = status,
+    }
+    Ok(response)
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What goes wrong with Polar, a wrong client secret say, is told by events alone.
+    // Problems with Polar, for example a wrong client secret, are reported only through `tracing`.
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,18 +75,21 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .access_token(TokenLocation::bearer())
         .build()
         .await?;
-    // A wrong client secret is better known now than at the first logout.
+    // Finds a wrong client secret now, and not at the first logout.
     match logout.handle().check_credentials().await {
         Ok(accepted) => println!("{accepted}"),
-        Err(error) if error.is_unanswered() => eprintln!("going on all the same: {error}"),
+        Err(error) if error.is_unanswered() => eprintln!("credentials not checked: {error}"),
         Err(error) => return Err(error.into()),
     }
+    let users = Arc::new(Users::from_env()?);
+    let app = move |request| app(Arc::clone(&users), request);
     let service = ServiceBuilder::new().layer(&logout).service_fn(app);
 
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await.map_err(|error| {
         format!(
-            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free address, for example \
+             `127.0.0.1:0`"
         )
     })?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -83,7 +102,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            sleep(Duration::from_millis(50)).await; // no file descriptor is free, say
+            sleep(Duration::from_millis(50)).await; // for example, no file descriptor is free
             continue;
         };
         let service = TowerToHyperService::new(service.clone());
@@ -99,6 +118,6 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let _ = timeout(GRACE, connections.shutdown()).await;
 
     let left = logout.handle().shutdown(GRACE).await.pending;
-    println!("{left} revocations are still on their way to Polar");
+    println!("{left} revocations are not delivered to Polar");
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Three replicas of one app on one Redis: logged out at one, turned away at all, also when Redis
-//! is killed and comes back with nothing.
+//! Three replicas of one app on one Redis: a token that was logged out at one replica is rejected
+//! by all, even if Redis is killed and restarted empty.
 //!
 //! `cargo run --example replicas`
 //!
-//! Starts a `redis-server` of its own and a stand-in for Polar, tells what happens, and ends.
+//! Starts its own `redis-server` and a stand-in for Polar, prints what happens, and exits.
 
 use std::env;
 use std::error::Error;
@@ -45,26 +45,29 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let token = polar.mint().access;
     let begun = Instant::now();
     let status = send(first, Method::POST, "/logout", &token).await?;
-    println!("\nlogout at the first: {status}, after {:?}", begun.elapsed());
+    println!("\nlogout at the first replica: {status}, after {:?}", begun.elapsed());
     until_rejected(&[second, third], &token).await?;
-    println!("the others answer 401 to the token, after {:?}", begun.elapsed());
+    println!("the other replicas answer 401 to the token, after {:?}", begun.elapsed());
 
     redis.kill()?;
     let held = polar.mint().access;
-    println!("\nRedis was killed; it had nothing on disk");
+    println!("\nRedis was killed; it kept nothing on disk");
     let status = send(first, Method::POST, "/logout", &held).await?;
-    println!("logout at the first: {status}, dead there at once");
+    println!("logout of a second token at the first replica: {status}; it is denied there at once");
     println!(
-        "the second answers {}: it cannot know yet",
+        "the second replica answers {} to it: it cannot know of the logout yet",
         send(second, Method::GET, "/", &held).await?
     );
-    println!("the old token there: {}", send(second, Method::GET, "/", &token).await?);
+    println!(
+        "the second replica answers {} to the first token",
+        send(second, Method::GET, "/", &token).await?
+    );
 
     redis.start_again()?;
     let begun = Instant::now();
     println!("\nRedis is back, and empty");
     until_rejected(&[second, third], &held).await?;
-    println!("the others answer 401 to the second token too, after {:?}", begun.elapsed());
+    println!("the other replicas answer 401 to the second token too, after {:?}", begun.elapsed());
     let late = loop {
         let late = replica(&polar, &redis.url()).await?;
         if send(&late, Method::GET, "/", &token).await? == StatusCode::UNAUTHORIZED {
@@ -72,8 +75,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         }
     };
     println!(
-        "a fourth replica, started now, answers {} and {}: the others have told Redis again, after \
-         {:?}",
+        "a fourth replica, started now, answers {} and {} to the two tokens: the other replicas \
+         have written them to Redis again, after {:?}",
         send(&late, Method::GET, "/", &token).await?,
         send(&late, Method::GET, "/", &held).await?,
         begun.elapsed()
@@ -169,11 +172,11 @@ fn spawn(port: u16, folder: &Path) -> Result<Child, Box<dyn Error>> {
     let begun = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         if let Some(status) = process.try_wait()? {
-            return Err(format!("redis-server has ended with {status}").into());
+            return Err(format!("redis-server exited with {status}").into());
         }
         if begun.elapsed() > Duration::from_secs(10) {
             process.kill()?;
-            return Err("redis-server does not listen after 10 s".into());
+            return Err("redis-server did not listen within 10 s".into());
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -1,13 +1,13 @@
-//! Polar's tokens in a server-side session: the browser holds nothing but a session id.
+//! Polar's tokens in a server-side session: the browser holds only a session id.
 //!
-//! `cargo run --example tower_sessions` runs it with a stand-in for Polar beside it. `LISTEN_ADDR`
-//! is where to listen, default 127.0.0.1:3000.
+//! `cargo run --example tower_sessions` also starts a stand-in for Polar. `LISTEN_ADDR` sets the
+//! address to listen on; default 127.0.0.1:3000.
 //!
-//! The layer stands outside of the sessions, so that a dead session id is gone from the request
-//! before a session is made of it. It denies the id as a credential of the app's own; the tokens,
-//! which only the app can find, the app's logout handler revokes.
+//! The layer is outside the session layer, so that it takes a dead session id out of the request
+//! before a session is loaded for it. At a logout the layer denies the session id. The tokens are
+//! in the session, which only the app can read, so the app's logout handler revokes them.
 
-#[path = "demo/stop.rs"]
+#[path = "shared/stop.rs"]
 mod stop;
 
 use std::env;
@@ -33,7 +33,7 @@ use tower_polar_logout::{
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 
-/// How long answers under way, and then revocations under way, may take once it is to stop.
+/// After the signal to stop: how long open requests may take, and then pending revocations.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Where the session keeps the access token and the refresh token.
@@ -41,7 +41,7 @@ const TOKENS: &str = "polar_tokens";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What goes wrong with Polar, a wrong client secret say, is told by events alone.
+    // Problems with Polar, for example a wrong client secret, are reported only through `tracing`.
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,7 +60,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await.map_err(|error| {
         format!(
-            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free address, for example \
+             `127.0.0.1:0`"
         )
     })?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -69,16 +70,16 @@ async fn run() -> Result<(), Box<dyn Error>> {
 a stand-in for Polar runs at {polar_url}; to try it:
   curl -i -c jar -X POST {url}/login   # signs in
   curl -i -b jar {url}/me              # 200
-  curl -i -b jar -X POST {url}/logout  # 303: dead here and at Polar
+  curl -i -b jar -X POST {url}/logout  # 303: denied here and revoked at Polar
   curl -i -b jar {url}/me              # 401: the app no longer sees the old session id"
     );
     tokio::select! {
         served = serve(listener, app).with_graceful_shutdown(stop::signal()) => served?,
-        // A client that still sends or streams then is cut off.
+        // Cuts off clients that still send or stream after the grace period.
         () = async { stop::signal().await; sleep(GRACE).await } => {}
     }
     let left = logout.handle().shutdown(GRACE).await.pending;
-    println!("{left} revocations are still on their way to Polar");
+    println!("{left} revocations are not delivered to Polar");
     Ok(())
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn logout(polar: &FakePolar) -> PolarLogoutLayerBuilder {
         .logout_route(Method::POST, "/logout")
         .session_id(TokenLocation::cookie("id"))
         .call_inner_after_logout(true)
-        // What must work for a browser that still carries a dead session id.
+        // These paths must work for a browser that still carries a dead session id.
         .when_revoked_at("/", WhenRevoked::Anonymous)
         .when_revoked_at("/login", WhenRevoked::Anonymous)
 }
@@ -100,7 +101,7 @@ pub(crate) fn app(polar: Arc<FakePolar>, logout: &PolarLogoutLayer, store: Memor
 pub(crate) fn sessions(store: MemoryStore) -> SessionManagerLayer<MemoryStore> {
     SessionManagerLayer::new(store)
         .with_name("id")
-        // `Strict` would be missing when Polar sends the browser back.
+        // With `Strict` the cookie would be missing when Polar redirects the browser back.
         .with_same_site(SameSite::Lax)
         // For plain HTTP on this machine; leave it out behind HTTPS.
         .with_secure(false)
@@ -122,7 +123,8 @@ async fn me(session: Session) -> Result<(StatusCode, &'static str), StatusCode> 
     })
 }
 
-/// As after "Sign in with Polar", under a new session id: nobody else can have planted it.
+/// Does what an app does after "Sign in with Polar". The session id is new, because an attacker may
+/// have planted the old one.
 async fn log_in(
     State(polar): State<Arc<FakePolar>>,
     session: Session,
@@ -133,8 +135,8 @@ async fn log_in(
     Ok(Redirect::to("/"))
 }
 
-/// Called by the layer, once the session id is dead. An error keeps session and cookie, to try
-/// again.
+/// Called by the layer after it has denied the session id. An error keeps the session and the
+/// cookie, so that the user can try again.
 async fn log_out(
     State(handle): State<LogoutHandle>,
     session: Session,
@@ -151,7 +153,7 @@ async fn log_out(
             _ => {}
         }
     }
-    // Last: nobody else knows the tokens.
+    // Last, because the tokens are kept in the session only.
     session.flush().await.map_err(failed)?;
     Ok(Redirect::to("/"))
 }

@@ -1,8 +1,8 @@
-//! Which credentials a request carries.
+//! Finds the credentials that a request carries.
 //!
-//! A token of Polar's is recognised by its shape, in every place an application could read,
-//! whatever stands around it and however it is encoded: no list of places or spellings could be
-//! complete. All other credentials are recognised by their configured place, in one reading.
+//! Polar's tokens are recognised by their shape, in every place that an app could read, in any
+//! encoding, and inside any other text: no list of places or spellings could be complete. All other
+//! credentials are recognised by their configured place, and read in one way.
 
 mod cookie;
 mod cookie_attributes;
@@ -22,10 +22,13 @@ use crate::token::{CredentialKind, FoundIn, Revocation, Token, TokenHash};
 
 /// A place in a request where a credential is carried.
 ///
-/// Polar's tokens are found wherever they stand in `Authorization`, `Cookie`,
-/// `Sec-WebSocket-Protocol`, the path and the query. A configured place says more: that the
-/// application takes a living token there for a signed-in user, that a cookie is to be removed from
-/// the browser, that a further header or a logout's body is searched, and where session ids are.
+/// The layer finds Polar's tokens anywhere in `Authorization`, `Cookie`, `Sec-WebSocket-Protocol`,
+/// the path and the query, without a location. A configured location has further effects:
+///
+/// - A living token there counts as a signed-in user.
+/// - The cookie is removed from the browser.
+/// - A further header, or the body of a logout, is searched.
+/// - Session ids are found there.
 ///
 /// Invalid names are reported when the layer is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,50 +45,55 @@ enum Place {
 }
 
 impl TokenLocation {
-    /// `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). Polar's tokens are found there behind
-    /// any scheme; for other credentials the scheme is Bearer, in any case.
+    /// `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). Polar's tokens are found there after
+    /// any scheme. Other credentials need the scheme `Bearer`, in upper or lower case.
     #[must_use]
     pub fn bearer() -> Self {
         Self(Place::Bearer)
     }
 
-    /// The cookie of exactly this name.
+    /// The cookie with exactly this name.
     ///
-    /// The cookie is removed from the browser on logout, and by an answer to a request with a dead
-    /// credential in it: a 401, or that of a
-    /// [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous) path. That only works with the
-    /// `Path` and `Domain` it was set with: see [`CookieLocation`]. A cookie that is set with
-    /// several of these is given as often.
+    /// The layer removes the cookie from the browser:
+    ///
+    /// - on logout;
+    /// - if the cookie of a request holds a revoked credential, with a 401, or with the answer of a
+    ///   [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous) path.
+    ///
+    /// The browser removes it only if it is given here with the `Path` and `Domain` it was set
+    /// with: see [`CookieLocation`]. If the application sets it with several of these, give one
+    /// location for each.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> CookieLocation {
         CookieLocation::new(name.into())
     }
 
-    /// This header, for example `x-api-key`; each one if it comes more than once. Not
-    /// `Authorization` or `Cookie`: they have locations of their own.
+    /// The header with this name, for example `x-api-key`. If a request has several, each is read.
+    /// `Authorization` and `Cookie` have locations of their own, and are errors here.
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {
         Self(Place::Header(name.into()))
     }
 
-    /// This parameter of the query (RFC 6750, section 2.3).
+    /// The parameter of the query with this name (RFC 6750, section 2.3).
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self(Place::Query(name.into()))
     }
 
-    /// This field of an `application/x-www-form-urlencoded` body (RFC 6750, section 2.2).
+    /// The field with this name of an `application/x-www-form-urlencoded` body (RFC 6750, section
+    /// 2.2).
     ///
-    /// Bodies are read on the logout routes, and on routes behind a
-    /// [`CheckBodyLayer`](crate::CheckBodyLayer). They are searched for Polar's tokens whatever their
-    /// syntax; other credentials are looked for in this field.
+    /// The layer reads bodies on the logout routes, and on routes behind a
+    /// [`CheckBodyLayer`](crate::CheckBodyLayer). It finds Polar's tokens anywhere in a body, in
+    /// any syntax, and other credentials only in this field.
     #[must_use]
     pub fn form(field: impl Into<String>) -> Self {
         Self(Place::Form(field.into()))
     }
 
-    /// This field, a string, of the object that a JSON body is. Otherwise like
-    /// [`form`](TokenLocation::form).
+    /// The string in the field with this name of a JSON object, which must be the whole body.
+    /// Otherwise like [`form`](TokenLocation::form).
     #[must_use]
     pub fn json(field: impl Into<String>) -> Self {
         Self(Place::Json(field.into()))
@@ -98,7 +106,7 @@ impl From<CookieLocation> for TokenLocation {
     }
 }
 
-/// All that is seen of a request before its body.
+/// The parts of a request that are read before its body.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) method: &'a Method,
@@ -118,7 +126,7 @@ impl<'a> From<&'a request::Parts> for Head<'a> {
     }
 }
 
-/// A configured place, as the [`Finder`] knows it.
+/// The number of a configured place in its [`Finder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlaceId(usize);
 
@@ -128,22 +136,21 @@ pub(crate) struct Found<'a> {
     pub(crate) hash: TokenHash,
     pub(crate) kind: CredentialKind,
     pub(crate) carrier: FoundIn,
-    /// The configured place it stands in: there, a living token signs its user in.
+    /// The configured place that holds it. A living token there signs its user in.
     pub(crate) place: Option<PlaceId>,
-    /// The caller did not have to put it there: a browser does, whichever site made it send the
-    /// request.
+    /// Whether a browser sends it by itself, even if another site causes the request.
     pub(crate) came_by_itself: bool,
     text: &'a [u8],
 }
 
 impl Found<'_> {
-    /// Whether it stands where an application looks for it, and not by chance or by somebody's
-    /// design.
+    /// Whether it stands in a place that an app reads. In any other place it may be left over, or
+    /// planted by an attacker.
     pub(crate) fn is_expected(&self) -> bool {
         self.place.is_some() || matches!(self.carrier, FoundIn::Authorization | FoundIn::Body)
     }
 
-    /// The order to revoke it.
+    /// The request to revoke it.
     pub(crate) fn revocation(&self) -> Revocation {
         let token = if self.kind.is_token() { Token::parse(self.text) } else { None };
         Revocation::new(self.hash, self.kind, token, self.carrier)

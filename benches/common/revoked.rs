@@ -1,4 +1,4 @@
-//! What every bench measures: the layer with so many revoked tokens.
+//! Builds the layer that every bench measures, with a number of revoked tokens.
 
 use http::Method;
 use tower_polar_logout::{
@@ -6,15 +6,15 @@ use tower_polar_logout::{
     Revocation, TokenLocation,
 };
 
-/// Revoked in one go.
+/// Tokens that one call revokes.
 const AT_ONCE: u32 = 1_000;
 
-/// As long as Polar's: one block of SHA-256.
+/// A token as long as Polar's: one block of SHA-256.
 pub(crate) fn token(n: u32) -> String {
     format!("polar_at_u_{n:043}")
 }
 
-/// As a session id, so that Polar is not told.
+/// Revokes the token as a session id, so that Polar is not called.
 pub(crate) fn opaque(token: &str) -> Revocation {
     Revocation::session_id(token).expect("a token is not empty")
 }
@@ -30,19 +30,19 @@ pub(crate) fn builder(
         .access_token(TokenLocation::cookie("access_token"))
 }
 
-/// With a server where nobody is.
+/// With the URL of a port on which no server listens.
 pub(crate) fn without_polar() -> PolarLogoutLayerBuilder {
-    let nobody = PolarServer::Url("http://127.0.0.1:9".to_owned());
-    builder(nobody, ClientCredentials::new("id", "secret"))
+    let unreachable = PolarServer::Url("http://127.0.0.1:9".to_owned());
+    builder(unreachable, ClientCredentials::new("id", "secret"))
 }
 
-/// A layer planned for that many revocations.
+/// A layer with room for that many revocations.
 pub(crate) async fn layer(limit: u32) -> PolarLogoutLayer {
     let limit = usize::try_from(limit).expect("a small number");
     without_polar().denylist_capacity(limit).build().await.expect("a layer")
 }
 
-/// A layer with that many revoked tokens, the first of all, and no room for more.
+/// A layer in which the first `revoked` tokens are revoked, and which has no room for more.
 pub(crate) async fn layer_of(revoked: u32) -> PolarLogoutLayer {
     let layer = layer(revoked).await;
     revoke(&layer.handle(), revoked, |order| order).await;

@@ -1,5 +1,5 @@
-//! Ten thousand logouts at once, and a Polar that takes its time. The layer has a process of its
-//! own, and so has the stand-in for Polar.
+//! Ten thousand logouts at once, with a Polar that answers after 12 ms. The layer and the stand-in
+//! for Polar have a process each.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ use crate::subject::{self, RUNTIME, app};
 use crate::table::{Goal, row};
 
 const LOGOUTS: u32 = 10_000;
-/// The layer's default.
+/// The layer's default for `max_in_flight`.
 const AT_ONCE: usize = 4;
 const POLAR_TAKES: Duration = Duration::from_millis(12);
-/// The layer's default of two seconds, and a twentieth for the clocks and the queue to a processor.
+/// The layer's default of two seconds, plus a twentieth for the clocks and the scheduler.
 const DEADLINE: f64 = 2.1;
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 const MIB: f64 = 1024.0 * 1024.0;
@@ -63,8 +63,8 @@ pub(crate) fn measure() {
     );
 }
 
-/// What a child prints that calls Polar, and what Polar says then: how many calls it got, and how
-/// many at once.
+/// Runs a child that calls Polar. Returns the figures that it prints, and how many calls Polar
+/// received, and how many at the same time.
 fn beside_polar<const FIGURES: usize>(child: &str) -> ([f64; FIGURES], [f64; 2]) {
     let mut polar = Process::start(&["child", "polar"]);
     let (url, id, secret) = (polar.line(), polar.line(), polar.line());
@@ -110,7 +110,7 @@ pub(crate) fn child(url: &str, id: &str, secret: &str) {
     );
 }
 
-/// The least that so many calls take: hyper's client, as many at once.
+/// The least CPU time for these calls: hyper's client alone, with as many calls at once.
 pub(crate) fn calls(url: &str, id: &str, secret: &str) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let calls = (0..LOGOUTS).map(|n| {
@@ -132,7 +132,7 @@ pub(crate) fn calls(url: &str, id: &str, secret: &str) {
     println!("{}", each(cpu() - before));
 }
 
-/// Microseconds of so many seconds.
+/// The CPU time of a logout in microseconds, from that of all in seconds.
 fn each(cpu: f64) -> f64 {
     cpu * 1e6 / f64::from(LOGOUTS)
 }

@@ -1,4 +1,4 @@
-//! What a request through the layer costs, beside what else could stand there.
+//! Compares the cost of a request through the layer with the cost through other middleware.
 
 use std::thread;
 
@@ -25,15 +25,16 @@ pub(crate) fn measure() -> Plot {
     request(&layers, &mokas)
 }
 
-/// The layer and moka alone, with as many revoked tokens. Together, since both take their time.
+/// The layer and moka alone, with the same revoked tokens. Both are filled at the same time,
+/// because each takes long.
 fn fill() -> (Vec<PolarLogoutLayer>, Vec<Moka>) {
     let mokas = thread::spawn(|| REVOKED.map(peers::moka_of).to_vec());
     let layers = REVOKED.map(subject::layer_of).to_vec();
     (layers, mokas.join().expect("moka, filled"))
 }
 
-/// Hash and lookup minus hash, for both: so neither gets its hash for nothing, and the processor may
-/// begin with the next token for both.
+/// Measures hash and lookup minus hash, for both. So both compute the hash, and for both the
+/// processor may begin with the next token early.
 fn lookup(users: Users, layer: &PolarLogoutLayer, moka: &Moka) {
     let mut race = Race::default();
     let hash = race.calls(users.tokens(), |token| TokenHash::of(token));
@@ -44,7 +45,7 @@ fn lookup(users: Users, layer: &PolarLogoutLayer, moka: &Moka) {
     let (ours, theirs) = (times.net(ours, hash), times.net(theirs, hash));
     row(
         &format!(
-            "lookup of a token that is not revoked, without its hash, {}: faster than moka's \
+            "lookup of a token that is not revoked, without its hash, {}: speed relative to moka's \
              `contains_key` with foldhash",
             users.name
         ),
@@ -80,17 +81,20 @@ fn request(layers: &[PolarLogoutLayer], mokas: &[Moka]) -> Plot {
     let without = times.net(ours_without, bare_without);
     let one = times.net(one_bearer, bare_known);
     row(
-        "request without a token, net: of tower-http's `ValidateRequestHeaderLayer::bearer` on \
-         the one token that it lets pass",
+        "request without a token, net, relative to tower-http's \
+         `ValidateRequestHeaderLayer::bearer` on the one token that it lets pass",
         Goal::AtMost(1.1),
         without / one,
         " x",
-        &format!("{without:.1} ns, tower-http {one:.1} ns; bare {:.0} ns", times.of(bare_without)),
+        &format!(
+            "{without:.1} ns, tower-http {one:.1} ns; no layer {:.0} ns",
+            times.of(bare_without)
+        ),
     );
     many.plot(&times, sessions)
 }
 
-/// Requests with a bearer token, and what they go through.
+/// Requests with a bearer token, and the services that they go through.
 struct Bearers {
     users: Users,
     bare: Entry,
@@ -132,14 +136,15 @@ impl Bearers {
         let (bearer, users) = (ours[3], self.users.name);
         let against = |what: &str, goal, peer: f64, name: &str| {
             row(
-                &format!("bearer token, not revoked, {users}, net: of {what}"),
+                &format!("bearer token, not revoked, {users}, net, relative to {what}"),
                 goal,
                 bearer / peer,
                 " x",
                 &format!("{bearer:.0} ns, {name} {peer:.0} ns"),
             );
         };
-        against("finding and hashing it", Goal::AtMost(1.3), net(self.floor), "these");
+        let floor = net(self.floor);
+        against("finding and hashing it", Goal::AtMost(1.3), floor, "finding and hashing");
         against(
             "tower-sessions' `SessionManagerLayer` with `MemoryStore`, session untouched",
             Goal::AtMost(0.08),
@@ -157,14 +162,16 @@ impl Bearers {
         against("axum-login `login_required`", Goal::None, login, "axum-login");
         let by_cookie = times.net(self.ours_by_cookie, self.bare_cookies);
         row(
-            &format!("the token in one of four cookies, {users}, net: of the bearer figure"),
+            &format!(
+                "the token in one of four cookies, {users}, net, relative to the bearer figure"
+            ),
             Goal::AtMost(1.3),
             by_cookie / bearer,
             " x",
             &format!("{by_cookie:.0} ns, bearer {bearer:.0} ns"),
         );
         row(
-            &format!("bearer figure with 5,000,000 revoked, {users}: of that with 1,000"),
+            &format!("bearer figure with 5,000,000 revoked, {users}, relative to that with 1,000"),
             Goal::AtMost(2.0),
             ours[4] / ours[0],
             " x",
@@ -179,7 +186,7 @@ impl Bearers {
             curves: vec![
                 ("this layer", curve(self.ours.map(net))),
                 ("axum from_fn with moka", curve(self.from_fn.map(net))),
-                ("tower-sessions, whatever is revoked", curve([sessions; 5])),
+                ("tower-sessions, for any number", curve([sessions; 5])),
             ],
         }
     }

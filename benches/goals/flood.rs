@@ -1,12 +1,13 @@
-//! A million logouts with made-up tokens from 100 connections, while others send ordinary requests.
+//! A million logouts with made-up tokens from 100 connections, while other callers send ordinary
+//! requests.
 //!
-//! The server has a process and a thread of its own, and so has the load; the stand-in for Polar
-//! takes 500 calls a minute, as Polar does, or all that come. The callers keep their connections,
-//! but for those first ones that fill the queue: these hang up without waiting for an answer, or a
-//! million would take them days.
+//! - The server and the load have a process and a thread each.
+//! - The stand-in for Polar accepts 500 calls a minute, as Polar does, or all calls.
+//! - The callers keep their connections, except the first callers, which fill the queue. Those hang
+//!   up without waiting for an answer, because a million logouts would take them days.
 //!
-//! What a flood costs the others is held against what as many ordinary requests from the same 100
-//! connections cost them. The two take turns.
+//! The cost of the flood to the other callers is compared with the cost of as many ordinary
+//! requests from the same 100 connections. The two take turns.
 
 mod connection;
 mod crowd;
@@ -28,21 +29,21 @@ const LOGOUTS: u32 = 1_000_000;
 const CONNECTIONS: u32 = 100;
 const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_secs(1);
-/// Until those of the turn before are answered.
+/// How long to wait until the requests of the turn before are answered.
 const SETTLED: Duration = Duration::from_millis(250);
-/// The layer's default.
+/// The layer's default for `max_in_flight`.
 const AT_ONCE: f64 = 4.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
 const CONFIGURATIONS: [Configuration; 2] = [
     Configuration {
-        name: "defaults, Polar limits us",
+        name: "defaults, with Polar's rate limit",
         limit: 1_000_000,
         queue_capacity: 10_000,
         calls_a_minute: Some(500),
     },
     Configuration {
-        name: "`limit` 10,000, `queue_capacity` 50",
+        name: "`denylist_capacity` 10,000, `queue_capacity` 50",
         limit: 10_000,
         queue_capacity: 50,
         calls_a_minute: None,
@@ -63,7 +64,7 @@ async fn flood(configuration: &Configuration) {
     let alone = ordinary.run(TURN * 2, Pace::Fast).await.rate();
     let before = server.resident();
 
-    // Those who fill the queue do not wait for answers.
+    // The callers that fill the queue do not wait for answers.
     while server.counts().await.pending < configuration.queue_capacity {
         crowd::hang_up_on(server.port, CONNECTIONS).await;
     }
@@ -97,13 +98,13 @@ async fn flood(configuration: &Configuration) {
         &format!("{:.0} MiB before", before / MIB),
     );
     row(
-        &format!("{what}: earlier denials, and accepted logouts, that do not hold"),
+        &format!("{what}: denied tokens that are not rejected, from before or from the flood"),
         Goal::AtMost(0.0),
         f64::from(half_way + in_the_end + let_in_though_accepted),
         "",
         &format!(
-            "{} of {} logouts answered 202 or 204, the others 503 with `Retry-After`; {} held, {} \
-             on their way",
+            "{} of {} logouts answered 202 or 204, the others 503 with `Retry-After`; {} denied, \
+             {} pending",
             crowd.accepted().len(),
             crowd.logouts(),
             counts.revoked,
@@ -111,7 +112,7 @@ async fn flood(configuration: &Configuration) {
         ),
     );
     row(
-        &format!("{what}: calls at Polar at once"),
+        &format!("{what}: concurrent calls to Polar"),
         Goal::AtMost(AT_ONCE),
         at_once,
         "",
@@ -119,12 +120,12 @@ async fn flood(configuration: &Configuration) {
     );
 }
 
-/// What ordinary requests get beside the flood, and beside as many others.
+/// Measures ordinary requests beside the flood, and beside as many other requests.
 async fn beside(server: &Server, crowd: &Crowd, ordinary: &mut Ordinary, pace: Pace) -> Beside {
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let mut turns = [Sends::Requests, Sends::Logouts];
-        // Neither is always the one that comes first.
+        // So that neither is always first.
         if round % 2 == 1 {
             turns.reverse();
         }
@@ -158,14 +159,14 @@ async fn beside(server: &Server, crowd: &Crowd, ordinary: &mut Ordinary, pace: P
     Beside { requests: side(Sends::Requests), logouts: side(Sends::Logouts) }
 }
 
-/// One turn, or the medians of all of its side.
+/// One turn, or the medians of all turns of a side.
 struct Round {
     sends: Sends,
     /// Ordinary requests a second.
     rate: f64,
-    /// What the crowd got answered a second.
+    /// Answers to the crowd a second.
     crowd: f64,
-    /// 99 of 100 ordinary requests were answered within so many milliseconds.
+    /// The 99th percentile of the waits of ordinary requests, in milliseconds.
     worst_of_hundred: f64,
     /// The share of the time that the server was on a core.
     busy: f64,
@@ -180,17 +181,17 @@ impl Beside {
     fn row(&self, what: &str) {
         let Self { requests, logouts } = self;
         row(
-            &format!("{what}, of their rate beside as many other requests"),
+            &format!("{what}, relative to their rate beside as many other requests"),
             Goal::AtLeast(0.9),
             logouts.rate / requests.rate,
             " x",
-            &format!("{}; {}", logouts.said("logouts"), requests.said("requests")),
+            &format!("{}; {}", logouts.describe("logouts"), requests.describe("requests")),
         );
     }
 }
 
 impl Round {
-    fn said(&self, what: &str) -> String {
+    fn describe(&self, what: &str) -> String {
         let Self { rate, crowd, worst_of_hundred, busy, .. } = self;
         let busy = busy * 100.0;
         format!(

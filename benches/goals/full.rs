@@ -1,4 +1,5 @@
-//! Twice as many revocations as planned: the ones too many are refused, no other makes way.
+//! Twice as many revocations as the denylist has room for: those over the limit are refused, and no
+//! earlier one is dropped.
 
 use futures_util::future::join_all;
 use tower_polar_logout::LogoutOutcome;
@@ -6,12 +7,12 @@ use tower_polar_logout::LogoutOutcome;
 use crate::subject::{self, RUNTIME, opaque, token};
 use crate::table::{Goal, row};
 
-const PLANNED: u32 = 1_000_000;
+const CAPACITY: u32 = 1_000_000;
 const AT_ONCE: usize = 1_000;
 
 pub(crate) fn measure() {
-    let handle = subject::layer(PLANNED).handle();
-    let all: Vec<u32> = (0..2 * PLANNED).collect();
+    let handle = subject::layer(CAPACITY).handle();
+    let all: Vec<u32> = (0..2 * CAPACITY).collect();
     let (mut accepted, mut refused) = (Vec::new(), 0_u32);
     for some in all.chunks(AT_ONCE) {
         let orders = some.iter().map(|&n| handle.revoke([opaque(&token(n))]));
@@ -25,7 +26,7 @@ pub(crate) fn measure() {
     }
     let gone = accepted.iter().filter(|&&n| !handle.is_revoked(token(n))).count();
     row(
-        "revocations gone before their expiry at twice the planned size",
+        "revocations lost before their expiry, with twice as many as `denylist_capacity`",
         Goal::AtMost(0.0),
         f64::from(u32::try_from(gone).expect("at most all")),
         "",

@@ -1,9 +1,9 @@
-//! A million revoked in one incident, all of which later expire together and are cleaned up, while
-//! requests and logouts go on: a request after the other, and a logout each millisecond.
+//! A million tokens are revoked in one incident, and later expire together and are cleaned up.
+//! Meanwhile requests go on, one after the other, and a logout every millisecond.
 //!
-//! A processor that is taken away for a moment looks like a wait too. So the same requests and
-//! logouts go on for as long again with nothing to revoke or to clean, but with a thread that
-//! computes in its place: what they wait then is the machine's.
+//! If a thread loses the processor for a moment, that looks like a wait too. Therefore the same
+//! requests and logouts go on for the same time again, with nothing to revoke or to clean up, but
+//! with a thread that computes. The waits of that phase are the machine's.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,14 +21,14 @@ const REVOKED: u32 = 1_000_000;
 /// When all of them expire, counted from the first.
 const EXPIRE_AFTER: Duration = Duration::from_secs(20);
 const LOGOUT_EVERY: Duration = Duration::from_millis(1);
-/// The layer spreads what expires together over a hundred seconds, most of it early. This much of
-/// it is watched.
+/// The layer spreads tokens that expire together over a hundred seconds, most of them early. The
+/// bench watches this part of the time.
 const WATCHED: Duration = Duration::from_secs(30);
-/// In milliseconds.
+/// The goals, in milliseconds.
 const LONGEST_WAIT: f64 = 1.0;
 const LONGEST_LOGOUT: f64 = 10.0;
-/// For the logouts meanwhile: more come before the end, so that the filter is renewed while it is
-/// watched, and fewer before the first expiry, so that there is room for each.
+/// Room for the logouts meanwhile. More logouts come before the end, so that the filter is renewed
+/// during the watched time. Fewer come before the first expiry, so that there is room for each.
 const MARGIN: u32 = 30_000;
 
 pub(crate) fn measure() {
@@ -47,7 +47,7 @@ enum Phase {
     /// Requests and logouts have not begun.
     Before,
     Revoking,
-    /// All is revoked and nothing has expired.
+    /// Every token is revoked and none has expired.
     Between,
     Cleaning,
     Without,
@@ -62,7 +62,7 @@ struct Incident {
     logouts: Waits,
 }
 
-/// Of each phase.
+/// The waits in each phase.
 #[derive(Default)]
 struct Waits {
     /// Nanoseconds.
@@ -71,7 +71,7 @@ struct Waits {
 }
 
 impl Incident {
-    /// Says how many were cleaned up while it was watched.
+    /// Runs the phases. Returns how many tokens were cleaned up in the watched time.
     fn happens(&self, handle: &LogoutHandle) -> usize {
         while self.requests.count(Phase::Before) == 0 || self.logouts.count(Phase::Before) == 0 {
             spin_loop();
@@ -82,7 +82,7 @@ impl Incident {
             order.expires_in(EXPIRE_AFTER.saturating_sub(begun.elapsed()))
         }));
         let revoking = begun.elapsed();
-        assert!(revoking < EXPIRE_AFTER, "all are to be revoked before the first expires");
+        assert!(revoking < EXPIRE_AFTER, "all must be revoked before the first expires");
         self.turn_to(Phase::Between);
         assert!(handle.is_revoked(subject::token(0)), "revoked, and not expired yet");
         thread::sleep(EXPIRE_AFTER.saturating_sub(begun.elapsed()));
@@ -140,7 +140,7 @@ impl Incident {
             let [revoking, cleaning, without] = phases.map(|phase| waits.longest(phase));
             row(
                 &format!(
-                    "a million revoked in one incident, expiring together, cleaned up: longest {who}"
+                    "a million revoked in one incident, expired together, cleaned up: longest {who}"
                 ),
                 if without > limit { Goal::Unclear(limit) } else { Goal::AtMost(limit) },
                 revoking.max(cleaning),
@@ -165,9 +165,9 @@ impl Waits {
         self.count[phase as usize].load(Ordering::Relaxed)
     }
 
-    /// The longest in milliseconds.
+    /// The longest wait in milliseconds.
     fn longest(&self, phase: Phase) -> f64 {
-        assert_ne!(self.count(phase), 0, "nobody waited");
+        assert_ne!(self.count(phase), 0, "no wait was measured");
         let longest = self.longest[phase as usize].load(Ordering::Relaxed);
         Duration::from_nanos(longest).as_secs_f64() * 1e3
     }

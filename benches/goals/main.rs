@@ -1,18 +1,20 @@
-//! The goals of performance, each beside the figure that this machine gives: one Markdown table.
+//! Prints a Markdown table of the performance goals, each with the figure that this machine gives.
 //!
-//! `cargo bench --bench goals`, or with the plot of cost against the number of revoked tokens:
-//! `cargo bench --bench goals -- --plot cost.svg`; or some rows alone, those of `cost`, `readers`,
-//! `incident`, `full`, `memory`, `burst`, `streams` or `flood`:
-//! `cargo bench --bench goals -- readers`. Linux, some eight minutes, 6 GB of memory.
+//! - `cargo bench --bench goals`: all rows
+//! - `cargo bench --bench goals -- --plot cost.svg`: all rows, and a plot of the cost against the
+//!   number of revoked tokens
+//! - `cargo bench --bench goals -- readers`: the rows of one part: `cost`, `readers`, `incident`,
+//!   `full`, `memory`, `burst`, `streams` or `flood`
 //!
-//! What is compared is measured in one run, in interleaved rounds; a figure is the median of the
-//! rounds. "Net" is minus the same request to the same application without a layer in front; the
-//! application is ready at once. The calls are measured, and the end of requests and answers with
-//! them, not how the requests came to be: in both. A million tokens are revoked unless a row says
-//! otherwise.
+//! It needs Linux, about eight minutes, and 6 GB of memory.
+//!
+//! Compared figures are measured in one run, in interleaved rounds; a figure is the median of the
+//! rounds. "Net" is the cost minus that of the same request to the same app without a layer. The
+//! app is ready at once. A measurement includes the call and the drop of request and answer, but
+//! not the construction of the request. A million tokens are revoked unless a row says otherwise.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("it asks the kernel in /proc");
+compile_error!("this bench reads /proc, which only Linux has");
 
 mod burst;
 mod cost;
@@ -40,11 +42,11 @@ const PARTS: [(&str, fn()); 7] = [
 ];
 
 fn main() {
-    // `cargo bench` adds an argument of its own.
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    // `cargo bench` adds the argument `--bench`.
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        // In a process of its own: what that process costs is what this costs.
+        // In separate processes, so that memory and CPU time of each can be measured.
         ["child", "memory"] => memory::child(),
         ["child", "polar"] => burst::polar(),
         ["child", "burst", url, id, secret] => burst::child(url, id, secret),

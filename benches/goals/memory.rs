@@ -1,4 +1,4 @@
-//! Memory for each revoked token, in a process that holds nothing else.
+//! Memory for each revoked token, in a process that does nothing else.
 
 use std::thread;
 use std::time::Duration;
@@ -21,11 +21,11 @@ pub(crate) fn measure() {
 }
 
 pub(crate) fn child() {
-    // What the process has anyway: its runtime, and what the first revocations bring with them.
+    // The first revocations allocate the runtime and other memory that is not for each token.
     let _ = subject::layer_of(1_000);
     let before = resident();
     let _layer = subject::layer_of(REVOKED);
-    // Until what moka had queued is through.
+    // Until moka has completed its queued work.
     thread::sleep(Duration::from_secs(3));
     println!("{}", (resident() - before) / f64::from(REVOKED));
 }

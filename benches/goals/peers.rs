@@ -1,4 +1,4 @@
-//! What else could stand where the layer stands.
+//! Other middleware that an app could use in place of the layer.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -25,7 +25,7 @@ use crate::subject::{RUNTIME, app, token};
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The least that any denylist of digests does: finds the bearer token and hashes it.
+/// The least work that any denylist of digests does: it finds the bearer token and hashes it.
 #[derive(Clone)]
 pub(crate) struct Floor<S>(pub(crate) S);
 
@@ -49,7 +49,8 @@ fn bearer_hash(request: &Request<Body>) -> Option<TokenHash> {
     value.as_bytes().strip_prefix(b"Bearer ").map(TokenHash::of)
 }
 
-/// moka alone, as it is without a filter in front: a fast hasher, and no use recorded on a look.
+/// moka alone, without the layer's filter in front. It has a fast hasher and records no use on a
+/// lookup.
 pub(crate) type Moka = Arc<Cache<TokenHash, SystemTime, foldhash::fast::RandomState>>;
 
 pub(crate) fn moka_of(revoked: u32) -> Moka {
@@ -63,7 +64,7 @@ fn is_revoked(moka: &Moka, request: &Request<Body>) -> bool {
     bearer_hash(request).is_some_and(|hash| moka.contains_key(&hash))
 }
 
-/// What an axum application writes first.
+/// The middleware that an axum app would write first.
 pub(crate) fn middleware_fn(
     moka: Moka,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
@@ -80,7 +81,7 @@ pub(crate) fn middleware_fn(
     from_fn(middleware).layer(service_fn(app))
 }
 
-/// The same decision, in what tower-http has for it.
+/// The same decision with tower-http's layer.
 pub(crate) fn async_authorization(
     moka: Moka,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
@@ -94,8 +95,8 @@ pub(crate) fn async_authorization(
     AsyncRequireAuthorizationLayer::new(authorize).layer(service_fn(app))
 }
 
-/// Compares the header with one value: not revocation, but the cheapest look at a request there is.
-#[expect(deprecated, reason = "too basic for an application, and just right for a comparison")]
+/// Compares the header with one value. This is no revocation, but the cheapest check of a request.
+#[expect(deprecated, reason = "too basic for an app, but right for a comparison")]
 pub(crate) fn one_bearer(
     token: &str,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> + use<> {
@@ -112,7 +113,7 @@ pub(crate) fn sessions()
     (SessionManagerLayer::new(store).layer(service_fn(app)), format!("id={}", session.id))
 }
 
-/// Users in such sessions, and the cookie of one who has logged in.
+/// Users with such sessions, and the cookie of a user that has logged in.
 pub(crate) fn users()
 -> (impl Service<Request<Body>, Response = Response<Body>, Error = Infallible>, String) {
     let sessions = SessionManagerLayer::new(MemoryStore::default());
@@ -128,7 +129,7 @@ pub(crate) fn users()
     (layer.layer(login_required!(Users).layer(service_fn(app))), cookie.to_owned())
 }
 
-/// There is one user.
+/// The only user.
 #[derive(Clone, Debug)]
 struct User;
 

@@ -1,6 +1,7 @@
-//! Cost against the number of revoked tokens, as an SVG.
+//! Plots the cost against the number of revoked tokens, as an SVG.
 //!
-//! Both axes are logarithmic. The colours are halfway between black and white, legible on either.
+//! Both axes are logarithmic. The colours are halfway between black and white, so that they are
+//! legible on both.
 
 use std::fmt::Write;
 
@@ -10,7 +11,7 @@ pub(crate) struct Plot {
 }
 
 const COLOURS: [&str; 3] = ["#2f81f7", "#d0661b", "#8b6fd0"];
-/// Where a curve's name stands: clear of its curve, the lowest below it.
+/// The vertical distance of each curve's name from its curve. The lowest curve's name is below it.
 const NAME_BELOW: [f64; 3] = [22.0, -24.0, -10.0];
 const GREY: &str = "#7a828c";
 
@@ -33,12 +34,7 @@ impl Plot {
              font-family=\"sans-serif\" font-size=\"13\" fill=\"{GREY}\">\n"
         );
         let middle = f64::midpoint(LEFT, RIGHT);
-        text(
-            &mut svg,
-            middle,
-            24.0,
-            "What a request costs with a bearer token that is not revoked",
-        );
+        text(&mut svg, middle, 24.0, "Cost of a request with a bearer token that is not revoked");
         text(&mut svg, middle, HEIGHT - 14.0, "revoked tokens");
         let upright = format!("rotate(-90 20 {0})", f64::midpoint(TOP, BOTTOM));
         let _ = writeln!(

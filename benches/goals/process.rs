@@ -1,4 +1,4 @@
-//! This program once more, in a process of its own, and what the kernel says about a process.
+//! Starts this program again as a separate process, and reads the kernel's figures for a process.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
@@ -27,27 +27,27 @@ impl Process {
         self.lines.next().expect("a line").expect("text")
     }
 
-    /// The next line, where that is a number.
+    /// The next line, which must be a number.
     pub(crate) fn number(&mut self) -> f64 {
         self.line().parse().expect("a number")
     }
 
-    /// Bytes of it in memory now.
+    /// Its resident memory now, in bytes.
     pub(crate) fn resident(&self) -> f64 {
         status(self.child.id(), "VmRSS:")
     }
 
-    /// And at most so far.
+    /// Its highest resident memory so far, in bytes.
     pub(crate) fn most_resident(&self) -> f64 {
         status(self.child.id(), "VmHWM:")
     }
 
-    /// Seconds of the processors that it has used.
+    /// Its CPU time so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
         cpu_of(self.child.id())
     }
 
-    /// Ends the standard input: the process may have waited for that.
+    /// Closes the standard input, which tells the process to end.
     pub(crate) fn close(&mut self) {
         drop(self.child.stdin.take());
     }
@@ -60,12 +60,12 @@ impl Drop for Process {
     }
 }
 
-/// Bytes of this process in memory now.
+/// The resident memory of this process now, in bytes.
 pub(crate) fn resident() -> f64 {
     status(std::process::id(), "VmRSS:")
 }
 
-/// And at most so far.
+/// The highest resident memory of this process so far, in bytes.
 pub(crate) fn most_resident() -> f64 {
     status(std::process::id(), "VmHWM:")
 }
@@ -78,15 +78,15 @@ fn status(process: u32, name: &str) -> f64 {
     kib * 1024.0
 }
 
-/// Seconds of the processors that this process has used: by itself, and in the kernel.
+/// The CPU time of this process so far, in seconds: user and system time.
 pub(crate) fn cpu() -> f64 {
     cpu_of(std::process::id())
 }
 
 fn cpu_of(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux");
-    // The name in parentheses may hold anything. User and system time are fields 14 and 15 of all,
-    // in hundredths of a second.
+    // Skips the name in parentheses, which may contain any character. User and system time are
+    // fields 14 and 15 of the line, in hundredths of a second.
     let (_, fields) = stat.rsplit_once(')').expect("a name");
     let ticks = fields.split_whitespace().skip(11).take(2);
     ticks.map(|ticks| ticks.parse::<f64>().expect("a number") / 100.0).sum()

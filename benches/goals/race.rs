@@ -1,4 +1,4 @@
-//! Contestants side by side: interleaved rounds, and medians of their differences.
+//! Compares contestants in interleaved rounds, by the medians of their differences.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -9,13 +9,14 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use tower::Service;
 
-/// An odd number: the median is one of them.
+/// An odd number, so that the median is one of the rounds.
 const ROUNDS: usize = 9;
-/// Batches of each contestant in a round, and before them such that do not count: whoever had the
-/// turn before has left its own data in the caches.
+/// Batches of each contestant in a round that count.
 const BATCHES: usize = 500;
+/// Batches before them that do not count, because the caches still hold the data of the contestant
+/// before.
 const WARM_UP: usize = 4_000;
-/// Few enough to stay in the first cache: a server has just read the request that it serves.
+/// Small enough for the first cache: a server has just read the request that it serves.
 const BATCH: u32 = 64;
 
 /// Measures one batch.
@@ -31,7 +32,7 @@ pub(crate) struct Entry(usize);
 pub(crate) struct Times(Vec<Vec<f64>>);
 
 impl Race {
-    /// Enters a service with the requests it gets. See [`batch_of`] for what is measured.
+    /// Enters a service and its requests. [`batch_of`] says which part is measured.
     pub(crate) fn requests<S, R>(
         &mut self,
         mut service: S,
@@ -41,7 +42,7 @@ impl Race {
         S: Service<Request<Body>, Response = Response<R>> + 'static,
     {
         let response = answer(&mut service, request());
-        assert_eq!(response.status(), StatusCode::OK, "it is to pass");
+        assert_eq!(response.status(), StatusCode::OK, "the request must pass");
         self.enter(move || batch_of(&mut service, &mut request))
     }
 
@@ -73,7 +74,7 @@ impl Race {
 }
 
 impl Times {
-    /// What one takes longer than the other.
+    /// How much longer one takes than the other.
     pub(crate) fn net(&self, entry: Entry, base: Entry) -> f64 {
         median(self.0.iter().map(|round| round[entry.0] - round[base.0]).collect())
     }
@@ -83,7 +84,7 @@ impl Times {
     }
 }
 
-/// The median batch, so that one from which the processor was taken away does not count.
+/// The median batch, so that batches during which the thread lost the processor do not count.
 fn turn(contestant: &mut Contestant) -> f64 {
     for _ in 0..WARM_UP {
         contestant();
@@ -91,8 +92,8 @@ fn turn(contestant: &mut Contestant) -> f64 {
     median((0..BATCHES).map(|_| each(contestant())).collect())
 }
 
-/// Calls the service for one batch of requests. Measured is the call, up to the answer, and the end
-/// of both. Not measured is how the requests came to be.
+/// Calls the service for one batch of requests. The time includes the call, up to the answer, and
+/// the drop of request and answer. It does not include the construction of the requests.
 pub(crate) fn batch_of<S, R>(
     service: &mut S,
     mut request: impl FnMut() -> Request<Body>,
@@ -108,20 +109,20 @@ where
     begun.elapsed()
 }
 
-/// Nanoseconds of each, where a batch takes so long.
+/// The nanoseconds of one request of a batch.
 pub(crate) fn each(batch: Duration) -> f64 {
     batch.as_secs_f64() * 1e9 / f64::from(BATCH)
 }
 
-/// The answer of a service that has it at once.
+/// The answer of a service that answers at once.
 pub(crate) fn answer<S, R>(service: &mut S, request: Request<Body>) -> Response<R>
 where
     S: Service<Request<Body>, Response = Response<R>>,
 {
     match pin!(service.call(request)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(response)) => response,
-        Poll::Ready(Err(_)) => panic!("it failed"),
-        Poll::Pending => panic!("it has to wait"),
+        Poll::Ready(Err(_)) => panic!("the service failed"),
+        Poll::Pending => panic!("the service did not answer at once"),
     }
 }
 

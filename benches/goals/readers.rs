@@ -1,4 +1,4 @@
-//! Readers beside each other, and beside a writer.
+//! Two readers at the same time, beside a writer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,7 +19,7 @@ const WRITES: u32 = 10;
 const EVERY: Duration = Duration::from_millis(1);
 
 pub(crate) fn measure() {
-    // Room for what is written, with a margin.
+    // Room for the tokens that are revoked meanwhile, with a margin.
     let layer = subject::layer(REVOKED + 100_000);
     RUNTIME.block_on(subject::revoke(&layer.handle(), REVOKED, |order| order));
     let (mut alone, mut beside, mut rates) = (Vec::new(), [const { Vec::new() }; 2], Vec::new());
@@ -36,7 +36,7 @@ pub(crate) fn measure() {
     let slower = beside[0].max(beside[1]);
     let rate = median(rates);
     row(
-        "bearer figure of two readers, with a writer: the slower one of one reader alone",
+        "bearer figure of the slower of two readers beside a writer, relative to one reader alone",
         Goal::AtMost(1.25),
         slower / alone,
         " x",
@@ -58,7 +58,7 @@ fn beside_a_writer(layer: &PolarLogoutLayer, written: &mut u32) -> (f64, f64, f6
     })
 }
 
-/// The bearer figure, net: the median of batches, each beside one without the layer.
+/// The net bearer figure: the median of batches, each compared with a batch without the layer.
 fn read(layer: &PolarLogoutLayer) -> f64 {
     let (mut bare, mut layered) = (service_fn(app), layer.layer(service_fn(app)));
     let mut tokens = MANY.tokens();
@@ -72,7 +72,7 @@ fn read(layer: &PolarLogoutLayer) -> f64 {
     median(figures)
 }
 
-/// Says how many it has written a second.
+/// Revokes tokens until it is over. Returns how many a second.
 fn write(handle: &LogoutHandle, is_over: &AtomicBool, next: &mut u32) -> f64 {
     let (begun, first) = (Instant::now(), *next);
     let mut due = begun;

@@ -16,7 +16,7 @@ use crate::subject::{self, RUNTIME};
 use crate::table::{Goal, row};
 
 const STREAMS: u32 = 10_000;
-/// Of them, one after the other.
+/// Streams whose tokens are revoked, one after the other.
 const REVOKED_A_SECOND: u32 = 100;
 const FOR: Duration = Duration::from_secs(10);
 
@@ -40,7 +40,7 @@ pub(crate) fn measure() {
     });
     assert!(streams.try_join_next().is_none(), "no other stream has ended");
     row(
-        "10,000 open streams that end when their token is revoked, 100 revoked a second: of a core",
+        "10,000 open streams that end when their token is revoked, 100 a second: share of a core",
         Goal::AtMost(5.0),
         share * 100.0,
         " %",

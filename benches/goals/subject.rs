@@ -1,4 +1,4 @@
-//! What is measured: the layer with so many revoked tokens, and the requests that go through it.
+//! The layer with a number of revoked tokens, and the requests that go through it.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -18,20 +18,20 @@ pub(crate) use self::revoked::{builder, opaque, revoke, token, without_polar};
 /// The layer's tasks run here. The requests are made outside of it: they need no runtime.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
-/// A layer planned for that many revocations.
+/// A layer with room for that many revocations.
 pub(crate) fn layer(limit: u32) -> PolarLogoutLayer {
     RUNTIME.block_on(revoked::layer(limit))
 }
 
-/// A layer with that many revoked tokens, the first of all, and no room for more.
+/// A layer in which the first `revoked` tokens are revoked, and which has no room for more.
 pub(crate) fn layer_of(revoked: u32) -> PolarLogoutLayer {
     RUNTIME.block_on(revoked::layer_of(revoked))
 }
 
-/// Whose requests come: of so many users in turn, none of whom has logged out.
+/// Users that send requests in turn. None of them has logged out.
 ///
-/// Where they are few, what their requests touch stays in the processor's caches. Where each is
-/// another one, the hash of each token leads to another place in the record of what is revoked.
+/// With few users, the memory that their requests read stays in the processor's caches. If every
+/// request is by another user, each token's hash leads to another place in the denylist.
 #[derive(Clone, Copy)]
 pub(crate) struct Users {
     pub(crate) count: u32,
@@ -39,7 +39,7 @@ pub(crate) struct Users {
 }
 
 pub(crate) const FEW: Users = Users { count: 10_000, name: "10,000 users in turn" };
-pub(crate) const MANY: Users = Users { count: 1 << 30, name: "each request of another user" };
+pub(crate) const MANY: Users = Users { count: 1 << 30, name: "each request by another user" };
 
 impl Users {
     pub(crate) fn tokens(self) -> impl FnMut() -> String {
@@ -51,7 +51,7 @@ impl Users {
     }
 }
 
-/// The application: ready at once, with an empty answer.
+/// The app: ready at once, with an empty answer.
 pub(crate) fn app<B>(_: Request<B>) -> Ready<Result<Response<Body>, Infallible>> {
     ready(Ok(Response::new(Body::empty())))
 }

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// What a figure is held against.
+/// The goal for a figure.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// The machine by itself is beyond the limit: that the figure is, too, says nothing.
+    /// The machine exceeds the limit even without the layer, so a figure over it means nothing.
     Unclear(f64),
-    /// For comparison.
+    /// No goal: the figure is for comparison.
     None,
 }
 
@@ -30,8 +30,8 @@ pub(crate) fn head() {
     println!("| what | goal | figure | |\n|---|---|---|---|");
 }
 
-/// Prints a row. The unit follows a number without a space in between, the remark says where the
-/// figure is from.
+/// Prints a row. The unit follows the number without a space in between. The remark explains the
+/// figure.
 pub(crate) fn row(what: &str, goal: Goal, figure: f64, unit: &str, remark: &str) {
     let goal_text = match goal {
         Goal::AtMost(0.0) => "0".to_owned(),
@@ -44,7 +44,7 @@ pub(crate) fn row(what: &str, goal: Goal, figure: f64, unit: &str, remark: &str)
     println!("| {what} | {goal_text} | {}{unit}{remark} | {verdict} |", Significant(figure));
 }
 
-/// A number with what of it means something.
+/// A number, printed with its significant digits.
 struct Significant(f64);
 
 impl fmt::Display for Significant {

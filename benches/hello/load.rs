@@ -1,4 +1,4 @@
-//! The load: many connections, a request at a time on each.
+//! The load: many connections, with one request at a time on each.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::server::{HELLO, living};
 
 const CONNECTIONS: usize = 64;
-/// Requests that are prepared for a connection, each with a token of its own.
+/// Requests that are prepared for a connection, each with a different token.
 const PREPARED: usize = 64;
 
 pub(crate) struct Load {
@@ -19,7 +19,7 @@ pub(crate) struct Load {
 struct Connection {
     stream: TcpStream,
     requests: Vec<String>,
-    /// As long as every response is.
+    /// A buffer as long as every response.
     response: Vec<u8>,
 }
 
@@ -33,10 +33,11 @@ impl Load {
         Self { connections: join_all(connections).await }
     }
 
-    /// Sends requests for so long. How many, and for how long exactly.
+    /// Sends requests for this time. Returns how many, and how long it really took.
     pub(crate) async fn run(&mut self, time: Duration) -> (u32, Duration) {
         let started = Instant::now();
-        let connections = self.connections.iter_mut().map(|it| it.run(started + time));
+        let end = started + time;
+        let connections = self.connections.iter_mut().map(|connection| connection.run(end));
         let requests = join_all(connections).await.into_iter().sum();
         (requests, started.elapsed())
     }
@@ -46,7 +47,7 @@ impl Connection {
     async fn open(port: u16, requests: Vec<String>) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
         let mut connection = Self { stream, requests, response: Vec::new() };
-        // The first response says how long they are.
+        // The length of the first response is that of all.
         connection.stream.write_all(connection.requests[0].as_bytes()).await.expect("it listens");
         while !connection.response.ends_with(HELLO.as_bytes()) {
             let read = connection.stream.read_buf(&mut connection.response).await;

@@ -1,14 +1,17 @@
-//! What the layer costs end to end: hello-world over loopback, with the layer and with one that does
-//! nothing.
+//! Measures the cost of the layer end to end: hello-world over loopback, with the layer and with a
+//! layer that does nothing.
 //!
 //! `cargo bench --bench hello`
 //!
-//! 64 connections, kept alive, one request at a time on each, and every request with a bearer token
-//! that is not among the million revoked ones, one of 4,096 in turn. The server is a process of its own, so that its CPU
-//! can be told from the load's, and has one thread, as the load has: on two cores neither waits for
-//! the other's. The load sends what it has prepared and looks for a status and a length, so that it
-//! is the server that is busy. The two layers take turns, many and short, so that what else the machine
-//! does meets both; a ratio is between the two of a round, and the figure is the median of the rounds.
+//! - There are 64 connections, kept alive, with one request at a time on each.
+//! - Every request carries a bearer token that is not among the million revoked ones: one of 4,096,
+//!   in turn.
+//! - The server is a separate process, so that its CPU time is separate from the load's. Server and
+//!   load have one thread each, so that on two cores neither waits for the other.
+//! - The load sends prepared requests and checks only status and length, so that the server is the
+//!   bottleneck.
+//! - The two layers take many short turns, so that other work of the machine affects both. A ratio
+//!   is between the two turns of a round, and the figure is the median of the rounds.
 
 mod load;
 mod server;
@@ -44,7 +47,7 @@ async fn measure() {
             for side in &mut sides {
                 side.measure().await;
             }
-            // Neither is always the one that comes first.
+            // So that neither is always first.
             sides.reverse();
         }
         sides.sort_by_key(|side| LAYERS.iter().position(|layer| *layer == side.layer));
@@ -68,7 +71,7 @@ async fn measure() {
     println!("\n{notes}");
 }
 
-/// One of the two that are compared.
+/// One of the two layers that are compared.
 struct Side {
     layer: &'static str,
     server: Server,
@@ -82,7 +85,7 @@ struct Round {
     rate: f64,
     /// The server's CPU for a request, in microseconds.
     cpu: f64,
-    /// The share of the time that the server was on a core: at 1 it had no rest.
+    /// The share of the time that the server was on a core; 1 is always.
     busy: f64,
 }
 

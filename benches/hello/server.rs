@@ -1,4 +1,4 @@
-//! The server: hello-world behind a layer, in a process of its own.
+//! The server: hello-world behind a layer, in a separate process.
 
 #[path = "../common/revoked.rs"]
 mod revoked;
@@ -27,8 +27,8 @@ use self::revoked::{layer_of, token};
 
 pub(crate) const SERVERS: [&str; 2] = ["hyper", "axum"];
 
-/// One that does nothing, and ours. The first is tower's `Identity`: in hyper it is as if there was
-/// none; in axum it costs what every `Router::layer` costs, whatever it does.
+/// A layer that does nothing, and ours. The first is tower's `Identity`. In hyper it costs nothing;
+/// in axum it costs as much as any `Router::layer` at least does.
 pub(crate) const LAYERS: [&str; 2] = ["a layer that does nothing", "the layer"];
 
 pub(crate) const HELLO: &str = "Hello, world!";
@@ -40,7 +40,7 @@ pub(crate) fn living() -> impl Iterator<Item = String> {
     (REVOKED..).map(token)
 }
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct Server {
     pub(crate) port: u16,
     process: Child,
@@ -55,17 +55,18 @@ impl Server {
             .spawn()
             .expect("a server");
         let mut port = String::new();
-        let said = process.stdout.as_mut().expect("piped");
-        BufReader::new(said).read_line(&mut port).expect("a port");
+        let output = process.stdout.as_mut().expect("piped");
+        BufReader::new(output).read_line(&mut port).expect("a port");
         Self { port: port.trim().parse().expect("a port"), process }
     }
 
-    /// The CPU that its threads took so far, in seconds.
+    /// The CPU time of its threads so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("Linux");
         threads
             .map(|thread| fs::read_to_string(thread.expect("a thread").path().join("schedstat")))
-            // To the nanosecond, unlike the hundredths of `stat`. A thread may be gone meanwhile.
+            // In nanoseconds, unlike `stat`, which has hundredths of a second. A thread may have
+            // ended meanwhile.
             .filter_map(|stat| stat.ok()?.split(' ').next()?.parse::<f64>().ok())
             .sum::<f64>()
             / 1e9
@@ -81,7 +82,7 @@ impl Drop for Server {
 
 /// The server's process.
 pub(crate) async fn serve(server: &str, layer: &str) {
-    // The standard input ends with the process that wanted the server.
+    // The standard input ends with the process that started the server.
     thread::spawn(|| {
         let _ = io::stdin().read_to_end(&mut Vec::new());
         process::exit(0);
@@ -119,7 +120,7 @@ async fn axum(listener: TcpListener, router: Router) {
     axum::serve(listener, router).await.expect("axum serves");
 }
 
-/// Once it is ready.
+/// Prints the port, once the server is ready.
 fn say_port(listener: &TcpListener) {
     println!("{}", listener.local_addr().expect("an address").port());
 }

@@ -1,4 +1,4 @@
-//! The app: two layers on two ports, and what an operator does meanwhile.
+//! The app: two layers on two ports, and the actions of an operator.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -26,11 +26,11 @@ use super::sample::Sample;
 const RETENTION: Duration = Duration::from_secs(10);
 const EXCHANGED_EVERY: Duration = Duration::from_secs(10);
 const LAYERS_EVERY: Duration = Duration::from_secs(2);
-/// Longer than the longest wait after a failure.
-/// A layer remembers the tokens that were confirmed last, 65,536 of them: so many are, so that its
-/// memory is full from the beginning.
+/// A layer remembers the 65,536 tokens that were confirmed last. More than that are confirmed at
+/// the start, so that this memory is full from the beginning.
 const CONFIRMED: u32 = 70_000;
 const AT_ONCE: usize = 500;
+/// Longer than the longest wait after a failure.
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(90);
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -58,13 +58,13 @@ impl Polar {
     }
 }
 
-/// Prints two ports, then a sample a second until the standard input ends; and then how many tokens
-/// Polar was not told of, and how many tasks and descriptors there are more than at first.
+/// Prints two ports, then a sample a second until the standard input ends. Then it prints how many
+/// tokens are not delivered, and how many more tasks and descriptors there are than at the start.
 pub(crate) async fn run(polar: &str, id: &str, secret: &str, redis: &str, journal: &str) {
     let polar = Polar { url: polar.to_owned(), id: id.to_owned(), secret: secret.to_owned() };
     let closed = CancellationToken::new();
     let close = closed.clone();
-    // Not of the runtime, whose tasks are counted.
+    // A thread and not a task, because the runtime's tasks are counted.
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         close.cancel();
@@ -104,7 +104,7 @@ pub(crate) async fn run(polar: &str, id: &str, secret: &str, redis: &str, journa
             })
             .await;
         tasks.wait().await;
-        // Whatever was exchanged when it was broken off.
+        // The exchange may have been interrupted while the secret was wrong.
         let mut left = 0;
         for handle in &handles {
             let _ = handle.set_credentials(polar.credentials()).await;
@@ -157,13 +157,13 @@ async fn report(handles: &[LogoutHandle]) {
     }
 }
 
-/// A wrong secret for a second, then the right one.
+/// Sets a wrong secret for a second, then the right one.
 async fn exchange(handles: &[LogoutHandle], polar: &Polar) {
     loop {
         sleep(EXCHANGED_EVERY).await;
         for secret in ["wrong", &polar.secret] {
             for handle in handles {
-                // A log that is away is no surprise here.
+                // An error is expected while Redis is down.
                 let _ = handle.set_credentials(ClientCredentials::new(&*polar.id, secret)).await;
             }
             sleep(Duration::from_secs(1)).await;
@@ -171,7 +171,7 @@ async fn exchange(handles: &[LogoutHandle], polar: &Polar) {
     }
 }
 
-/// Layers that are built, used, and shut down or just dropped.
+/// Builds and uses layers, and shuts them down or only drops them.
 async fn come_and_go(polar: &Polar) {
     for n in 0_u64.. {
         let layer = polar.builder().build().await.expect("a layer");
@@ -187,7 +187,7 @@ async fn come_and_go(polar: &Polar) {
     }
 }
 
-/// Waits until no more is held than at first, and not for ever.
+/// Waits until the process holds no more than at the start, but no longer than [`ENDED_WITHIN`].
 async fn until_ended(base: &Sample) -> Sample {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What goes wrong meanwhile, at Polar and at Redis: one after the other, over and over.
+//! The faults at Polar and at Redis, one after the other, in a cycle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) fn start(polar: Arc<FakePolar>, redis: RedisServer) -> Faults {
 }
 
 impl Faults {
-    /// Nothing is wrong any more.
+    /// Ends all faults.
     pub(crate) async fn stop(self) -> RedisServer {
         self.stop.cancel();
         self.polar.await.expect("no panic");

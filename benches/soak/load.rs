@@ -1,4 +1,4 @@
-//! The callers: those who only use the app, and those who log out, in every way that there is.
+//! The callers: those that only use the app, and those that log out, in every possible way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use tower_polar_logout::testing::FakePolar;
 
 use support::bearer;
 
-/// At each layer.
+/// Callers of each kind at each layer.
 const OF_EACH_KIND: u64 = 4;
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -31,7 +31,7 @@ pub(crate) struct Load {
     counted: Arc<Counted>,
 }
 
-/// What was sent, and answered as it should be.
+/// Counts of requests that were answered as expected.
 #[derive(Default)]
 struct Counted {
     requests: AtomicU64,
@@ -58,18 +58,18 @@ impl Load {
         Self { stop, callers, counted }
     }
 
-    /// And says what was sent.
+    /// Stops the callers, and describes what they sent.
     pub(crate) async fn stop(mut self) -> String {
         self.stop.cancel();
         while let Some(ended) = self.callers.join_next().await {
-            ended.expect("all was answered as it should be");
+            ended.expect("every request was answered as expected");
         }
         let Counted { requests, rejected, logouts, hang_ups, streams } = &*self.counted;
         let [requests, rejected, logouts, hang_ups, streams] =
-            [requests, rejected, logouts, hang_ups, streams].map(|it| it.load(Ordering::Relaxed));
+            [requests, rejected, logouts, hang_ups, streams].map(|n| n.load(Ordering::Relaxed));
         format!(
             "{requests} requests with living tokens, {rejected} with dead ones, {logouts} logouts, \
-             {streams} streams that ended, {hang_ups} callers who hung up"
+             {streams} streams that ended, {hang_ups} callers that hung up"
         )
     }
 }
@@ -91,7 +91,7 @@ impl Caller {
         }
     }
 
-    /// Look at pages.
+    /// Request pages.
     async fn readers(self) {
         let living = bearer(&self.polar.mint().access);
         loop {
@@ -101,7 +101,7 @@ impl Caller {
         }
     }
 
-    /// Look at some pages, log out in one way or another, and are let in no more.
+    /// Request some pages, log out in one of three ways, and are then rejected.
     async fn users(self, n: u64) {
         for round in n.. {
             let pair = self.polar.mint();
@@ -126,7 +126,7 @@ impl Caller {
         }
     }
 
-    /// Open a stream, which ends with their logout.
+    /// Open a stream, which ends when they log out.
     async fn followers(self) {
         loop {
             let token = bearer(&self.polar.mint().access);
@@ -140,7 +140,7 @@ impl Caller {
         }
     }
 
-    /// Send a body a piece at a time, and some never the end of it.
+    /// Send a body in small pieces. Half of them never send its end.
     async fn slow_ones(self) {
         for round in 0_u64.. {
             let body = format!("refresh_token={}", self.polar.mint().refresh);
@@ -155,7 +155,7 @@ impl Caller {
         }
     }
 
-    /// Wait for no answer: to a logout, to half of one, or to what takes its time.
+    /// Do not wait for the answer to a logout, to half a logout, or to a slow request.
     async fn hang_ups(self) {
         loop {
             let body = format!("refresh_token={}", self.polar.mint().refresh);

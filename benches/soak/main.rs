@@ -1,16 +1,18 @@
-//! Mixed load with faults for ten minutes, or as many seconds as are given, 60 at least: memory stays
-//! flat after the first minute, and when all is shut down no task and no descriptor is left.
+//! Mixed load with faults for ten minutes, or for the given number of seconds, at least 60. Checks
+//! that memory stays flat after the first minute, and that no task and no descriptor is left after
+//! the shutdown.
 //!
-//! `cargo bench --bench soak`, or `cargo bench --bench soak -- 60`, with a `redis-server` installed.
-//! Linux. It fails where a figure falls short.
+//! `cargo bench --bench soak`, or `cargo bench --bench soak -- 60`, on Linux with a `redis-server`
+//! installed. It fails if a figure falls short.
 //!
-//! The app is a process of its own, with two layers, one with a journal and one with a log in Redis.
-//! In front of it stand callers of every kind: `load.rs`. Polar fails in every way that its stand-in
-//! knows, and Redis is stopped and killed: `faults.rs`. Within the app credentials are exchanged and
-//! layers come and go: `app.rs`. Tokens are denied for ten seconds, so that as many come as go.
+//! - The app is a separate process with two layers: one with a journal, one with a log in Redis. In
+//!   the app, credentials are exchanged, and layers are built and dropped (`app.rs`).
+//! - There are callers of every kind (`load.rs`).
+//! - Polar fails in every way that its stand-in knows. Redis is stopped and killed (`faults.rs`).
+//! - Tokens are denied for ten seconds, so that as many expire as are added.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("it asks the kernel in /proc");
+compile_error!("this bench reads /proc, which only Linux has");
 
 mod app;
 mod faults;
@@ -38,13 +40,13 @@ use self::table::{Goal, row};
 const SECONDS: usize = 600;
 const WARM: usize = 60;
 const MIB: f64 = 1024.0 * 1024.0;
-/// Of memory.
+/// The factor by which memory may grow after the first minute.
 const FLAT: f64 = 1.1;
 const AN_ANSWER: Duration = Duration::from_secs(120);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["app", polar, id, secret, redis, journal] => {
@@ -82,7 +84,7 @@ async fn soak(seconds: usize) -> ExitCode {
         samples.push(app.sample().await);
     }
     let redis = faults.stop().await;
-    let said = load.stop().await;
+    let sent = load.stop().await;
     app.close();
     let [pending, tasks, descriptors] =
         [app.number().await, app.number().await, app.number::<f64>().await];
@@ -91,20 +93,24 @@ async fn soak(seconds: usize) -> ExitCode {
 
     let warm = WARM.min(seconds / 3);
     let (early, late) = (&samples[warm..2 * warm], &samples[seconds - warm..]);
-    let memory = |samples| sample::median(samples, |it| it.resident);
+    let memory = |samples| sample::median(samples, |sample| sample.resident);
     let flat = memory(late) / memory(early);
     table::head();
     let what = format!("{seconds} s of mixed load with faults");
     row(
-        &format!("{what}: memory in the last {warm} s, of that from {warm} s to {} s", 2 * warm),
+        &format!(
+            "{what}: memory in the last {warm} s, relative to that from {warm} s to {} s",
+            2 * warm
+        ),
         Goal::AtMost(FLAT),
         flat,
         " x",
         &format!(
-            "{:.1} MiB, {:.1} MiB; at most {:.1} MiB. {said}; {} calls at Polar, at most {} at once",
+            "{:.1} MiB, {:.1} MiB; at most {:.1} MiB. {sent}; {} calls to Polar, at most {} at \
+             once",
             memory(late) / MIB,
             memory(early) / MIB,
-            sample::most(&samples, |it| it.resident) / MIB,
+            sample::most(&samples, |sample| sample.resident) / MIB,
             seen.revoke_calls,
             seen.most_in_flight,
         ),
@@ -121,12 +127,12 @@ async fn soak(seconds: usize) -> ExitCode {
         )
     };
     let left = [
-        ("tasks", tasks, under_load(|it| it.tasks)),
-        ("descriptors", descriptors, under_load(|it| it.descriptors)),
+        ("tasks", tasks, under_load(|sample| sample.tasks)),
+        ("descriptors", descriptors, under_load(|sample| sample.descriptors)),
         (
-            "tokens that Polar was not told of",
+            "undelivered tokens",
             pending,
-            format!("{:.0} on their way at most", sample::most(&samples, |it| it.pending)),
+            format!("at most {:.0} pending", sample::most(&samples, |sample| sample.pending)),
         ),
     ];
     for (name, left, remark) in &left {
@@ -160,7 +166,7 @@ impl App {
         line.expect("text").expect("a line")
     }
 
-    /// The next line that is a number: what it says of the last second may come before.
+    /// The next line that is a number. Samples may come before it.
     async fn number<T: std::str::FromStr>(&mut self) -> T {
         loop {
             if let Ok(number) = self.line().await.parse() {
@@ -169,12 +175,12 @@ impl App {
         }
     }
 
-    /// Of the next second.
+    /// The sample of the next second.
     async fn sample(&mut self) -> Sample {
         Sample::parse(&self.line().await).expect("four numbers")
     }
 
-    /// Has it shut down.
+    /// Tells the process to shut down.
     fn close(&mut self) {
         drop(self.child.stdin.take());
     }

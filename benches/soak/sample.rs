@@ -1,4 +1,4 @@
-//! What a process holds at one moment.
+//! The resources that a process holds at one moment.
 
 use std::fmt;
 use std::fs;
@@ -10,9 +10,9 @@ pub(crate) struct Sample {
     /// Bytes in memory.
     pub(crate) resident: f64,
     pub(crate) descriptors: f64,
-    /// Of the runtime.
+    /// Tasks of the runtime.
     pub(crate) tasks: f64,
-    /// Tokens on their way to Polar.
+    /// Tokens that are not yet delivered to Polar.
     pub(crate) pending: f64,
 }
 
@@ -21,7 +21,7 @@ impl Sample {
         let status = fs::read_to_string("/proc/self/status").expect("Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
         let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        // But for the one that looks.
+        // Without the descriptor that reads the folder.
         let descriptors = fs::read_dir("/proc/self/fd").expect("Linux").count() - 1;
         Self {
             resident: kib * 1024.0,
@@ -31,7 +31,7 @@ impl Sample {
         }
     }
 
-    /// What `Display` writes.
+    /// Parses the text that `Display` writes.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut numbers = line.split(' ').map(|number| number.parse().ok());
         let mut next = || numbers.next().flatten();

@@ -1,4 +1,4 @@
-//! The routes, and what they share.
+//! The routes and their shared state.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::sign_in::{self, SignIn};
 use crate::time_line::TimeLine;
 use crate::{assets, health, me, page};
 
-/// All but `/me`, and `/logout`, which is the layer's own.
+/// All paths except `/me` and `/logout`. The layer serves `/logout`.
 pub(crate) const PUBLIC_PATHS: [&str; 9] = [
     "/",
     sign_in::LOGIN,
@@ -33,8 +33,8 @@ pub(crate) const PUBLIC_PATHS: [&str; 9] = [
     assets::ICON,
 ];
 
-/// Buckets for the one histogram there is, of calls to Polar, up to their time-out. Without them the
-/// exporter writes a summary.
+/// Buckets for the only histogram, which counts calls to Polar. Without buckets the exporter writes
+/// a summary.
 pub(crate) const CALL_SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 pub(crate) struct App {
@@ -45,9 +45,9 @@ pub(crate) struct App {
     pub(crate) sign_in: SignIn,
     pub(crate) browsers: Browsers,
     pub(crate) cookies: Cookies,
-    /// Where browsers reach this process, without a slash at the end.
+    /// The URL at which browsers reach this process, without a slash at the end.
     pub(crate) public_url: String,
-    /// Where this process reaches itself.
+    /// The address at which this process reaches itself.
     pub(crate) own_address: SocketAddr,
     metrics: PrometheusHandle,
 }
@@ -96,7 +96,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// In Prometheus' text format.
+/// The metrics in Prometheus' text format.
 async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     app.metrics.run_upkeep();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())

@@ -1,4 +1,4 @@
-//! What the page is dressed with: files of this process, so that the policy need not allow others.
+//! The page's style, script and icon, served by the demo so that its policy need not allow others.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -17,6 +17,6 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 fn file(kind: &'static str, content: &'static str) -> impl IntoResponse {
-    // Asked for anew each time: the next build of the demo may bring another.
+    // Revalidated each time, because the next build of the demo may have another file.
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache")], content)
 }

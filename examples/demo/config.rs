@@ -1,4 +1,4 @@
-//! What the environment says of this process. What it says of Polar is in `polar`.
+//! The settings in environment variables, except those for Polar, which are in `polar`.
 
 use std::env::{self, VarError};
 use std::error::Error;
@@ -28,14 +28,14 @@ impl Config {
     pub(crate) fn from_env() -> Result<Self, String> {
         let (log, max_log_lag) = (Log::from_env()?, seconds("REJECT_WHEN_BEHIND")?);
         if max_log_lag.is_some() && matches!(log, Log::None) {
-            return Err("REJECT_WHEN_BEHIND is about a log, and there is none: set \
-                        REVOCATION_JOURNAL or REVOCATION_REDIS, or leave it unset"
+            return Err("REJECT_WHEN_BEHIND needs a log: set REVOCATION_JOURNAL or \
+                        REVOCATION_REDIS, or unset REJECT_WHEN_BEHIND"
                 .to_owned());
         }
         let access_token_retention = seconds("ACCESS_TOKEN_RETENTION")?;
         if access_token_retention.is_some_and(|time| time.is_zero()) {
-            return Err("ACCESS_TOKEN_RETENTION is `0`, so nothing would be revoked: give the \
-                        seconds that Polar's access tokens live, or leave it unset"
+            return Err("ACCESS_TOKEN_RETENTION is `0`, so no access token would be denied: give \
+                        the lifetime of Polar's access tokens in seconds, or unset it"
                 .to_owned());
         }
         Ok(Self {
@@ -72,7 +72,7 @@ impl Config {
     /// Without a slash at the end.
     pub(crate) fn public_url_at(&self, address: SocketAddr) -> String {
         let here = || {
-            // A browser cannot go to "any address".
+            // An unspecified address, such as 0.0.0.0, is not one that browsers can open.
             if address.ip().is_unspecified() {
                 format!("http://localhost:{}", address.port())
             } else {
@@ -87,8 +87,9 @@ impl Log {
     fn from_env() -> Result<Self, String> {
         let journal = env::var_os("REVOCATION_JOURNAL");
         if journal.as_ref().is_some_and(|path| path.is_empty()) {
-            return Err("REVOCATION_JOURNAL is empty: give the path of a file, or leave it unset"
-                .to_owned());
+            return Err(
+                "REVOCATION_JOURNAL is empty: give the path of a file, or unset it".to_owned()
+            );
         }
         match (journal, text("REVOCATION_REDIS")?) {
             (Some(_), Some(_)) => {
@@ -104,8 +105,8 @@ impl Log {
 pub(crate) fn text(name: &str) -> Result<Option<String>, String> {
     match env::var(name) {
         Ok(value) if value.is_empty() => {
-            // A compose file sets a variable to nothing if it has no value for it.
-            Err(format!("{name} is empty: give it a value, or leave it unset"))
+            // A compose file sets a variable to the empty string if it has no value for it.
+            Err(format!("{name} is empty: give it a value, or unset it"))
         }
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
@@ -113,20 +114,23 @@ pub(crate) fn text(name: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// An absolute URL of the web without a fragment. What is given is not echoed: it may be a secret in
-/// the wrong variable.
+/// An absolute HTTP or HTTPS URL without credentials and without a fragment. An error does not
+/// repeat the value, which may be a secret in the wrong variable.
 pub(crate) fn url(name: &str, example: &str) -> Result<Option<Url>, String> {
     let Some(value) = text(name)? else { return Ok(None) };
-    let of_the_web = |url: &Url| {
+    let is_plain = |url: &Url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()
             && url.username().is_empty()
             && url.password().is_none()
             && url.fragment().is_none()
     };
-    let url = value.parse().ok().filter(of_the_web);
+    let url = value.parse().ok().filter(is_plain);
     url.map(Some).ok_or_else(|| {
-        format!("{name} is not an absolute http or https URL: give one like `{example}`")
+        format!(
+            "{name} is not an absolute http or https URL without credentials and fragment: give a \
+             URL like `{example}`"
+        )
     })
 }
 
@@ -135,7 +139,8 @@ fn public_url() -> Result<Option<String>, String> {
     let Some(url) = url("PUBLIC_URL", EXAMPLE)? else { return Ok(None) };
     if url.path() != "/" || url.query().is_some() {
         return Err(format!(
-            "PUBLIC_URL has a path or a query, and the demo is at `/`: give one like `{EXAMPLE}`"
+            "PUBLIC_URL has a path or a query, but the demo is served at `/`: give a URL like \
+             `{EXAMPLE}`"
         ));
     }
     Ok(Some(url.origin().ascii_serialization()))

@@ -1,5 +1,6 @@
-//! The cookies, and how they are set: unreadable to scripts, not sent from other sites but where a
-//! person follows a link, and over TLS only where the demo is reached by it.
+//! The cookies and their attributes. Scripts cannot read the cookies. From other sites, browsers
+//! send them only with a link that the user follows. If the demo is reached over TLS, browsers send
+//! them over TLS only.
 
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
@@ -7,9 +8,9 @@ use cookie::time::Duration;
 
 pub(crate) const ACCESS_TOKEN: &str = "access_token";
 pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
-/// A sign-in that has begun in this browser.
+/// The id of a pending sign-in.
 pub(crate) const SIGN_IN: &str = "sign_in";
-/// Which browser this is: for the replay, and for nothing that matters.
+/// The id of a browser, used only for the replay.
 pub(crate) const BROWSER: &str = "demo_browser";
 
 pub(crate) fn value<'a>(jar: &'a CookieJar, name: &str) -> Option<&'a str> {

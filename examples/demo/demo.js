@@ -1,4 +1,4 @@
-// Keeps the page up to date: asks for it once a second, and takes over what has changed.
+// Keeps the page up to date: requests it once a second, and replaces the parts that have changed.
 "use strict";
 
 const EVERY = 1000;
@@ -8,7 +8,7 @@ function say(text) {
   if (live.textContent !== text) live.textContent = text;
 }
 
-// New steps are added and old ones taken away, one by one: what is read aloud is only what is new.
+// Adds new steps and removes old ones one by one, so that a screen reader reads only the new ones.
 function updateSteps(fresh) {
   const steps = document.getElementById("steps");
   const there = fresh.getElementById("steps");
@@ -24,7 +24,7 @@ function updateSteps(fresh) {
   document.getElementById("nothing").hidden = steps.children.length > 0;
 }
 
-// Never while somebody is at it: the focus would be lost.
+// Does not replace a part that has the focus, because the focus would be lost.
 function update(fresh, id) {
   const here = document.getElementById(id);
   const there = fresh.getElementById(id);

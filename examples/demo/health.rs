@@ -1,4 +1,4 @@
-//! `/health`, for machines.
+//! `/health`: the layer's counts and health as JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,32 +1,30 @@
-//! An app with "Sign in with Polar", a page that shows what the layer does, and a logout that
-//! works.
+//! An app with "Sign in with Polar", a logout, and a page that shows what the layer does.
 //!
 //! `cargo run --example demo`
 //!
-//! Without configuration a stand-in for Polar runs beside it. Settings, all of them environment
-//! variables:
+//! Without configuration it starts a stand-in for Polar. Environment variables configure it:
 //!
-//! - `LISTEN_ADDR`: where to listen; default `127.0.0.1:3000`, port 0 for any free one
-//! - `PUBLIC_URL`: under which URL browsers reach it, `https://demo.example` say; default `http://`
-//!   and where it listens
-//! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar, which must
-//!   have `PUBLIC_URL` with the path `/callback` among its redirect URIs
+//! - `LISTEN_ADDR`: the address to listen on; default `127.0.0.1:3000`. Port 0 is any free port.
+//! - `PUBLIC_URL`: the URL at which browsers reach it, for example `https://demo.example`; default
+//!   `http://` and the address on which it listens
+//! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar. The client
+//!   must have `PUBLIC_URL` with the path `/callback` among its redirect URIs.
 //! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
-//! - `POLAR_AUTHORIZE_URL`: the page where users sign in; default that of the server
-//! - `REVOCATION_JOURNAL`: a file that keeps what was revoked, and what Polar is yet to be told,
-//!   across restarts; default none
-//! - `REVOCATION_REDIS`: the URL of a Redis that does so for several demos at once, which are
-//!   replicas of one app then; default none
+//! - `POLAR_AUTHORIZE_URL`: the page where users sign in; default: the server's page
+//! - `REVOCATION_JOURNAL`: a file that keeps revocations and undelivered tokens across restarts;
+//!   default none
+//! - `REVOCATION_REDIS`: the URL of a Redis that does so for several demos, which are then replicas
+//!   of one app; default none
 //! - `REJECT_WHEN_BEHIND`: after how many seconds without Redis a request with a token is answered
 //!   503; default never
-//! - `ACCESS_TOKEN_RETENTION`: for how many seconds a revoked access token is rejected; default
-//!   864060
+//! - `ACCESS_TOKEN_RETENTION`: how many seconds a revoked access token is denied; default 864060
 
 mod app;
 mod assets;
 mod config;
 mod cookies;
 mod health;
+#[path = "../shared/http_client.rs"]
 mod http_client;
 mod me;
 mod page;
@@ -34,6 +32,7 @@ mod polar;
 mod replay;
 mod security;
 mod sign_in;
+#[path = "../shared/stop.rs"]
 mod stop;
 mod time_line;
 
@@ -61,7 +60,7 @@ use crate::http_client::HttpClient;
 use crate::polar::Polar;
 use crate::time_line::TimeLine;
 
-/// How long answers under way, and then revocations under way, may take once it is to stop.
+/// After the signal to stop: how long open requests may take, and then pending revocations.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -77,13 +76,13 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let time_line = TimeLine::default();
-    // Whoever started this may have closed standard error: no reason to fail.
+    // The parent process may have closed standard error, which is no reason to fail.
     let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .log_internal_errors(false)
         .with_filter(LevelFilter::INFO);
     tracing_subscriber::registry().with(to_stderr).with(time_line.layer()).init();
-    // Before the layer is built: what is counted earlier is counted by nobody.
+    // Before the layer is built, because counts without a recorder are lost.
     let metrics = PrometheusBuilder::new().set_buckets(&app::CALL_SECONDS)?.install_recorder()?;
 
     let config = Config::from_env()?;
@@ -95,7 +94,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         .access_token(TokenLocation::cookie(cookies::ACCESS_TOKEN))
         .refresh_token(TokenLocation::cookie(cookies::REFRESH_TOKEN))
         .redirect_to("/");
-    // What must work for a browser that still carries a dead cookie.
+    // These paths must work for a browser that still carries a dead cookie.
     let logout = app::PUBLIC_PATHS
         .iter()
         .fold(logout, |logout, path| logout.when_revoked_at(*path, WhenRevoked::Anonymous))
@@ -114,24 +113,24 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let router = app::router(app).layer(logout).layer(security::headers(&public_url));
     tokio::select! {
         served = serve(listener, router).with_graceful_shutdown(stop::signal()) => served?,
-        // A client that still sends or streams then is cut off.
+        // Cuts off clients that still send or stream after the grace period.
         () = async { stop::signal().await; sleep(GRACE).await } => {}
     }
 
     let left = handle.shutdown(GRACE).await.pending;
-    say(format_args!("stopped; {left} revocations are still on their way to Polar"));
+    say(format_args!("stopped; {left} revocations are not delivered to Polar"));
     Ok(())
 }
 
-/// Better known at the start than at the first logout. Where Polar cannot be asked, the demo goes
-/// on.
+/// Finds wrong credentials at the start, and not at the first logout. If Polar does not answer, the
+/// demo starts nevertheless.
 async fn check_credentials(handle: &LogoutHandle) -> Result<(), Error> {
     match handle.check_credentials().await {
-        // It exchanges codes by form.
+        // The demo sends its credentials to the token endpoint in the form.
         Ok(accepted) if accepted.is_mismatch() => say(format_args!("demo: {accepted}")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::Credentials => return Err(error),
-        Err(error) => say(format_args!("demo: going on all the same: {error}")),
+        Err(error) => say(format_args!("demo: credentials not checked: {error}")),
     }
     Ok(())
 }
@@ -139,7 +138,8 @@ async fn check_credentials(handle: &LogoutHandle) -> Result<(), Error> {
 async fn listen(address: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| {
         format!(
-            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free address, for example \
+             `127.0.0.1:0`"
         )
     })
 }
@@ -154,19 +154,19 @@ fn print_welcome(url: &str, public_url: &str, polar: &Polar) {
             "a stand-in for Polar runs at {stand_in}; open {public_url}/ in a browser, or try:
   curl -sL -c jar -b jar {public_url}/login   # signs in
   curl -i -b jar {public_url}/me              # 200
-  curl -i -b jar -X POST {public_url}/logout  # 204: dead here and at Polar
-  curl -i -b jar {public_url}/me              # 401: the old cookie is refused"
+  curl -i -b jar -X POST {public_url}/logout  # 204: denied here and revoked at Polar
+  curl -i -b jar {public_url}/me              # 401: the old cookie is rejected"
         ),
         None => format!(
             "open {public_url}/ in a browser; your client at Polar needs the redirect URI
   {public_url}{}
-or try it with a token of yours:
+or try it with one of your tokens:
   curl -i -H 'Authorization: Bearer polar_at_u_...' {public_url}/me
   curl -i -H 'Authorization: Bearer polar_at_u_...' -X POST {public_url}/logout
   curl -i -H 'Authorization: Bearer polar_at_u_...' {public_url}/me",
             sign_in::CALLBACK
         ),
     };
-    // Whoever started this may have closed the pipe: no reason to stop.
+    // The parent process may have closed the pipe, which is no reason to stop.
     let _ = writeln!(std::io::stdout(), "listening on {url}\n{to_try}\n  curl {public_url}/health");
 }

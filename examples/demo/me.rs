@@ -1,4 +1,4 @@
-//! `/me`: what only those may see who are signed in.
+//! `/me`: for signed-in users only.
 
 use axum::Json;
 use axum::http::header::AUTHORIZATION;
@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::cookies;
 
-/// A real app would ask Polar who this is. Here it is enough that there is a token: the layer has
-/// turned away those that are revoked.
+/// A real app would ask Polar for the user. Here any token is enough, because the layer rejects
+/// requests with revoked tokens.
 pub(crate) async fn me(jar: CookieJar, headers: HeaderMap) -> Response {
     if cookies::value(&jar, cookies::ACCESS_TOKEN).is_some() || carries_bearer(&headers) {
         Json(json!({ "signed_in": true })).into_response()

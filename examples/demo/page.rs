@@ -1,4 +1,4 @@
-//! The page. Whole without the script, which only keeps it up to date.
+//! The page. It is complete without the script, which only keeps it up to date.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use crate::{assets, cookies, health};
 
 pub(crate) async fn page(State(app): State<Arc<App>>, jar: CookieJar) -> impl IntoResponse {
     let browser = app.browsers.get(&jar).unwrap_or_default();
-    // Only shown here if it is not revoked: the layer has taken a dead one out of the request.
+    // The layer takes a revoked token out of the request, so a token that is here is not revoked.
     let signed_in = cookies::value(&jar, cookies::ACCESS_TOKEN).is_some();
     answer(&html! {
         section #you aria-labelledby="you-title" {
@@ -27,13 +27,13 @@ pub(crate) async fn page(State(app): State<Arc<App>>, jar: CookieJar) -> impl In
         }
         (replay(&app, &browser, signed_in))
         section #delivery aria-labelledby="delivery-title" {
-            h2 #delivery-title { "In figures" }
+            h2 #delivery-title { "Figures" }
             (delivery(&app))
         }
         section #time-line aria-labelledby="time-line-title" {
             h2 #time-line-title { "What the layer did" }
             p .note {
-                "The newest first, for all who use this demo. A token is named by the first digits "
+                "Newest first, for all users of this demo. A token is named by the first digits "
                 "of its hash."
             }
             (time_line(&app.time_line.steps()))
@@ -70,7 +70,7 @@ fn answer(main: &Markup) -> impl IntoResponse + use<> {
             body {
                 header {
                     h1 { "tower-polar-logout" }
-                    p { "A logout that works: dead here at once, and at Polar for certain." }
+                    p { "A logout that works: denied here at once, and revoked at Polar." }
                 }
                 main { (main) }
                 footer {
@@ -109,10 +109,10 @@ fn signed_out(app: &App) -> Markup {
         p .state.out { "You are " strong { "signed out" } "." }
         p .actions {
             a .button href=(LOGIN) { "Sign in with Polar" }
-            a href=(LOGIN_ASKING) { "Sign in as somebody else" }
+            a href=(LOGIN_ASKING) { "Sign in as another user" }
         }
         @if app.polar.stand_in_url().is_some() {
-            p .note { "Polar's part is played by a stand-in, in which a user agrees at once." }
+            p .note { "This demo uses a stand-in for Polar, in which the user agrees at once." }
         }
     }
 }
@@ -123,7 +123,7 @@ fn replay(app: &App, browser: &Browser, signed_in: bool) -> Markup {
             h2 #replay-title { "The old cookie" }
             @if let Some(token) = browser.old_token(app) {
                 p {
-                    "Your browser has thrown away the cookie of the session that you ended. "
+                    "Your browser has deleted the cookie of the session that you ended. "
                     "A thief would have kept it:"
                 }
                 p { code { (prefix(token)) "…" } " hash " code { (hash(token)) "…" } }
@@ -132,16 +132,17 @@ fn replay(app: &App, browser: &Browser, signed_in: bool) -> Markup {
                 }
                 @if let Some(replayed) = &browser.replayed { (refused(replayed)) }
             } @else if signed_in {
-                p { "Log out, and see here what becomes of one who comes back with your cookie." }
+                p { "Log out to see here how a request with your old cookie is answered." }
             } @else {
                 p {
-                    "Sign in and log out, and see here what becomes of one who comes back with "
-                    "your cookie."
+                    "Sign in and log out to see here how a request with your old cookie is "
+                    "answered."
                 }
             }
             p .note {
-                "To play the thief, this demo keeps the last two access tokens of each browser in "
-                "memory for an hour. A real app must not: what it does not have cannot be stolen."
+                "To act as the thief, this demo keeps the last two access tokens of each browser "
+                "in memory for an hour. A real app must not do this: tokens that it does not keep "
+                "cannot be stolen."
             }
         }
     }
@@ -149,7 +150,7 @@ fn replay(app: &App, browser: &Browser, signed_in: bool) -> Markup {
 
 fn refused(replayed: &Replayed) -> Markup {
     html! {
-        p #answer-title { "The demo called its own " code { "/me" } " with it, and was told:" }
+        p #answer-title { "The demo called its own " code { "/me" } " with it. The answer:" }
         pre role="region" aria-labelledby="answer-title" tabindex="0" {
             code {
                 strong { (replayed.status_line) } "\n"
@@ -171,7 +172,7 @@ fn delivery(app: &App) -> Markup {
             (figure("Calls to Polar", &counts.attempts))
             (figure("Confirmed", &counts.confirmed))
             (figure("Dead letters", &counts.dead_letters))
-            (figure("Tokens revoked", &counts.revoked))
+            (figure("Tokens denied", &counts.revoked))
             (figure("Rejected", &counts.rejected))
             @if let Some(left) = health::pause_left(&health) {
                 (figure("Paused for", &seconds(left)))
@@ -215,12 +216,12 @@ fn time_line(steps: &[Step]) -> Markup {
 fn meaning(step: &str) -> &'static str {
     match step {
         "denied" => "Rejected here from now on.",
-        "recorded" => "In the log, beyond the life of this process.",
+        "recorded" => "In the log, which outlives this process.",
         "forwarded" => "Polar is asked to revoke it.",
         "confirmed" => "Polar has revoked it.",
-        "retrying" => "Polar did not confirm; it is asked again.",
-        "dead_letter" => "Polar refuses for good.",
-        "rejected" => "A request carried it, and went no further.",
+        "retrying" => "Polar did not confirm. It is asked again.",
+        "dead_letter" => "Polar refused to revoke it. It is not asked again.",
+        "rejected" => "A request that carried it was rejected.",
         _ => "",
     }
 }
@@ -235,13 +236,13 @@ fn class(step: &str) -> Option<&'static str> {
     }
 }
 
-/// What every token of its kind begins with, and nothing of what is only this one's.
+/// The prefix that all tokens of this kind share, which reveals nothing of this token.
 fn prefix(token: &str) -> &str {
     const PREFIXES: [&str; 4] = ["polar_at_u_", "polar_at_o_", "polar_rt_u_", "polar_rt_o_"];
     PREFIXES.into_iter().find(|prefix| token.starts_with(prefix)).unwrap_or("")
 }
 
-/// As the time line has it.
+/// The first digits of the token's hash, as in the time line.
 fn hash(token: &str) -> String {
     let [a, b, c, d, ..] = *TokenHash::of(token).as_bytes();
     format!("{a:02x}{b:02x}{c:02x}{d:02x}")

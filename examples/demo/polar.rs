@@ -1,4 +1,4 @@
-//! Polar, or its stand-in: where users sign in, and where tokens are revoked.
+//! Polar or its stand-in: the URLs, and the client's credentials.
 
 use std::env;
 use std::error::Error;
@@ -28,8 +28,8 @@ impl Polar {
         }
         if let Some(name) = ["POLAR_SERVER", "POLAR_AUTHORIZE_URL"].into_iter().find(is_set) {
             return Err(format!(
-                "{name} is set, but neither POLAR_CLIENT_ID nor POLAR_CLIENT_SECRET: \
-                 set them too, or none of these for the stand-in"
+                "{name} is set, but POLAR_CLIENT_ID and POLAR_CLIENT_SECRET are not: \
+                 set both, or unset {name} to use the stand-in"
             )
             .into());
         }
@@ -37,7 +37,7 @@ impl Polar {
     }
 
     fn real() -> Result<Self, Box<dyn Error>> {
-        // Says which of the two is missing.
+        // Its error says which of the two variables is missing.
         ClientCredentials::from_env()?;
         let server = PolarServer::from_env()?;
         let (api, site) = match &server {
@@ -59,7 +59,8 @@ impl Polar {
         })
     }
 
-    /// Always for the same client, so that several demos on one Redis are replicas of one app.
+    /// Starts the stand-in. The client is always the same, so that several demos on one Redis are
+    /// replicas of one app.
     async fn stand_in() -> Result<Self, Box<dyn Error>> {
         let polar = FakePolar::start_for("polar_ci_demo", "polar_cs_demo").await?;
         Ok(Self {
@@ -100,7 +101,7 @@ impl Polar {
         self.api.starts_with("https:")
     }
 
-    /// The stand-in's URL, where it is one.
+    /// The stand-in's URL, or `None` if this is the real Polar.
     pub(crate) fn stand_in_url(&self) -> Option<String> {
         self.stand_in.as_ref().map(FakePolar::url)
     }

@@ -1,7 +1,7 @@
-//! What a thief would do: come back with a cookie that its owner has logged out.
+//! Acts as a thief: sends a request with a cookie whose owner has logged out.
 //!
-//! A browser throws the cookie away at logout, so the demo itself keeps the last ones that it gave
-//! out. In memory, for an hour, and for this purpose alone: an app has no reason to.
+//! A browser deletes the cookie at logout, so the demo itself keeps the last ones, in memory for an
+//! hour. It keeps them for this purpose only; a real app has no reason to do so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use crate::cookies;
 
 pub(crate) const REPLAY: &str = "/replay";
 
-/// What the demo knows of the browsers that have signed in, by the name that it gave each.
+/// The browsers that have signed in, by the name that the demo gave to each.
 pub(crate) struct Browsers(Cache<String, Browser>);
 
 #[derive(Clone, Default)]
 pub(crate) struct Browser {
-    /// The access token of the last sign-in, and of the one before.
+    /// The access tokens of the last two sign-ins, newest first.
     tokens: Vec<String>,
     pub(crate) replayed: Option<Arc<Replayed>>,
 }
@@ -44,9 +44,9 @@ impl Default for Browsers {
 }
 
 impl Browsers {
-    /// Keeps the token, and returns the browser's name: a new one where it had none.
+    /// Keeps the token, and returns the browser's name: a new name if it had none.
     pub(crate) fn signed_in(&self, name: Option<&str>, token: &str) -> String {
-        // A name that was not given here could be anybody's choice.
+        // An attacker could have chosen a name that the demo did not give.
         let known = name.filter(|name| self.0.contains_key(*name)).map(ToOwned::to_owned);
         let name = known.unwrap_or_else(|| CsrfToken::new_random().into_secret());
         self.0.entry(name.clone()).and_compute_with(|browser| {
@@ -73,13 +73,13 @@ impl Browsers {
 }
 
 impl Browser {
-    /// The newest that is logged out.
+    /// The newest token that is logged out.
     pub(crate) fn old_token(&self, app: &App) -> Option<&String> {
         self.tokens.iter().find(|token| app.handle.is_revoked(token))
     }
 }
 
-/// Calls `/me` of this very process, as anybody could from anywhere.
+/// Calls `/me` of this process, as a thief could from any machine.
 pub(crate) async fn replay(State(app): State<Arc<App>>, jar: CookieJar) -> Redirect {
     let there = Redirect::to("/#replay");
     let browser = app.browsers.get(&jar).unwrap_or_default();

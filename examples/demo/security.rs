@@ -1,4 +1,4 @@
-//! Headers that every answer carries, the layer's own included.
+//! Headers of every answer, including the layer's own answers.
 
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
@@ -19,8 +19,8 @@ pub(crate) fn headers(
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        // Not `no-referrer`: a browser then sends `Origin: null` with the demo's own forms, by which
-        // the layer knows cross-site logouts where there is no `Sec-Fetch-Site`.
+        // Not `no-referrer`: a browser then sends `Origin: null` with the demo's own forms, and the
+        // layer recognises cross-site logouts by `Origin` if there is no `Sec-Fetch-Site`.
         (REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),

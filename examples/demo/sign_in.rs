@@ -32,8 +32,8 @@ pub(crate) const LOGIN: &str = "/login";
 pub(crate) const LOGIN_ASKING: &str = "/login?prompt=login";
 pub(crate) const CALLBACK: &str = "/callback";
 
-/// How long a user may take, and how many may be at it at once: whoever calls `/login` for ever
-/// fills no memory.
+/// How long a sign-in may take, and how many may be pending at once. The limit protects the memory
+/// from endless calls to `/login`.
 const TIME_TO_SIGN_IN: Duration = Duration::from_secs(600);
 const AT_ONCE: u64 = 10_000;
 
@@ -41,11 +41,12 @@ type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointN
 
 pub(crate) struct SignIn {
     client: Client,
-    /// By what the browser's cookie says. Each is taken out when it is used, so none is used twice.
+    /// Pending sign-ins, by the id in the browser's cookie. A sign-in is removed when it is used,
+    /// so that it cannot be used twice.
     begun: Cache<String, Arc<Begun>>,
 }
 
-/// What must come back, and what proves to Polar that it is us who asked.
+/// A pending sign-in: the state that must come back, and the code verifier for Polar.
 struct Begun {
     state: CsrfToken,
     verifier: String,
@@ -55,7 +56,7 @@ impl SignIn {
     pub(crate) fn new(polar: &Polar, public_url: &str) -> Result<Self, ParseError> {
         let client = BasicClient::new(polar.client_id())
             .set_client_secret(polar.client_secret())
-            // As Polar documents it.
+            // The method that Polar documents.
             .set_auth_type(AuthType::RequestBody)
             .set_auth_uri(polar.authorize_url())
             .set_token_uri(polar.token_url()?)
@@ -65,14 +66,14 @@ impl SignIn {
     }
 }
 
-/// How Polar is to sign the user in.
+/// The query of `/login`.
 #[derive(Deserialize)]
 pub(crate) struct Wish {
     prompt: Option<String>,
 }
 
-/// Sends the browser to Polar. Without `prompt=login` a user who has agreed before is signed in again
-/// without any screen.
+/// Redirects the browser to Polar. Without `prompt=login`, Polar shows no page to a user that has
+/// agreed before.
 pub(crate) async fn begin(
     State(app): State<Arc<App>>,
     wish: Result<Query<Wish>, QueryRejection>,
@@ -93,7 +94,7 @@ pub(crate) async fn begin(
     (jar, [(CACHE_CONTROL, "no-store")], Redirect::to(url.as_str())).into_response()
 }
 
-/// What Polar sends the browser back with.
+/// The query with which Polar redirects the browser back.
 #[derive(Deserialize)]
 pub(crate) struct Callback {
     state: Option<String>,
@@ -102,7 +103,8 @@ pub(crate) struct Callback {
     error_description: Option<String>,
 }
 
-/// Where the browser comes back to. Whatever happens, the sign-in that had begun is over.
+/// Completes the sign-in when the browser comes back. Whatever the result, it is then no longer
+/// pending.
 pub(crate) async fn finish(
     State(app): State<Arc<App>>,
     jar: CookieJar,
@@ -129,7 +131,7 @@ async fn exchange(
     let begun = cookies::value(jar, cookies::SIGN_IN).and_then(|id| begun.remove(id));
     let begun = begun.ok_or(Failure::NotBegun)?;
     let callback = callback.ok_or(Failure::WrongState)?;
-    // Before anything else is believed that came with it.
+    // Checked first: without the right state, nothing else in the callback can be trusted.
     let state = callback.state.map(CsrfToken::new).ok_or(Failure::WrongState)?;
     let is_ours = state.secret().as_bytes().ct_eq(begun.state.secret().as_bytes());
     if !bool::from(is_ours) {
@@ -148,7 +150,7 @@ async fn exchange(
     let refresh = tokens.refresh_token().map(RefreshToken::secret);
     if is_no_token(tokens.access_token().secret()) || refresh.is_some_and(|text| is_no_token(text))
     {
-        return Err(Failure::NotExchanged("its answer holds no token".to_owned()));
+        return Err(Failure::NotExchanged("its answer contains no valid token".to_owned()));
     }
     Ok(tokens)
 }
@@ -158,7 +160,7 @@ fn sign_in(app: &App, jar: &CookieJar, tokens: &BasicTokenResponse) -> Vec<Cooki
     let browser = app.browsers.signed_in(cookies::value(jar, cookies::BROWSER), access);
     let refresh = match tokens.refresh_token() {
         Some(token) => app.cookies.set(cookies::REFRESH_TOKEN, token.secret().clone()),
-        // One of an earlier sign-in belongs to another pair.
+        // A refresh token of an earlier sign-in belongs to another pair.
         None => app.cookies.remove(cookies::REFRESH_TOKEN),
     };
     vec![
@@ -168,7 +170,8 @@ fn sign_in(app: &App, jar: &CookieJar, tokens: &BasicTokenResponse) -> Vec<Cooki
     ]
 }
 
-/// What is no `b64token` (RFC 6750, section 2.1) could end the cookie that it is put into.
+/// Whether this is not a `b64token` (RFC 6750, section 2.1). Other text could end the cookie that
+/// holds it.
 fn is_no_token(token: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     token.is_empty() || !token.bytes().all(allowed)
@@ -178,23 +181,23 @@ fn not_exchanged(error: &RequestTokenError<NoAnswer, BasicErrorResponse>) -> Fai
     let why = match error {
         RequestTokenError::ServerResponse(answer) => answer.to_string(),
         RequestTokenError::Request(error) => error.to_string(),
-        // Not shown: an answer that cannot be read may hold a token all the same.
+        // The answer is not shown, because it may contain a token even if it cannot be read.
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
             "its answer cannot be read".to_owned()
         }
     };
-    warn!(why, "a code was not exchanged for tokens");
+    warn!(why, "an authorization code was not exchanged for tokens");
     Failure::NotExchanged(why)
 }
 
-/// Why nobody was signed in.
+/// Why a sign-in failed.
 pub(crate) enum Failure {
-    /// No sign-in was begun in this browser, or it is over.
+    /// No sign-in is pending in this browser.
     NotBegun,
-    /// The answer belongs to another sign-in.
+    /// The callback belongs to another sign-in.
     WrongState,
     NoCode,
-    /// Polar sent the browser back with an error (RFC 6749, section 4.1.2.1).
+    /// Polar redirected the browser back with an error (RFC 6749, section 4.1.2.1).
     Refused {
         error: String,
         description: Option<String>,
@@ -214,11 +217,11 @@ impl Failure {
     pub(crate) fn explanation(&self, public_url: &str) -> String {
         match self {
             Self::NotBegun => format!(
-                "No sign-in is under way in this browser: it was used already, took longer than \
-                 ten minutes, or was begun under another address than {public_url}/."
+                "No sign-in is pending in this browser. It was already completed, took longer \
+                 than ten minutes, or began at another address than {public_url}/."
             ),
             Self::WrongState => {
-                "The answer does not belong to the sign-in that was begun in this browser.".into()
+                "The answer does not belong to the sign-in that began in this browser.".into()
             }
             Self::NoCode => "Polar sent you back without an authorization code.".into(),
             Self::Refused { error, .. } if error == "access_denied" => {

@@ -1,4 +1,4 @@
-//! What the layer did, step by step: its tracing events that say which step they are.
+//! The steps that the layer took: its tracing events that have a `step` field.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,18 +16,18 @@ use tracing_subscriber::registry::LookupSpan;
 /// How many steps are kept.
 const LENGTH: usize = 100;
 
-/// Clones share their steps.
+/// The last steps of the layer. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct TimeLine(Arc<Mutex<Steps>>);
 
 #[derive(Default)]
 struct Steps {
-    /// How many there have been.
+    /// The number of steps since the start.
     count: u64,
     last: VecDeque<Step>,
 }
 
-/// One thing that the layer did.
+/// A step of the layer.
 #[derive(Clone)]
 pub(crate) struct Step {
     pub(crate) number: u64,
@@ -35,30 +35,30 @@ pub(crate) struct Step {
     pub(crate) fields: Fields,
 }
 
-/// What the event says.
+/// The fields of the event.
 #[derive(Clone, Default)]
 pub(crate) struct Fields {
     pub(crate) step: String,
-    /// Of the logout, or the delivery, that it belongs to.
+    /// The id of the logout or delivery that the step belongs to.
     pub(crate) id: Option<String>,
-    /// The first digits of the token's.
+    /// The first digits of the token's hash.
     pub(crate) hash: Option<String>,
-    /// Since the logout, or the delivery, began.
+    /// The time since the logout or the delivery began.
     pub(crate) elapsed_ms: Option<String>,
     pub(crate) reason: Option<String>,
 }
 
 impl TimeLine {
-    /// What collects them.
+    /// The `tracing` layer that collects the steps.
     pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let of_the_layer = Targets::new().with_target("tower_polar_logout", Level::DEBUG);
-        Collector(self.clone()).with_filter(of_the_layer)
+        let targets = Targets::new().with_target("tower_polar_logout", Level::DEBUG);
+        Collector(self.clone()).with_filter(targets)
     }
 
-    /// The newest first.
+    /// The kept steps, newest first.
     pub(crate) fn steps(&self) -> Vec<Step> {
         self.lock().last.iter().rev().cloned().collect()
     }
@@ -80,7 +80,7 @@ impl TimeLine {
 
 struct Collector(TimeLine);
 
-/// Kept with a span that has one.
+/// The id of a span, stored in its extensions.
 struct SpanId(String);
 
 impl<S> Layer<S> for Collector

@@ -1,4 +1,4 @@
-//! A request on its way to the app, and the answer on its way back.
+//! Forwards a request to the app, and the app's answer to the caller.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,15 +23,15 @@ use tracing::{debug, warn};
 
 use crate::headers::{self, Caller};
 
-/// One that came, or one of the proxy's own. Boxed, because `Incoming` alone has no empty body for
-/// the layer to answer with.
+/// The body of a caller, of the app or of the proxy. Boxed, because the layer answers with an empty
+/// body, and `Incoming` has none.
 pub(crate) type AnyBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// The app behind the proxy.
 pub(crate) struct Upstream {
     client: Client<HttpConnector, AnyBody>,
     authority: Authority,
-    /// From the end of a request to the head of its answer.
+    /// The longest time from the end of a request to the head of its answer.
     time_limit: Duration,
     trusts_forwarded: bool,
 }
@@ -45,7 +45,7 @@ impl Upstream {
         Self { client, authority, time_limit, trusts_forwarded }
     }
 
-    /// The app's answer; or 400, 502 or 504, in plain text.
+    /// Returns the app's answer, or 400, 502 or 504 in plain text.
     pub(crate) async fn answer(
         self: Arc<Self>,
         peer: IpAddr,
@@ -67,7 +67,7 @@ impl Upstream {
         peer: IpAddr,
         mut request: Request<Incoming>,
     ) -> Result<Response<Incoming>, StatusCode> {
-        // Asks for a tunnel past the layer, whatever it names.
+        // `CONNECT` asks for a tunnel, which would go past the layer.
         if request.method() == Method::CONNECT {
             return Err(StatusCode::BAD_REQUEST);
         }
@@ -85,7 +85,7 @@ impl Upstream {
         if switches {
             let is_websocket = headers::asks_for_websocket(response.headers());
             let Some(caller) = upgrade.filter(|_| is_websocket) else {
-                warn!("the app switches to a protocol that nobody asked for");
+                warn!("the app switched to a protocol that the caller did not ask for");
                 return Err(StatusCode::BAD_GATEWAY);
             };
             tokio::spawn(tunnel(caller, hyper::upgrade::on(&mut response)));
@@ -94,7 +94,7 @@ impl Upstream {
         Ok(response)
     }
 
-    /// `None` for `OPTIONS *`, which names nothing that an app serves.
+    /// `None` for a target without a path, for example that of `OPTIONS *`.
     fn uri(&self, asked: &Uri) -> Option<Uri> {
         let path = asked.path_and_query().filter(|_| asked.path().starts_with('/'));
         Uri::builder()
@@ -107,13 +107,13 @@ impl Upstream {
     }
 
     async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, StatusCode> {
-        // Dropped together with the body, which is when all of it is sent.
+        // The guard is dropped together with the body: when the whole body has been sent.
         let (guard, sent) = oneshot::channel::<Infallible>();
         let request = request.map(|body| {
             body.map_frame(move |frame| {
                 let _ = &guard;
-                // Trailers become nothing: an app may merge them into the headers, and would read
-                // what the layer has not looked at.
+                // Drops trailers: the layer has not searched them, and an app may merge them into
+                // the headers.
                 frame.into_data().map_or_else(|_| Frame::data(Bytes::new()), Frame::data)
             })
             .boxed_unsync()
@@ -125,7 +125,7 @@ impl Upstream {
         tokio::select! {
             answer = self.client.request(request) => answer.map_err(|error| status_of(&error)),
             () = too_late => {
-                warn!("the app takes too long to answer");
+                warn!("the app did not answer within UPSTREAM_TIMEOUT");
                 Err(StatusCode::GATEWAY_TIMEOUT)
             }
         }
@@ -134,12 +134,12 @@ impl Upstream {
 
 fn status_of(error: &legacy::Error) -> StatusCode {
     let cause = error.source();
-    // hyper's word for it: the body that it was to send has failed, which is the caller's.
+    // A user error of hyper's: the body to send, which is the caller's, has failed.
     if cause.and_then(|cause| cause.downcast_ref()).is_some_and(hyper::Error::is_user) {
-        debug!(error = cause, "the body of a request is broken");
+        debug!(error = cause, "the body of a caller's request could not be read");
         return StatusCode::BAD_REQUEST;
     }
-    warn!(error = cause, "the app cannot be reached, or answers no HTTP");
+    warn!(error = cause, "the app cannot be reached or did not answer in HTTP: check UPSTREAM");
     StatusCode::BAD_GATEWAY
 }
 
@@ -149,7 +149,7 @@ async fn tunnel(caller: OnUpgrade, upstream: OnUpgrade) {
     match upgraded.await {
         Ok((caller, upstream)) => {
             let (mut caller, mut upstream) = (TokioIo::new(caller), TokioIo::new(upstream));
-            // Either may hang up as it likes.
+            // An error is expected: either side may hang up at any time.
             let _ = copy_bidirectional(&mut caller, &mut upstream).await;
         }
         Err(error) => debug!(%error, "a connection could not be upgraded"),

@@ -1,11 +1,11 @@
-//! Which headers pass, and which the proxy sets.
+//! The headers that the proxy passes on, and those that it sets.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{CONNECTION, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
-/// Meant for the next neighbour only (RFC 9110, section 7.6.1), beside what `Connection` names.
+/// Headers for the next hop only, beside those that `Connection` names (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -20,19 +20,19 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Who sent a request.
+/// The sender of a request.
 pub(crate) struct Caller {
     pub(crate) peer: IpAddr,
     pub(crate) host: HeaderValue,
-    /// It is a proxy that says for whom.
+    /// The peer is a proxy, and its `Forwarded` and `X-Forwarded-*` headers name the caller.
     pub(crate) trusts_forwarded: bool,
 }
 
-/// The host that was asked for (RFC 9112, section 3.2), where it is exactly one, and a valid one.
+/// The host of a request (RFC 9112, section 3.2), if there is exactly one and it is valid.
 pub(crate) fn host<B>(request: &Request<B>) -> Option<HeaderValue> {
     let mut named = request.headers().get_all(HOST).iter();
     let header = named.next();
-    if named.next().is_some() || header.is_some_and(|it| !is_host(it.as_bytes())) {
+    if named.next().is_some() || header.is_some_and(|host| !is_host(host.as_bytes())) {
         return None;
     }
     match request.uri().authority() {
@@ -44,8 +44,8 @@ pub(crate) fn host<B>(request: &Request<B>) -> Option<HeaderValue> {
     }
 }
 
-/// A name or an address, and a port or none. Of the characters that RFC 3986 allows in a name,
-/// those that stand in host names.
+/// Whether this is a name or an address, with or without a port. A name may hold only the
+/// characters of host names, which are fewer than RFC 3986 allows.
 fn is_host(host: &[u8]) -> bool {
     let Ok(host) = str::from_utf8(host) else { return false };
     let (name, port) = match host.rsplit_once(':') {
@@ -53,7 +53,7 @@ fn is_host(host: &[u8]) -> bool {
         _ => (host, ""),
     };
     let is_name = match name.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
+        Some(rest) => rest.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()),
         None => {
             !name.is_empty()
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
@@ -63,7 +63,8 @@ fn is_host(host: &[u8]) -> bool {
     is_name && (port.is_empty() || is_number)
 }
 
-/// No other protocol is passed on: HTTP/2 in the clear, say, would carry requests past the layer.
+/// Only WebSocket is passed on: HTTP/2 without TLS, for example, would carry requests past the
+/// layer.
 pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
     let is_named = words(headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let mut protocols = words(headers, &UPGRADE);
@@ -75,7 +76,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, caller: Caller, upgrades: boo
     let takes_trailers = words(headers, &TE).any(|word| word.eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);
     strip(headers, |name| name.contains('_'));
-    // They are not passed on: see `Upstream::send`.
+    // Trailers are not passed on: see `Upstream::send`.
     headers.remove(TRAILER);
     if upgrades {
         switch_to_websocket(headers);
@@ -102,7 +103,7 @@ fn set_forwarded(headers: &mut HeaderMap, Caller { peer, host, trusts_forwarded 
     headers.entry(FORWARDED_HOST).or_insert(host);
     headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     if let Ok(peer) = HeaderValue::from_str(&peer.to_canonical().to_string()) {
-        // The last in the list is who this proxy has seen itself.
+        // The last address in the list is the peer of this proxy.
         headers.append(FORWARDED_FOR, peer);
     }
 }
@@ -128,7 +129,7 @@ fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// The members of a list that a header holds, in all its lines.
+/// The members of a header's list, from all its lines.
 fn words<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

@@ -2,27 +2,31 @@
 //!
 //! `UPSTREAM=http://127.0.0.1:8000 cargo run --example reverse_proxy`
 //!
-//! Without Polar's credentials a stand-in for Polar runs beside it. Settings, all of them
-//! environment variables:
+//! Without Polar's credentials it starts a stand-in for Polar. Environment variables configure it:
 //!
-//! - `UPSTREAM`: the app, like `http://127.0.0.1:8000`; needed
+//! - `UPSTREAM` (required): the app, for example `http://127.0.0.1:8000`
 //! - `UPSTREAM_TIMEOUT`: how many seconds the app may take from the end of a request to the head of
-//!   its answer, past which it is 504; default 30
-//! - `LISTEN_ADDR`: where to listen; default `127.0.0.1:3000`, port 0 for any free one
-//! - `TRUST_FORWARDED`: `1` where another proxy stands in front, for TLS say, and sets
-//!   `X-Forwarded-*`; default 0: what callers send of these is dropped
+//!   its answer; default 30. After that the answer is 504.
+//! - `LISTEN_ADDR`: the address to listen on; default `127.0.0.1:3000`. Port 0 is any free port.
+//! - `TRUST_FORWARDED`: `1` if another proxy in front, for example for TLS, sets `X-Forwarded-*`;
+//!   default 0. With 0 these headers are dropped from requests.
 //! - `POLAR_CLIENT_ID`, `POLAR_CLIENT_SECRET`: credentials of a real client at Polar
 //! - `POLAR_SERVER`: `production` (the default), `sandbox`, or a URL
 //!
-//! Bodies stream both ways, and an upgrade to `websocket` passes; one that is open when its token
-//! is revoked stays open. The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and
-//! `-Proto`. Headers with an underscore in their names are dropped: CGI and its heirs take it for a
-//! hyphen, so that the app would read what the layer has not looked at. So are the trailers of
-//! requests, and a `Host` that is invalid is 400.
+//! What it passes on:
 //!
-//! Polar's tokens are found by what they look like, under any name. A session id of the app's own
-//! is found in the cookie of the exact name only, and PHP reads `.`, a space and `[` in a name as
-//! `_`: `session.id` is `session_id` to it. So whoever holds a dead session id can still use it
+//! - Bodies stream in both directions.
+//! - An upgrade to `websocket` passes. A WebSocket that is open when its token is revoked stays
+//!   open.
+//! - The app gets the caller's `Host`, and `X-Forwarded-For`, `-Host` and `-Proto`.
+//! - Headers with an underscore in their names are dropped. CGI and its successors read it as a
+//!   hyphen, so the app would read a header that the layer has not searched.
+//! - Trailers of requests are dropped.
+//! - A request with an invalid `Host` is answered 400.
+//!
+//! Polar's tokens are found by their shape, under any name. A session id of the app's own is found
+//! only in the cookie with the exact name. PHP reads `.`, a space and `[` in a name as `_`, so
+//! `session.id` is `session_id` to PHP. A caller with a dead session id can therefore still use it
 //! under such a name, unless the app ends its sessions itself.
 
 mod forward;
@@ -51,10 +55,10 @@ use tracing::debug;
 
 use self::forward::Upstream;
 
-/// How long answers under way, and then revocations under way, may take once it is to stop.
+/// After the signal to stop: how long open requests may take, and then pending revocations.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long to wait after a connection could not be accepted, for want of file descriptors say.
+/// How long to wait if a connection cannot be accepted, for example for lack of file descriptors.
 const BREATHER: Duration = Duration::from_millis(50);
 
 #[tokio::main]
@@ -89,11 +93,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let address = text("LISTEN_ADDR")?.unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await.map_err(|error| {
         format!(
-            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free one like `127.0.0.1:0`"
+            "cannot listen on LISTEN_ADDR `{address}`: {error}; give a free address, for example \
+             `127.0.0.1:0`"
         )
     })?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Whoever started this may have closed the pipe: no reason to stop.
+    // The parent process may have closed the pipe, which is no reason to stop.
     let _ = writeln!(std::io::stdout(), "listening on {url}");
     if let Some(polar) = &stand_in {
         let _ = writeln!(
@@ -108,15 +113,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     serve(listener, &logout, Arc::new(upstream)).await;
 
     let left = logout.handle().shutdown(GRACE).await.pending;
-    let _ =
-        writeln!(std::io::stderr(), "stopped; {left} revocations are still on their way to Polar");
+    let _ = writeln!(std::io::stderr(), "stopped; {left} revocations are not delivered to Polar");
     Ok(())
 }
 
-/// Returns after the signal to stop, and the answers that were under way then.
+/// Serves until the signal to stop, and then finishes the open requests.
 async fn serve(listener: TcpListener, logout: &PolarLogoutLayer, upstream: Arc<Upstream>) {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    // With a timer hyper hangs up on whoever takes more than 30 s to send a head.
+    // With a timer, hyper closes connections whose callers take more than 30 s to send a head.
     server.http1().timer(TokioTimer::new());
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop_signal());
@@ -141,7 +145,7 @@ async fn serve(listener: TcpListener, logout: &PolarLogoutLayer, upstream: Arc<U
         let connection = connections.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                debug!(error, "a connection of a caller's");
+                debug!(error, "a caller's connection failed");
             }
         });
     }
@@ -151,14 +155,15 @@ async fn serve(listener: TcpListener, logout: &PolarLogoutLayer, upstream: Arc<U
 
 fn authority() -> Result<Authority, Box<dyn Error>> {
     let given = text("UPSTREAM")?
-        .ok_or("UPSTREAM is not set: give the app's address, like `http://127.0.0.1:8000`")?;
+        .ok_or("UPSTREAM is not set: give the app's URL, for example `http://127.0.0.1:8000`")?;
     let uri = given.parse::<Uri>().ok().filter(|uri| {
         uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none()
     });
     let authority = uri.and_then(|uri| uri.into_parts().authority);
-    // Credentials in a URL are not for a line of text that others may read: nothing is repeated.
+    // The error does not repeat the URL, which may hold credentials.
     authority.filter(|authority| !authority.as_str().contains('@')).ok_or_else(|| {
-        "UPSTREAM must be `http://`, a host, and a port, and nothing else: `http://127.0.0.1:8000`"
+        "UPSTREAM must be `http://`, a host and a port, for example `http://127.0.0.1:8000`, and \
+         nothing else"
             .into()
     })
 }
@@ -186,8 +191,8 @@ async fn stand_in() -> Result<Option<FakePolar>, Box<dyn Error>> {
     }
     if is_set("POLAR_SERVER") {
         return Err(
-            "POLAR_SERVER is set, but neither POLAR_CLIENT_ID nor POLAR_CLIENT_SECRET: set \
-                    them too, or none of the three for the stand-in"
+            "POLAR_SERVER is set, but POLAR_CLIENT_ID and POLAR_CLIENT_SECRET are not: set both, \
+             or unset POLAR_SERVER to use the stand-in"
                 .into(),
         );
     }
@@ -198,7 +203,7 @@ fn text(name: &str) -> Result<Option<String>, String> {
     match env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not text")),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not valid UTF-8")),
     }
 }
 

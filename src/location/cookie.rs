@@ -1,13 +1,12 @@
-//! The cookies of a `Cookie` header, and the one that a `Set-Cookie` header sets.
+//! Reads the cookies of a `Cookie` header, and the cookie that a `Set-Cookie` header sets.
 
 use std::time::SystemTime;
 
-/// The value of a cookie, if it has exactly this name. White space around the name is no part of
-/// it.
+/// The value of a cookie, if it has exactly this name. White space around the name is ignored.
 #[inline]
 pub(super) fn value_of<'a>(cookie: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let behind = cookie.trim_ascii_start().strip_prefix(name)?;
-    behind.trim_ascii_start().strip_prefix(b"=")
+    let rest = cookie.trim_ascii_start().strip_prefix(name)?;
+    rest.trim_ascii_start().strip_prefix(b"=")
 }
 
 /// The cookie that a `Set-Cookie` value sets; `None` if it removes one (RFC 6265, section 5.2).
@@ -17,7 +16,7 @@ pub(super) fn set_by(set_cookie: &[u8]) -> Option<&[u8]> {
     let (mut max_age, mut expires) = (None, None);
     for attribute in parts {
         let Some((name, value)) =
-            std::str::from_utf8(attribute).ok().and_then(|it| it.split_once('='))
+            std::str::from_utf8(attribute).ok().and_then(|text| text.split_once('='))
         else {
             continue;
         };
@@ -39,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cookie_is_known_by_its_exact_name() {
+    fn cookie_is_recognised_by_its_exact_name() {
         assert_eq!(value_of(b" a=1", b"a"), Some(&b"1"[..]));
         assert_eq!(value_of(b" a = b=c", b"a"), Some(&b" b=c"[..]));
         for other in [&b"a"[..], b"aa=1", b"A=1", b"b=a=1", b"=a", b"\"a=1"] {

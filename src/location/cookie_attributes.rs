@@ -1,16 +1,18 @@
-//! A cookie of a given name, and how it is removed from the browser.
+//! A cookie that holds a credential, and the `Set-Cookie` value that removes it from the browser.
 
 use http::HeaderValue;
 
 use crate::error::Error;
 
-/// A cookie that holds a token: made by [`TokenLocation::cookie`](super::TokenLocation::cookie).
+/// A cookie that holds a credential. Made by
+/// [`TokenLocation::cookie`](super::TokenLocation::cookie).
 ///
-/// A browser removes a cookie only when told with the attributes it was set with. The defaults are
-/// `Path=/`, no `Domain`, no `SameSite`, not `Secure`, not `Partitioned`.
+/// A browser removes a cookie only if the removal has the attributes that the cookie was set with.
+/// The defaults are `Path=/`, no `Domain`, no `SameSite`, not `Secure`, not `Partitioned`.
 ///
-/// Names that begin with `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-` are always `Secure`,
-/// and with the last two `HttpOnly`: browsers ignore a removal without these attributes.
+/// Removals of cookies whose names begin with `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-`
+/// are always `Secure`. With the last two they are also `HttpOnly`. Browsers ignore a removal
+/// without these attributes.
 ///
 /// ```
 /// use tower_polar_logout::{SameSite, TokenLocation};
@@ -31,7 +33,7 @@ pub struct CookieLocation {
 }
 
 /// The `SameSite` attribute of a cookie: whether a browser sends it with requests that another site
-/// caused. Here only for its removal: give what the cookie was set with.
+/// causes. The layer uses it only to remove the cookie: give the value the cookie was set with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
@@ -39,7 +41,7 @@ pub enum SameSite {
     Strict,
     /// `SameSite=Lax`
     Lax,
-    /// `SameSite=None`, which browsers take only together with `Secure`.
+    /// `SameSite=None`, which browsers accept only together with `Secure`.
     None,
 }
 
@@ -63,15 +65,16 @@ impl CookieLocation {
         self
     }
 
-    /// The `Domain` the cookie was set with. Default none: the host that set it.
+    /// The `Domain` the cookie was set with. Default none: the cookie belongs to the host that set
+    /// it.
     #[must_use]
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Whether the cookie was set `Secure`. Default `false`; `true` for names that begin with
-    /// `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-`.
+    /// Whether the cookie was set with `Secure`. Default `false`, but `true` for names that begin
+    /// with `__Secure-`, `__Host-`, `__Http-` or `__Host-Http-`.
     #[must_use]
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
@@ -85,30 +88,33 @@ impl CookieLocation {
         self
     }
 
-    /// Whether the cookie was set `Partitioned` (CHIPS).
+    /// Whether the cookie was set with `Partitioned` (CHIPS). Default `false`.
     #[must_use]
     pub fn partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;
         self
     }
 
-    /// The `Set-Cookie` value that removes it (RFC 6265, section 3.1).
+    /// The `Set-Cookie` value that removes the cookie (RFC 6265, section 3.1).
     pub(super) fn removal(&self) -> Result<HeaderValue, Error> {
         let name = &self.name;
         if name.is_empty() || !name.bytes().all(is_token_byte) {
             return Err(Error::configuration(format!(
-                "the cookie location `{name}` is no cookie name (RFC 6265, section 4.1.1)"
+                "the cookie location `{name}` is not a cookie name (RFC 6265, section 4.1.1): give \
+                 the name of the cookie"
             )));
         }
         if !self.path.starts_with('/') || !is_attribute(&self.path) {
             return Err(Error::configuration(format!(
-                "the path `{}` of the cookie `{name}` must begin with `/` and hold no `;`",
+                "the path `{}` of the cookie `{name}` is invalid: it must begin with `/` and be \
+                 printable ASCII without `;`",
                 self.path
             )));
         }
         if self.domain.as_ref().is_some_and(|domain| domain.is_empty() || !is_attribute(domain)) {
             return Err(Error::configuration(format!(
-                "the domain of the cookie `{name}` is no domain name"
+                "the domain of the cookie `{name}` is invalid: it must be printable ASCII without \
+                 `;`; if the cookie has no `Domain`, remove `.domain`"
             )));
         }
         if self.same_site == Some(SameSite::None) && !self.secure {
@@ -126,13 +132,13 @@ impl CookieLocation {
         let prefix = Prefix::of(name);
         if prefix.needs_secure() && !self.secure {
             return Err(Error::configuration(format!(
-                "browsers ignore the cookie `{name}` without `Secure`: leave `.secure(false)` out"
+                "browsers ignore the cookie `{name}` without `Secure`: remove `.secure(false)`"
             )));
         }
         if prefix.is_bound_to_host() && (self.path != "/" || self.domain.is_some()) {
             return Err(Error::configuration(format!(
-                "browsers ignore the cookie `{name}` with a domain, or a path other than `/`: \
-                 leave both out"
+                "browsers ignore the cookie `{name}` with a domain or a path other than `/`: \
+                 remove `.domain` and `.path`"
             )));
         }
         let mut value = format!(
@@ -159,14 +165,16 @@ impl CookieLocation {
             value.push_str("; Partitioned");
         }
         HeaderValue::from_str(&value).map_err(|error| {
-            Error::configuration(format!("the cookie `{name}` does not fit into a header"))
-                .with_source(error)
+            Error::configuration(format!(
+                "the removal of the cookie `{name}` is not a header value: check its path and domain"
+            ))
+            .with_source(error)
         })
     }
 }
 
-/// What a browser demands of a cookie because of how its name begins (RFC 6265bis, section 4.1.3).
-/// It compares without regard to case.
+/// A prefix of a cookie name that makes browsers demand attributes (RFC 6265bis, section 4.1.3).
+/// Browsers ignore its case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     None,
@@ -220,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_removal_carries_the_attributes_the_cookie_was_set_with() {
+    fn removal_has_the_attributes_of_the_cookie() {
         let removal = |cookie: CookieLocation| {
             cookie.removal().expect("a removal").to_str().expect("text").to_owned()
         };
@@ -242,9 +250,9 @@ mod tests {
         assert!(removal(CookieLocation::new("__Host-t".into())).ends_with("; Secure"));
     }
 
-    /// Browsers ignore a `Set-Cookie` whose name begins like this without the attributes.
+    /// Browsers ignore a `Set-Cookie` with such a name and without the attributes.
     #[test]
-    fn a_removal_carries_what_its_prefix_demands() {
+    fn removal_has_the_attributes_that_its_prefix_demands() {
         let removal = |name: &str| {
             let cookie = CookieLocation::new(name.to_owned());
             cookie.removal().expect("a removal").to_str().expect("text").to_owned()
@@ -261,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_no_browser_would_remove_is_a_configuration_error() {
+    fn cookie_that_browsers_cannot_remove_is_an_error() {
         let cookie = |name: &str| CookieLocation::new(name.to_owned());
         for wrong in [
             cookie(""),

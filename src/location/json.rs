@@ -1,4 +1,4 @@
-//! The fields of the object that a JSON body is.
+//! Reads the fields of a body that is a JSON object.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::PlaceId;
 
-/// Hands on the strings in the named fields. A body that is no JSON object has none.
+/// Passes the strings in the named fields to `found`. A body that is not a JSON object has none.
 pub(super) fn strings(
     body: &[u8],
     places: &[(String, PlaceId)],
@@ -41,12 +41,12 @@ mod tests {
     }
 
     #[test]
-    fn string_of_the_field_is_read() {
+    fn string_in_the_field_is_read() {
         assert_eq!(read(br#" {"a": [{}], "s\u0069d": "a\u0062c"} "#), ["abc"]);
     }
 
     #[test]
-    fn anything_else_has_no_fields() {
+    fn body_without_the_string_has_no_fields() {
         for body in ["", "[]", "null", "{", "\"sid\"", "{\"sid\": 1}", "{\"u\": {\"sid\": \"1\"}}"]
         {
             assert!(read(body.as_bytes()).is_empty(), "{body}");

@@ -1,4 +1,4 @@
-//! The pieces of a list: cookies, items of a header, fields of a query.
+//! Splits lists into pieces, and removes pieces: cookies, items of a header, fields of a query.
 
 use std::iter;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-/// How a list is written: by what its pieces are separated.
+/// The byte that separates the pieces of a list.
 #[derive(Clone, Copy)]
 pub(super) struct List(u8);
 
@@ -29,9 +29,10 @@ impl List {
         })
     }
 
-    /// The list without the pieces that are to go, to the letter; `None` if all stay.
+    /// The list without the pieces that `goes` chooses, otherwise byte for byte; `None` if all
+    /// stay.
     pub(super) fn without(self, text: &[u8], mut goes: impl FnMut(&[u8]) -> bool) -> Option<Bytes> {
-        // Never longer than this, so that it is never moved, and nothing is left where it was.
+        // Never longer than this. A vector that grew would leave an unwiped copy behind.
         let mut kept = Zeroizing::new(Vec::with_capacity(text.len()));
         let (mut some_go, mut some_stay) = (false, false);
         for piece in self.pieces(text) {
@@ -49,7 +50,7 @@ impl List {
     }
 }
 
-/// A header that is a list, without the pieces that are to go; `None` if nothing is left.
+/// The header without the pieces that `goes` chooses; `None` if nothing is left.
 pub(super) fn header_without(
     value: &HeaderValue,
     list: List,
@@ -59,7 +60,7 @@ pub(super) fn header_without(
     if kept.is_empty() {
         return None;
     }
-    // Pieces of a header value are a header value again.
+    // Cannot fail: it consists of pieces of a header value.
     let mut kept = HeaderValue::from_maybe_shared(kept).ok()?;
     kept.set_sensitive(value.is_sensitive());
     Some(kept)
@@ -70,12 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_that_are_to_go_are_cut_out() {
+    fn chosen_pieces_are_cut_out() {
         let dead = |piece: &[u8]| piece.ends_with(b"dead");
         let header = |text| {
             let value = HeaderValue::from_static(text);
             header_without(&value, List::COOKIES, dead)
-                .map(|it| it.to_str().expect("text").to_owned())
+                .map(|value| value.to_str().expect("text").to_owned())
         };
         assert_eq!(header("a=1; t=dead;b=2; t=alive").as_deref(), Some("a=1;b=2; t=alive"));
         assert_eq!(header("t=dead; a=\"x;y\"").as_deref(), Some("a=\"x;y\""));

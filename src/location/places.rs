@@ -1,4 +1,4 @@
-//! The configured places, sorted by what has to be looked at for them.
+//! The configured places, sorted by the part of the request they belong to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use crate::token::CredentialKind;
 pub(super) struct Places {
     all: Vec<Configured>,
     pub(super) bearer: Option<PlaceId>,
-    /// Each with a search for its name, since few requests carry it.
+    /// Each with a search for its name: most requests do not contain the name.
     pub(super) cookies: Vec<(Finder<'static>, PlaceId)>,
     pub(super) headers: Vec<(HeaderName, PlaceId)>,
     pub(super) query: Vec<(Box<[u8]>, PlaceId)>,
@@ -24,10 +24,10 @@ pub(super) struct Places {
 
 #[derive(Debug)]
 struct Configured {
-    /// For a person: "the cookie location `access_token`".
+    /// The name in errors and events, for example "the cookie location `access_token`".
     name: String,
     kind: CredentialKind,
-    /// `Set-Cookie` values, for a cookie: one for each scope it is set with.
+    /// For a cookie: one `Set-Cookie` value for each scope it is set with.
     removals: Vec<HeaderValue>,
     has_held_something_else: AtomicBool,
 }
@@ -52,7 +52,7 @@ impl Places {
                 let name = cookie.name.as_bytes();
                 let known = self.cookies.iter().find(|(known, _)| known.needle() == name);
                 let id = match known {
-                    // Set with another `Domain` or `Path` too.
+                    // The same cookie with another `Domain` or `Path`.
                     Some((_, PlaceId(id))) if self.all[*id].kind == kind => PlaceId(*id),
                     _ => {
                         let id = self.configure("cookie", &cookie.name, kind)?;
@@ -70,8 +70,8 @@ impl Places {
                 let parsed = header_name(&name)?;
                 if parsed == SEC_WEBSOCKET_PROTOCOL && kind == CredentialKind::SessionId {
                     return Err(Error::configuration(
-                        "no session id is found in `sec-websocket-protocol`, whose other items all users \
-                         share: give the id in a cookie",
+                        "`session_id` cannot use the header location `sec-websocket-protocol`, because \
+                         all users share its other items: use a cookie location",
                     ));
                 }
                 let id = self.configure("header", parsed.as_str(), kind)?;
@@ -101,7 +101,8 @@ impl Places {
     ) -> Result<PlaceId, Error> {
         if name.is_empty() {
             return Err(Error::configuration(format!(
-                "a {place} location needs the name of its field"
+                "the name of a {place} location is empty: give `TokenLocation::{place}` the name \
+                 of the field"
             )));
         }
         self.configure(place, name, kind)
@@ -142,7 +143,7 @@ impl Places {
         self.all.iter().flat_map(|place| &place.removals)
     }
 
-    /// Whether this is the first time that the place holds what it should not.
+    /// Notes that the place held no token of Polar's. Returns whether this is the first time.
     pub(super) fn holds_something_else(&self, PlaceId(id): PlaceId) -> bool {
         !self.all[id].has_held_something_else.swap(true, Ordering::Relaxed)
     }
@@ -150,18 +151,20 @@ impl Places {
 
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name).map_err(|error| {
-        Error::configuration(format!("the header location `{name}` is not a header name"))
-            .with_source(error)
+        Error::configuration(format!(
+            "the header location `{name}` is not a header name: give one, for example `x-api-key`"
+        ))
+        .with_source(error)
     })?;
     if parsed == COOKIE {
         return Err(Error::configuration(
-            "the header location `cookie` would be a token made of all cookies; \
-             name the cookie with `TokenLocation::cookie(name)`",
+            "the header location `cookie` would take all cookies together as one token: use \
+             `TokenLocation::cookie(name)`",
         ));
     }
     if parsed == AUTHORIZATION {
         return Err(Error::configuration(
-            "the header location `authorization` would take the scheme for a part of the token; use \
+            "the header location `authorization` would take the scheme as part of the token: use \
              `TokenLocation::bearer()`",
         ));
     }
@@ -169,5 +172,7 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
 }
 
 fn twice(name: &str) -> Error {
-    Error::configuration(format!("{name} is given twice: it can hold one kind of credential"))
+    Error::configuration(format!(
+        "{name} is given twice: remove one, since a location holds one kind of credential"
+    ))
 }

@@ -1,4 +1,4 @@
-//! The fields of a query or of a form.
+//! Reads the fields of a query or a form.
 
 use percent_encoding::percent_decode;
 
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn field_is_known_by_its_decoded_name() {
+    fn field_is_recognised_by_its_decoded_name() {
         for field in ["token=1", "t%6fken=1"] {
             assert_eq!(value_of(field.as_bytes(), b"token"), Some(&b"1"[..]), "{field}");
         }

@@ -1,4 +1,4 @@
-//! Takes credentials out of a request, or out of a response that sets them.
+//! Takes credentials out of a request, or out of the cookies that a response sets.
 
 use std::ops::ControlFlow;
 
@@ -14,9 +14,11 @@ use super::pieces::{List, header_without};
 use crate::token::FoundIn;
 
 impl Finder {
-    /// Takes out of a request all that `goes` says is to go, each with the cookie, the field, the
-    /// item or the header it stands in. It is asked of each credential in them. What stands
-    /// elsewhere, in the path for example, stays: look again.
+    /// Takes each credential that `goes` chooses out of a request, with the cookie, field, item or
+    /// header that holds it. `goes` is called for each credential in them.
+    ///
+    /// A credential in any other place, for example in the path, stays. The caller must search the
+    /// request again.
     pub(crate) fn take_out(
         &self,
         parts: &mut request::Parts,
@@ -31,8 +33,8 @@ impl Finder {
         for (name, _) in &self.places.headers {
             if *name != SEC_WEBSOCKET_PROTOCOL {
                 retain_values(headers, name, |value| {
-                    let value_ = value.as_bytes();
-                    let goes = holds(&mut goes, |found| self.find_in_header(name, value_, found));
+                    let text = value.as_bytes();
+                    let goes = holds(&mut goes, |found| self.find_in_header(name, text, found));
                     (!goes).then(|| value.clone())
                 });
             }
@@ -52,8 +54,8 @@ impl Finder {
         });
     }
 
-    /// Takes out of a response all that sets a credential in a cookie, and hands it on. What
-    /// removes a cookie stays.
+    /// Takes each `Set-Cookie` header that sets a credential out of a response, and passes the
+    /// credential to `taken`. Headers that remove a cookie stay.
     pub(crate) fn take_set_cookies(
         &self,
         headers: &mut HeaderMap,
@@ -71,7 +73,7 @@ impl Finder {
     }
 }
 
-/// Whether any credential that is found goes.
+/// Whether `goes` chooses any credential that `find` finds. `goes` is called for each.
 fn holds(
     goes: &mut impl FnMut(&Found<'_>) -> bool,
     find: impl FnOnce(&mut Visit<'_>) -> ControlFlow<()>,
@@ -95,7 +97,8 @@ fn take_out_of_query(uri: &mut Uri, goes: impl FnMut(&[u8]) -> bool) {
         path_and_query.extend_from_slice(&kept);
     }
     let mut parts = uri.clone().into_parts();
-    // Parts of a URI are a URI again; should they ever not be, better no query than a dead token.
+    // Cannot fail: the parts come from a URI. If it did, the query would be lost rather than a
+    // revoked token kept.
     parts.path_and_query = PathAndQuery::from_maybe_shared(Bytes::from_owner(path_and_query))
         .or_else(|_| PathAndQuery::try_from(uri.path()))
         .ok();

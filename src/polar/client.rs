@@ -34,8 +34,7 @@ type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxE
 /// # async fn example() -> Result<(), tower_polar_logout::Error> {
 /// # #[cfg(feature = "tls")] {
 /// let client = PolarClient::builder(ClientCredentials::from_env()?).build()?;
-/// let token = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-/// let token = Token::parse(token).expect("visible ASCII");
+/// let token: Token = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG".parse()?;
 /// assert!(client.revoke(&token, None).await.is_confirmed());
 /// # }
 /// # Ok(())

@@ -1,4 +1,4 @@
-//! Answers, worded as Polar words them.
+//! Answers, in Polar's words.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -25,7 +25,7 @@ impl PolarAnswer {
         Self::empty(status).header(CONTENT_TYPE, "application/json").body(body)
     }
 
-    /// An answer of the OAuth endpoints proper, which nobody may store.
+    /// An answer of an OAuth endpoint, which must not be stored.
     pub(super) fn oauth(status: StatusCode, body: &Value) -> Self {
         Self::json(status, body).header(CACHE_CONTROL, "no-store")
     }
@@ -39,14 +39,14 @@ impl PolarAnswer {
         Self::oauth(status, &body)
     }
 
-    /// A call needs a Bearer and has none.
+    /// The call needs a Bearer token and carries none.
     pub(super) fn unauthorized() -> Self {
         let body = json!({ "error": "Unauthorized", "detail": "Unauthorized" });
         Self::json(StatusCode::UNAUTHORIZED, &body)
             .header(WWW_AUTHENTICATE, "Bearer realm=\"polar\"")
     }
 
-    /// The Bearer of the call is not a live access token.
+    /// The call's Bearer token is not a live access token.
     pub(super) fn invalid_token() -> Self {
         const DESCRIPTION: &str = "The access token provided is expired, revoked, malformed, or \
                                    invalid for other reasons.";
@@ -69,7 +69,7 @@ impl PolarAnswer {
         Self::empty(StatusCode::TOO_MANY_REQUESTS).header(RETRY_AFTER, "60")
     }
 
-    /// With one header more, where a header can carry the value.
+    /// Adds a header, unless the value is invalid in a header.
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.push((name, value));

@@ -1,4 +1,4 @@
-//! Signing in: the authorization code (RFC 6749, section 4.1) and its proof key (RFC 7636).
+//! Sign-in: the authorization code (RFC 6749, section 4.1) and its proof key (RFC 7636).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::call::Call;
 use super::client::Client;
 use super::pair::issue;
 
-/// How long a code can be exchanged.
+/// How long a code can be exchanged after it was issued.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// The codes that were issued and not exchanged.
+/// The codes that were issued and not yet exchanged.
 #[derive(Default)]
 pub(super) struct Codes(HashMap<String, Code>);
 
@@ -29,14 +29,14 @@ struct Code {
     issued: Instant,
 }
 
-/// What the code verifier must match.
+/// The challenge that the code verifier must match.
 enum Challenge {
     Plain(String),
     S256(String),
 }
 
-/// Signs a user in who agrees at once, and sends the browser back. Where it cannot be known that
-/// the redirect URI is the application's, the browser stays here (RFC 6749, section 4.1.2.1).
+/// Signs in a user, who agrees at once, and redirects the browser to the app. If the client or the
+/// redirect URI is invalid, the browser is not redirected (RFC 6749, section 4.1.2.1).
 pub(super) fn authorize(
     call: &Call,
     client: &Client,
@@ -66,7 +66,7 @@ pub(super) fn authorize(
     Ok(back("code", &codes.issue(redirect_uri, challenge)))
 }
 
-/// The code, if all is right with it.
+/// Returns the code if this call may exchange it.
 pub(super) fn check<'a>(call: &'a Call, codes: &Codes) -> Result<&'a str, PolarAnswer> {
     let refused = |error, what| PolarAnswer::described_error(StatusCode::BAD_REQUEST, error, what);
     let text = call
@@ -116,7 +116,7 @@ impl Challenge {
     }
 }
 
-/// An error where the method is none of RFC 7636's.
+/// Returns an error if the method is not one of RFC 7636's.
 fn challenge(call: &Call) -> Result<Option<Challenge>, ()> {
     let Some(challenge) = call.parameter("code_challenge") else { return Ok(None) };
     match call.parameter("code_challenge_method") {
@@ -126,7 +126,7 @@ fn challenge(call: &Call) -> Result<Option<Challenge>, ()> {
     }
 }
 
-/// Absolute and without a fragment (RFC 6749, section 3.1.2).
+/// Whether the URI is absolute and has no fragment (RFC 6749, section 3.1.2).
 fn is_redirect_uri(uri: &str) -> bool {
     !uri.contains('#')
         && uri.parse().is_ok_and(|uri: Uri| {

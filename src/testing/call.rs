@@ -1,4 +1,4 @@
-//! A request, read to its end.
+//! A request whose body was read to its end.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,17 +17,16 @@ pub(super) const MAX_BODY: usize = 10_485_760;
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
-    /// The query's parameters.
     query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
-    /// Empty where the body was no form, or too large.
+    /// Empty if the body was not a form or was too large.
     pub(super) form: Vec<(String, String)>,
     pub(super) too_large: bool,
 }
 
 impl Call {
-    /// Reads the body to its end, also where only its size matters: closing the connection on
-    /// unread bytes could cost the caller the answer.
+    /// Reads the body to its end, even if it is too large: if the connection is closed with unread
+    /// bytes, the caller may lose the answer.
     pub(super) async fn read(request: Request<Incoming>) -> hyper::Result<Self> {
         let (head, mut body) = request.into_parts();
         let mut bytes = BytesMut::new();
@@ -52,7 +51,7 @@ impl Call {
         Ok(Self { method: head.method, path, query, headers: head.headers, form, too_large })
     }
 
-    /// The value of a parameter of the query; the last one counts.
+    /// The value of a query parameter; the last one counts.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         last_value(&self.query, name)
     }

@@ -1,4 +1,4 @@
-//! Who calls: client authentication (RFC 6749, section 2.3.1).
+//! Client authentication (RFC 6749, section 2.3.1).
 
 use std::sync::Mutex;
 
@@ -12,11 +12,11 @@ use super::lock::lock;
 use super::pair::issue;
 use crate::polar::ClientAuthMethod;
 
-/// The application that this server knows.
+/// The app that is registered at this server.
 pub(super) struct Client {
     pub(super) id: String,
     pub(super) secret: String,
-    /// The method that the token endpoint takes.
+    /// The method that the token endpoint accepts.
     registered: Mutex<ClientAuthMethod>,
 }
 
@@ -25,7 +25,7 @@ impl Client {
         Self { id, secret, registered: Mutex::default() }
     }
 
-    pub(super) fn of_its_own() -> Self {
+    pub(super) fn generate() -> Self {
         Self::new(issue("polar_ci_"), issue("polar_cs_"))
     }
 
@@ -33,19 +33,19 @@ impl Client {
         *lock(&self.registered) = method;
     }
 
-    /// At the token endpoint, which takes only the method that the client is registered for.
+    /// For the token endpoint, which accepts only the method that the client is registered for.
     pub(super) fn authenticate_as_registered(&self, call: &Call) -> Result<(), PolarAnswer> {
         let registered = *lock(&self.registered);
         self.authenticate_by(call, |method| method == registered)
     }
 
-    /// At the other endpoints, which take both methods.
+    /// For the other endpoints, which accept both methods.
     pub(super) fn authenticate(&self, call: &Call) -> Result<(), PolarAnswer> {
         self.authenticate_by(call, |_| true)
     }
 
-    /// Basic is tried first. A wrong secret there leaves the form a chance, an unknown client does
-    /// not; and unknown it is 401 there, but 400 in the form.
+    /// Tries Basic first. After a wrong secret in Basic, it tries the form. An unknown client is an
+    /// error at once: 401 in Basic, 400 in the form.
     fn authenticate_by(
         &self,
         call: &Call,

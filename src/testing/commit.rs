@@ -1,18 +1,18 @@
-//! What is committed after the answer.
+//! The changes that the server commits after it has answered.
 
 use std::time::Duration;
 
 use super::pair::{CODE_LIFETIME, PairId, REFRESH_LIFETIME, TokenPair};
 
-/// What a call has asked for, and the server commits after it has answered.
+/// A change that the server commits after it has answered the call.
 pub(super) enum Commit {
     /// The end of a pair.
     Revoke(PairId),
-    /// A new pair, instead of what it was issued for.
+    /// A new pair, which replaces the grant that it was issued for.
     Issue { pair: TokenPair, grant: Grant },
 }
 
-/// What a new pair is issued for, and uses up.
+/// The grant that a new pair is issued for, and uses up.
 pub(super) enum Grant {
     Code(String),
     Refresh(PairId),
@@ -28,7 +28,7 @@ impl Grant {
 }
 
 impl Commit {
-    /// The pair that it ends.
+    /// The pair that this commit ends.
     pub(super) fn ends(&self) -> Option<PairId> {
         match self {
             Self::Revoke(pair) | Self::Issue { grant: Grant::Refresh(pair), .. } => Some(*pair),

@@ -1,47 +1,47 @@
-//! What can go wrong at Polar, or on the way there and back.
+//! Faults at Polar, or on the connection to it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// What happens to a call instead of the normal: to revoke calls
-/// ([`FakePolar::behave`](super::FakePolar::behave)), or at the token endpoint
+/// A fault that a call meets: a revoke call ([`FakePolar::behave`](super::FakePolar::behave)) or a
+/// call to the token endpoint
 /// ([`FakePolar::behave_next_at_token`](super::FakePolar::behave_next_at_token)).
 ///
-/// The fields of its variants are final, because tests write them down.
+/// The fields of its variants will not change, because tests construct them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing for so long, then the normal.
+    /// The call waits for this duration, and is then served normally.
     Delay(Duration),
-    /// This status with an empty body, as in Polar's 429. Nothing is done.
+    /// The call is answered with this status and an empty body, like Polar's 429. It has no effect.
     Status {
         /// The status.
         status: StatusCode,
-        /// The value of `retry-after`: seconds, a date, or nonsense. Left out where a header cannot
-        /// carry it.
+        /// The value of `retry-after`: seconds, a date, or an invalid value. Omitted if a header
+        /// cannot carry it.
         retry_after: Option<String>,
     },
-    /// This status with this body, said to be JSON. Nothing is done.
+    /// The call is answered with this status and this body. It has no effect.
     Answer {
         /// The status.
         status: StatusCode,
         /// The body, sent with `content-type: application/json`.
         body: String,
     },
-    /// The connection is closed without an answer. Nothing is done.
+    /// The connection is closed without an answer. The call has no effect.
     Drop,
-    /// The normal, but the connection is closed without an answer.
+    /// The call takes effect, but the connection is closed without an answer.
     DropAfterRevoking,
-    /// No answer at all. [`FakePolar::recover`](super::FakePolar::recover) ends it: the call is
-    /// served then, even if its caller has gone. Until then it
+    /// The call is not answered until [`FakePolar::recover`](super::FakePolar::recover). Then it is
+    /// served, even if its caller has hung up. Until then it
     /// [touches its pair](super#two-calls-about-one-pair).
     Freeze,
-    /// The commit comes so much later than the answer: 124 ms at Polar, if it is busy.
+    /// The commit comes this much later than the answer. A busy Polar took up to 124 ms.
     CommitAfter(Duration),
-    /// The answer as ever, but no commit: a token that was to be revoked or refreshed lives on, and
-    /// the pair that was issued never exists.
+    /// The call is answered normally but never committed. A token that was to be revoked or
+    /// refreshed stays alive, and the pair that was issued never exists.
     LoseCommit,
 }
 
@@ -61,7 +61,7 @@ impl Script {
         self.next.push_back((n, fault));
     }
 
-    /// The fault that the call at hand meets; `None` is the normal.
+    /// Takes the fault that the current call meets; `None` if the call is served normally.
     pub(super) fn take(&mut self) -> Option<Fault> {
         while let Some((left, fault)) = self.next.front_mut() {
             if let Some(fewer) = left.checked_sub(1) {

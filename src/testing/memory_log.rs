@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 
-/// A [`RevocationLog`] in memory. Its clones share one log: give one to each layer, and they are
+/// A [`RevocationLog`] in memory. Its clones share one log: layers that each have a clone act as
 /// replicas of one app.
 ///
-/// It can be taken [away](Self::go_away), as a server that is down, and
-/// [lose](Self::lose_everything) what it held.
+/// It can act as a server that is [down](Self::go_away), or that has
+/// [lost its data](Self::lose_everything).
 ///
 /// ```
 /// use http::Method;
@@ -28,7 +28,7 @@ use crate::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 ///         .server(polar.server())
 ///         .logout_route(Method::POST, "/logout")
 ///         .access_token(TokenLocation::bearer())
-///         .log(log.clone())
+///         .revocation_log(log.clone())
 ///         .build()
 /// };
 /// let (here, there) = (replica().await?.handle(), replica().await?.handle());
@@ -43,7 +43,7 @@ use crate::log::{Cursor, Event, Followed, Kept, LogFuture, RevocationLog};
 #[derive(Clone)]
 pub struct MemoryLog {
     state: Arc<Mutex<State>>,
-    /// Counts what happened, for those who wait for it.
+    /// Counts the changes, so that followers can wait for the next one.
     changes: watch::Sender<u64>,
     adopt_after: Duration,
 }
@@ -51,12 +51,12 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct State {
     events: Vec<Event>,
-    /// What was appended while it was away.
+    /// The events that were appended during the current outage.
     held: Vec<Event>,
     is_away: bool,
-    /// How often it went away.
+    /// How often the log went away.
     outages: usize,
-    /// How often it lost everything.
+    /// How often the log lost everything.
     losses: usize,
 }
 
@@ -67,7 +67,7 @@ impl Default for MemoryLog {
 }
 
 impl MemoryLog {
-    /// An empty log.
+    /// Creates an empty log.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -77,20 +77,21 @@ impl MemoryLog {
         }
     }
 
-    /// As [`RevocationLog::adopt_after`]; default 30 s.
+    /// Sets [`RevocationLog::adopt_after`]. Default: 30 s.
     #[must_use]
     pub fn adopt_after(mut self, time: Duration) -> Self {
         self.adopt_after = time;
         self
     }
 
-    /// All that was appended, in its order.
+    /// The events in the log, in the order in which they were appended.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.lock().events.clone()
     }
 
-    /// From now on it cannot be followed, and what is appended is kept for now only.
+    /// Starts an outage: the log cannot be followed, and appended events are kept for now only
+    /// ([`Kept::ForNow`]).
     pub fn go_away(&self) {
         self.change(|state| {
             state.is_away = true;
@@ -98,7 +99,7 @@ impl MemoryLog {
         });
     }
 
-    /// It is back, and has what was appended meanwhile.
+    /// Ends the outage. The log then has the events that were appended meanwhile.
     pub fn come_back(&self) {
         self.change(|state| {
             state.is_away = false;
@@ -107,7 +108,7 @@ impl MemoryLog {
         });
     }
 
-    /// It holds nothing any more, as a server that was emptied.
+    /// Removes all events, like a server that lost its data.
     pub fn lose_everything(&self) {
         self.change(|state| {
             state.events.clear();
@@ -124,15 +125,15 @@ impl MemoryLog {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// What there is to tell after the cursor, if anything.
+    /// The step after the cursor; `None` if there is nothing new.
     fn step(&self, after: Option<&Place>) -> Result<Option<Followed>, Error> {
         let state = self.lock();
         if state.is_away {
-            return Err(Error::log("the log is away, as the test told it"));
+            return Err(Error::log("the test took the `MemoryLog` away: call `come_back`"));
         }
         let has_lost = after.is_some_and(|place| place.losses != state.losses);
         let known = after.filter(|_| !has_lost).map(|place| place.known.min(state.events.len()));
-        // Whoever could not follow it meanwhile waits to hear that nothing was missed.
+        // After an outage a follower needs a step, even an empty one, to know that it is current.
         let was_away = after.is_some_and(|place| place.outages != state.outages);
         if known == Some(state.events.len()) && !was_away {
             return Ok(None);
@@ -144,7 +145,7 @@ impl MemoryLog {
     }
 }
 
-/// What a cursor says.
+/// The content of a cursor.
 struct Place {
     outages: usize,
     losses: usize,
@@ -161,7 +162,7 @@ impl Place {
             cursor.as_str().split('-').map(|number| number.parse().ok()).collect();
         match numbers.as_deref() {
             Some(&[outages, losses, known]) => Ok(Self { outages, losses, known }),
-            _ => Err(Error::log("the cursor is not one of this log's")),
+            _ => Err(Error::log("the cursor is not a `MemoryLog`'s: follow from the beginning")),
         }
     }
 }
@@ -175,7 +176,7 @@ impl RevocationLog for MemoryLog {
                 if let Some(followed) = self.step(after.as_ref())? {
                     return Ok(followed);
                 }
-                // The sender is our own.
+                // The channel cannot be closed: the sender is in `self`.
                 let _ = changes.changed().await;
             }
         })

@@ -1,4 +1,4 @@
-//! The endpoints: what a call is answered, and what is to be committed. No socket and no fault.
+//! The endpoints: the answer to a call and the change to commit, without sockets or faults.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
 use http::{Method, StatusCode};
@@ -12,14 +12,14 @@ use super::commit::{Commit, Grant};
 use super::pair::{PairId, TokenPair};
 use super::tokens::{Found, Kind, Owner, Tokens};
 
-/// The user that every token of this server is about.
+/// The user to whom every token of this server belongs.
 const SUBJECT: &str = "00000000-0000-4000-8000-000000000000";
 const SCOPE: &str = "openid";
 
-/// What is to be done about a call.
+/// How a call is handled.
 pub(super) struct Handled {
     pub(super) answer: PolarAnswer,
-    /// Not done yet: when, and whether, a fault may decide.
+    /// Not committed yet: a fault may delay it or lose it.
     pub(super) commit: Option<Commit>,
     /// The pair whose row the call writes, dead or alive.
     pub(super) touches: Option<PairId>,
@@ -79,7 +79,7 @@ pub(super) fn answer(call: &Call, client: &Client, tokens: &Tokens, codes: &mut 
     verdict.unwrap_or_else(Handled::from)
 }
 
-/// What happens to a call before its endpoint sees it.
+/// The checks before an endpoint sees the call.
 fn route(call: &Call, tokens: &Tokens) -> Result<Endpoint, PolarAnswer> {
     if call.method == Method::POST && !call.headers.contains_key(CONTENT_LENGTH) {
         let detail = "A Content-Length header is required.";
@@ -100,7 +100,7 @@ fn route(call: &Call, tokens: &Tokens) -> Result<Endpoint, PolarAnswer> {
             .header(CACHE_CONTROL, "private, no-store")
             .header(ALLOW, endpoint.methods().join(", ").as_str()));
     }
-    // On every endpoint, before it looks at the client's own credentials.
+    // Every endpoint checks a Bearer token before it checks the client's credentials.
     if call.bearer().is_some_and(|bearer| !is_live_access_token(&bearer, tokens)) {
         return Err(PolarAnswer::invalid_token());
     }
@@ -131,8 +131,8 @@ fn revoke(call: &Call, client: &Client, tokens: &Tokens) -> Result<Handled, Pola
     Ok(Handled { answer, commit: touches.map(Commit::Revoke), touches })
 }
 
-/// Polar tells about the pair, whichever of its tokens is asked about: a refresh token whose access
-/// token has expired is told to be inactive, and still works.
+/// Polar reports the state of the pair, whichever of its tokens is sent: a refresh token whose
+/// access token has expired is reported as inactive, but still works.
 fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<PolarAnswer, PolarAnswer> {
     client.authenticate(call)?;
     let found = search(call, tokens)?;
@@ -157,8 +157,8 @@ fn introspect(call: &Call, client: &Client, tokens: &Tokens) -> Result<PolarAnsw
     Ok(PolarAnswer::oauth(StatusCode::OK, &body))
 }
 
-/// The token that a revoke or introspect call names. Polar takes the hint for a filter, so a wrong
-/// one finds nothing.
+/// The token that a revoke or introspect call names. Polar uses the hint as a filter, so a wrong
+/// hint finds nothing.
 fn search(call: &Call, tokens: &Tokens) -> Result<Option<Found>, PolarAnswer> {
     let Some(token) = call.value("token") else {
         return Err(PolarAnswer::error(StatusCode::BAD_REQUEST, "invalid_request"));
@@ -194,7 +194,7 @@ fn token(
     }
 }
 
-/// A refresh ends the old pair, its access token too.
+/// A refresh ends the old pair, including its access token.
 fn refresh(call: &Call, tokens: &Tokens) -> Result<Handled, PolarAnswer> {
     let Some(token) = call.value("refresh_token") else {
         let description = "Missing 'refresh_token' in request.";
@@ -224,7 +224,7 @@ fn issue(grant: Grant) -> Handled {
     Handled { answer, commit: Some(Commit::Issue { pair, grant }), touches: None }
 }
 
-/// That a Bearer is a live access token's was checked on the way here; that there is one was not.
+/// [`route`] has checked that a Bearer token is a live access token, but not that there is one.
 fn userinfo(call: &Call) -> Result<PolarAnswer, PolarAnswer> {
     if call.bearer().is_none() {
         return Err(PolarAnswer::unauthorized());

@@ -6,14 +6,15 @@ use std::time::Duration;
 use rand::distr::{Alphanumeric, SampleString};
 use subtle::ConstantTimeEq;
 
-/// How long an access token lives that came from an authorization code.
+/// The lifetime of an access token that was issued for an authorization code.
 pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(864_000);
-/// How long an access token lives that came from a refresh.
+/// The lifetime of an access token that was issued for a refresh token.
 pub(super) const REFRESH_LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// An access token and the refresh token issued with it; they die together.
+/// An access token and the refresh token issued with it. Revoking either one ends both, and so does
+/// a refresh.
 ///
-/// `Debug` shows neither.
+/// `Debug` shows neither token.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TokenPair {
@@ -44,8 +45,8 @@ impl fmt::Debug for TokenPair {
     }
 }
 
-/// The prefix, 37 random letters and digits, and their checksum: Polar's tokens (54 bytes) and its
-/// client ids and secrets (52 bytes) alike.
+/// Returns the prefix, 37 random letters and digits, and their checksum. Polar's tokens (54 bytes)
+/// and its client ids and secrets (52 bytes) have this form.
 pub(super) fn issue(prefix: &str) -> String {
     let random = Alphanumeric.sample_string(&mut rand::rng(), 37);
     let checksum = checksum(&random);

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many calls in each minute.
+/// Admits a number of calls in each minute.
 pub(super) struct RateLimit {
     per_minute: u32,
     window: Option<(Instant, u32)>,
@@ -17,7 +17,7 @@ impl RateLimit {
         Self { per_minute, window: None }
     }
 
-    /// Whether one more call is let through, which it then counts as.
+    /// Whether one more call is admitted. An admitted call is counted.
     pub(super) fn admits(&mut self, now: Instant) -> bool {
         let (since, used) = match self.window {
             Some((since, used)) if now.duration_since(since) < WINDOW => (since, used),

@@ -1,4 +1,4 @@
-//! The rows of the token table, and the freeze: two calls touch one row at the same time.
+//! The rows of the token table, and the freeze if two calls touch one row at the same time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use tokio::time::sleep;
 
 use super::pair::PairId;
 
-/// The one of Polar's database.
+/// The statement timeout of Polar's database.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Rows(watch::Sender<Table>);
 
 struct Table {
-    /// The rows that a call is at.
+    /// The rows that a call holds.
     held: HashSet<PairId>,
     is_frozen: bool,
     statement_timeout: Duration,
 }
 
-/// A row that a call is at, until this is dropped.
+/// A row that a call holds until this is dropped.
 pub(super) struct Row {
     rows: Arc<Rows>,
     pair: PairId,
@@ -31,7 +31,7 @@ enum Touch {
     Taken,
     /// Another call has frozen the server.
     Frozen,
-    /// Another call is at the row, so this one has frozen the server, for so long.
+    /// Another call holds the row, so this call has frozen the server for this duration.
     Freezes(Duration),
 }
 
@@ -47,12 +47,12 @@ impl Rows {
 
     /// Resolves once the server is not frozen.
     pub(super) async fn not_frozen(&self) {
-        // It cannot be closed: the sender is in `self`.
+        // The channel cannot be closed: the sender is in `self`.
         let _ = self.0.subscribe().wait_for(|table| !table.is_frozen).await;
     }
 
-    /// Takes a row for a call that writes. If another call is at it, the server freezes until the
-    /// statement timeout has passed, and there is `None`.
+    /// Takes a row for a call that writes. If another call holds it, the server freezes until the
+    /// statement timeout has passed, and `None` is returned.
     pub(super) async fn touch(
         self: &Arc<Self>,
         pair: PairId,
@@ -81,7 +81,7 @@ impl Rows {
                 table.is_frozen = true;
                 touch = Touch::Freezes(table.statement_timeout);
             }
-            // Calls wait for the end of a freeze only.
+            // No receiver is notified: calls wait only for the end of a freeze.
             false
         });
         touch

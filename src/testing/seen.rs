@@ -1,22 +1,25 @@
-//! What a test can ask about afterwards.
+//! The counts and the calls that a test can check.
 
 use std::fmt;
 use std::time::Instant;
 
 use http::HeaderMap;
 
-/// What [`FakePolar`](super::FakePolar) has seen since its start.
+/// Counts of what [`FakePolar`](super::FakePolar) has seen since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Seen {
-    /// `POST`s to the revoke endpoint, whatever became of them.
+    /// `POST` requests to the revoke endpoint, whatever their result.
     pub revoke_calls: usize,
     /// Revoke calls answered with 2xx, whether or not they revoked anything.
     pub answered: usize,
-    /// Live pairs that a revoke call has ended, counted at the commit; an access token without a refresh token counts as a
-    /// pair, and one whose access token has expired is live. Revoking a dead token adds nothing.
+    /// Live pairs that a revoke call has ended, counted at the commit. Revoking a dead token adds
+    /// nothing.
+    ///
+    /// An access token without a refresh token counts as a pair. A pair whose access token has
+    /// expired is live.
     pub revoked: usize,
-    /// Calls that were answered, whose commits are under way now.
+    /// Calls that were answered and whose commits are still pending.
     pub uncommitted: usize,
     /// How often two calls that touched one pair at the same time have frozen the server.
     pub freezes: usize,
@@ -26,21 +29,21 @@ pub struct Seen {
     pub userinfo: usize,
     /// Revoke calls whose callers are waiting for an answer now.
     pub in_flight: usize,
-    /// The most revoke calls whose callers were waiting at once.
+    /// The largest number of revoke calls whose callers were waiting at the same time.
     pub most_in_flight: usize,
 }
 
-/// A revoke call, as it came.
+/// A revoke call, as the server received it.
 ///
-/// `Debug` shows the names of its headers and form fields, and none of their values.
+/// `Debug` shows the names of its headers and form fields, but not their values.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ReceivedRevoke {
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its form, decoded and in order. Empty where the body was no form, or too large.
+    /// Its form, decoded and in order. Empty if the body was not a form or was too large.
     pub form: Vec<(String, String)>,
-    /// When it had come in whole.
+    /// When it had been received completely.
     pub at: Instant,
 }
 

@@ -1,4 +1,4 @@
-//! The socket: from bytes to a call, and from an answer to bytes.
+//! The socket: reads calls from connections and writes the answers.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::oauth::Endpoint;
 use super::state::State;
 use super::work;
 
-/// How long Polar keeps a connection that is not used.
+/// How long Polar keeps an idle connection open.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How long to wait after a connection could not be accepted, for want of file descriptors say.
+/// How long to wait if a connection cannot be accepted, for example for lack of file descriptors.
 const BREATHER: Duration = Duration::from_millis(50);
 
 pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
@@ -38,7 +38,7 @@ pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
 
 async fn connection(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(move |request| serve(request, Arc::clone(&state)));
-    // An error is no news: the caller sent no HTTP, went away, or was hung up on.
+    // Errors are expected: the caller sent no HTTP or hung up, or a fault closes the connection.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -46,13 +46,13 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
         .await;
 }
 
-/// An error closes the connection without an answer.
+/// Answers a request. An error closes the connection without an answer.
 async fn serve(request: Request<Incoming>, state: Arc<State>) -> io::Result<Response<Full<Bytes>>> {
     let call = Call::read(request).await.map_err(io::Error::other)?;
     let endpoint = Endpoint::at(&call.path).filter(|endpoint| endpoint.takes(&call.method));
     let in_flight = state.receive(endpoint, &call);
-    // In a task of its own: Polar works on also when its caller hangs up, and hyper drops this
-    // future then.
+    // In a task of its own: if the caller hangs up, hyper drops this future, but Polar completes
+    // the call.
     let working = state.spawn(work::answer(call, endpoint, Arc::clone(&state)));
     let Some(answer) = working.await.ok().flatten().flatten() else {
         return Err(io::ErrorKind::ConnectionAborted.into());

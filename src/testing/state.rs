@@ -1,4 +1,4 @@
-//! What the test's handle and the server's tasks share.
+//! The state that the test's handle and the server's tasks share.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -32,11 +32,11 @@ pub(super) struct State {
     requests: Mutex<Vec<ReceivedRevoke>>,
     scripts: Mutex<Scripts>,
     rate_limit: Mutex<Option<RateLimit>>,
-    /// Told under the lock of `scripts`, so that no call freezes just after the thaw.
+    /// Notified while `scripts` is locked, so that no call freezes just after the thaw.
     thaw: Arc<Notify>,
 }
 
-/// What is to happen at the endpoints that write.
+/// The faults that were ordered for the endpoints that write.
 #[derive(Default)]
 pub(super) struct Scripts {
     pub(super) revoke: Script,
@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    /// A task that ends with the server.
+    /// Spawns a task that ends with the server.
     pub(super) fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future + Send + 'static,
@@ -84,8 +84,8 @@ impl State {
         oauth::answer(call, &self.client, &self.tokens(), &mut lock(&self.codes))
     }
 
-    /// The row that a call will write, if there is one. An error if another call was at it: the
-    /// server was frozen, and the database has given up on this call.
+    /// Takes the row that a call will write, if there is one. Returns an error if another call held
+    /// the row: the server was frozen, and the database gave up on this call.
     pub(super) async fn touch(
         &self,
         call: &Call,
@@ -99,7 +99,7 @@ impl State {
         self.rows.touch(pair, count).await.map(Some).ok_or(())
     }
 
-    /// Carries out what a call has asked for, so much later.
+    /// Applies a commit after this duration.
     pub(super) fn commit_after(self: &Arc<Self>, duration: Duration, commit: Commit) {
         self.tokens().promise(&commit);
         if let Commit::Issue { grant: Grant::Code(code), .. } = &commit {
@@ -119,7 +119,8 @@ impl State {
         });
     }
 
-    /// The fault that the call at hand meets, and the end of the frost if it is that.
+    /// Takes the fault that the current call meets. The future resolves once
+    /// [`recover`](Self::recover) ends a [`Fault::Freeze`].
     pub(super) fn take_fault(&self, endpoint: Option<Endpoint>) -> (Option<Fault>, OwnedNotified) {
         let mut scripts = self.scripts();
         let fault = match endpoint {
@@ -142,13 +143,13 @@ impl State {
 
     pub(super) fn is_admitted(&self, call: &Call) -> bool {
         match &mut *lock(&self.rate_limit) {
-            // The limit is for anonymous callers.
+            // The limit applies to anonymous callers only.
             Some(limit) if call.bearer().is_none() => limit.admits(Instant::now()),
             _ => true,
         }
     }
 
-    /// Counts a call. The caller of a revoke call waits until the guard is dropped.
+    /// Counts a call. A revoke call counts as in flight until the returned guard is dropped.
     pub(super) fn receive(
         self: &Arc<Self>,
         endpoint: Option<Endpoint>,
@@ -164,7 +165,7 @@ impl State {
     }
 
     fn receive_revoke(self: &Arc<Self>, call: &Call) -> InFlight {
-        // Before it is counted: whoever awaits the count finds the call in the list.
+        // Before it is counted, so that a test that awaits the count finds the call in the list.
         self.requests().push(ReceivedRevoke {
             headers: call.headers.clone(),
             form: call.form.clone(),

@@ -1,4 +1,4 @@
-//! Tokens in Polar's shape, and which of them are alive.
+//! The tokens that the server has issued, and whether they are alive.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,9 +25,9 @@ struct Pair {
     owner: Owner,
     lifetime: Duration,
     issued: Instant,
-    /// What calls are told.
+    /// The state that calls see.
     committed: Life,
-    /// What it will be once the commits under way are through.
+    /// The state after the pending commits.
     settled: Life,
 }
 
@@ -46,11 +46,11 @@ pub(super) struct Found {
     pub(super) owner: Owner,
     /// Revoked, or used up by a refresh.
     pub(super) has_ended: bool,
-    /// The access token; a refresh token does not expire.
+    /// Whether the access token has expired; a refresh token does not expire.
     pub(super) has_expired: bool,
     /// Seconds since the epoch.
     pub(super) issued_at: u64,
-    /// Seconds since the epoch; the access token's, also where this is the refresh token.
+    /// Seconds since the epoch. For a refresh token it is the expiry of its access token.
     pub(super) expires_at: u64,
 }
 
@@ -60,11 +60,11 @@ impl Found {
     }
 }
 
-/// Every token ever minted here.
+/// Every token that this server has issued.
 pub(super) struct Tokens {
     pairs: Vec<Pair>,
     by_text: HashMap<String, (PairId, Kind)>,
-    /// One moment on both clocks: tokio's may be paused, and the system's may not be asked later.
+    /// The same moment on both clocks. Only tokio's is read later, because tests can pause it.
     start: (Instant, Duration),
 }
 
@@ -103,12 +103,12 @@ impl Tokens {
         }
     }
 
-    /// What calls are told: nothing yet of a commit that is under way.
+    /// Finds a token in the state that calls see: without the pending commits.
     pub(super) fn find(&self, token: &str) -> Option<Found> {
         self.look_up(token, |pair| pair.committed)
     }
 
-    /// How it ends: a commit that is under way counts as done.
+    /// Whether the token is alive, if the pending commits count as done.
     pub(super) fn is_alive(&self, token: &str) -> bool {
         self.look_up(token, |pair| pair.settled).is_some_and(|found| found.is_alive())
     }
@@ -129,7 +129,7 @@ impl Tokens {
         })
     }
 
-    /// The commit is under way: it will come, and calls are not told of it yet.
+    /// Registers a pending commit. Calls do not see it yet.
     pub(super) fn promise(&mut self, commit: &Commit) {
         if let Commit::Issue { pair, grant } = commit {
             let TokenPair { access, refresh } = pair;
@@ -140,7 +140,7 @@ impl Tokens {
         }
     }
 
-    /// `true` if this ended a live pair.
+    /// Applies a commit. Returns `true` if it ended a live pair.
     pub(super) fn commit(&mut self, commit: &Commit) -> bool {
         if let Commit::Issue { pair, .. } = commit {
             let id = self.by_text.get(&pair.access).map(|(id, _)| *id);

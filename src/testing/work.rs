@@ -1,4 +1,4 @@
-//! The work on a call, with what may befall it.
+//! Serves a call: the rate limit, the fault, the latency and the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use super::fault::Fault;
 use super::oauth::Endpoint;
 use super::state::State;
 
-/// What a revoke, token or introspect call takes at Polar.
+/// How long a revoke, token or introspect call takes at Polar.
 const LATENCY: Duration = Duration::from_millis(12);
 
-/// From the answer to its commit. Polar took up to 124 ms.
+/// The time between an answer and its commit. Polar took up to 124 ms.
 const COMMIT: Duration = Duration::from_millis(25);
 
-/// The answer; `None` if the connection is to be closed without one.
+/// Returns the answer, or `None` if the connection must be closed without one.
 pub(super) async fn answer(
     call: Call,
     endpoint: Option<Endpoint>,
@@ -36,7 +36,7 @@ pub(super) async fn answer(
 
 struct Done {
     answer: Option<PolarAnswer>,
-    /// What is committed, so long after the answer.
+    /// The commit, and how long after the answer it comes.
     commit: Option<(Duration, Commit)>,
 }
 
@@ -83,7 +83,7 @@ async fn work(call: &Call, endpoint: Option<Endpoint>, state: &State) -> Done {
     }
 }
 
-/// Whether tokio's clock stands still while the system's moves.
+/// Whether tokio's clock is paused: it stands still while the system's clock moves.
 fn is_paused() -> bool {
     let (before, start) = (Instant::now(), std::time::Instant::now());
     while std::time::Instant::now() == start {

@@ -31,7 +31,7 @@ async fn sign_in_log_out_replay_the_cookie_be_refused_and_sign_in_again() {
     browser.click("Replay the old cookie").await;
     browser.sees("replay", "HTTP/1.1 401 Unauthorized").await;
     browser.sees("replay", "www-authenticate: Bearer error=\"invalid_token\"").await;
-    browser.sees("steps", "A request carried it, and went no further.").await;
+    browser.sees("steps", "A request that carried it was rejected.").await;
 
     browser.click("Sign in with Polar").await;
     browser.sees("you", "You are signed in.").await;

@@ -215,7 +215,7 @@ async fn a_sign_in_is_bound_to_its_browser_and_used_once() {
     for mut again in [begun, browser] {
         let again = again.get(&demo, &back).await;
         assert_eq!(again.status, StatusCode::BAD_REQUEST, "{again:?}");
-        assert!(again.body.contains("No sign-in is under way in this browser"));
+        assert!(again.body.contains("No sign-in is pending in this browser"));
     }
 }
 
@@ -244,16 +244,16 @@ async fn where_polar_does_not_answer_the_sign_in_says_so() {
 #[tokio::test]
 async fn what_polar_answers_in_place_of_tokens_signs_nobody_in() {
     for (answer, why) in [
-        (r#"{"access_token":"a; Domain=b","token_type":"Bearer"}"#.to_owned(), "no token"),
-        (r#"{"access_token":"a\r\nb: c","token_type":"Bearer"}"#.to_owned(), "no token"),
+        (r#"{"access_token":"a; Domain=b","token_type":"Bearer"}"#.to_owned(), "no valid token"),
+        (r#"{"access_token":"a\r\nb: c","token_type":"Bearer"}"#.to_owned(), "no valid token"),
         (
             format!(
                 r#"{{"access_token":"{}","refresh_token":"b;","token_type":"Bearer"}}"#,
                 support::access_token("a")
             ),
-            "no token",
+            "no valid token",
         ),
-        (r#"{"access_token":"","token_type":"Bearer"}"#.to_owned(), "no token"),
+        (r#"{"access_token":"","token_type":"Bearer"}"#.to_owned(), "no valid token"),
         (r#"{"access_token":"polar_at_u_secret""#.to_owned(), "cannot be read"),
         (format!(r#"{{"access_token":"{}"}}"#, "a".repeat(1_000_000)), "length limit"),
     ] {
@@ -408,29 +408,29 @@ async fn bad_settings_end_in_one_clear_line() {
     let server = ("POLAR_SERVER", &*url);
     for (environment, advice) in [
         (vec![("LISTEN_ADDR", "nowhere")], "cannot listen on LISTEN_ADDR `nowhere`"),
-        (vec![("LISTEN_ADDR", &*taken.1)], "give a free one"),
+        (vec![("LISTEN_ADDR", &*taken.1)], "give a free address"),
         (vec![id], "POLAR_CLIENT_SECRET is not set"),
         (vec![secret], "POLAR_CLIENT_ID is not set"),
         (vec![id, ("POLAR_CLIENT_SECRET", "")], "the client secret is empty"),
         (vec![("POLAR_SERVER", "sandbox")], "POLAR_SERVER is set, but"),
         (vec![("POLAR_AUTHORIZE_URL", "https://a.example")], "POLAR_AUTHORIZE_URL is set, but"),
-        (vec![id, secret, ("POLAR_AUTHORIZE_URL", "polar.sh")], "POLAR_AUTHORIZE_URL is no"),
-        (vec![("PUBLIC_URL", "demo.example")], "PUBLIC_URL is no absolute http or https URL"),
-        (vec![("PUBLIC_URL", "ftp://demo.example")], "PUBLIC_URL is no absolute"),
-        (vec![("PUBLIC_URL", "https://u:polar_cs_hidden@demo.example")], "PUBLIC_URL is no"),
+        (vec![id, secret, ("POLAR_AUTHORIZE_URL", "polar.sh")], "POLAR_AUTHORIZE_URL is not"),
+        (vec![("PUBLIC_URL", "demo.example")], "PUBLIC_URL is not an absolute http or https URL"),
+        (vec![("PUBLIC_URL", "ftp://demo.example")], "PUBLIC_URL is not an absolute"),
+        (vec![("PUBLIC_URL", "https://u:polar_cs_hidden@demo.example")], "PUBLIC_URL is not"),
         (vec![("PUBLIC_URL", "https://demo.example/app")], "PUBLIC_URL has a path"),
         (vec![("REVOCATION_JOURNAL", "src")], "is a directory: give the path of a file"),
-        (vec![id, secret, ("POLAR_SERVER", "staging")], "POLAR_SERVER: the server is none of"),
-        (vec![id, secret, ("POLAR_SERVER", "http://polar.example")], "in the clear"),
-        (vec![known, secret, server], "does not take the client id with this client secret"),
+        (vec![id, secret, ("POLAR_SERVER", "staging")], "the server `staging` is not known"),
+        (vec![id, secret, ("POLAR_SERVER", "http://polar.example")], "unencrypted"),
+        (vec![known, secret, server], "does not accept this client id and client secret"),
         (vec![id, secret, server], "copy both from your OAuth client in Polar's settings"),
         (vec![("REVOCATION_REDIS", "localhost")], "redis://"),
         (vec![("REVOCATION_REDIS", "http://polar_cs_hidden@localhost")], "redis://"),
         (vec![("REVOCATION_REDIS", "redis://:polar_cs_hidden@127.0.0.1:1")], "127.0.0.1:1"),
         (vec![("REVOCATION_REDIS", "redis://a"), ("REVOCATION_JOURNAL", "b")], "choose one"),
         (vec![("REJECT_WHEN_BEHIND", "soon")], "a whole number of seconds"),
-        (vec![("REJECT_WHEN_BEHIND", "5")], "without a log nothing can be behind"),
-        (vec![("ACCESS_TOKEN_RETENTION", "0")], "an access token retention of zero"),
+        (vec![("REJECT_WHEN_BEHIND", "5")], "REJECT_WHEN_BEHIND needs a log"),
+        (vec![("ACCESS_TOKEN_RETENTION", "0")], "ACCESS_TOKEN_RETENTION is `0`"),
     ] {
         let output = demo::command(&environment).output().await.expect("it ends");
         let error = String::from_utf8(output.stderr).expect("text");

@@ -612,7 +612,7 @@ async fn bad_settings_end_in_one_clear_line() {
         (vec![("UPSTREAM", "https://app.example")], "UPSTREAM must be"),
         (vec![("UPSTREAM", "http://app.example/path")], "UPSTREAM must be"),
         (vec![("UPSTREAM", "http://user:polar_cs_hidden@app.example")], "UPSTREAM must be"),
-        (vec![upstream, ("LISTEN_ADDR", &*address)], "give a free one"),
+        (vec![upstream, ("LISTEN_ADDR", &*address)], "give a free address"),
         (vec![upstream, ("LISTEN_ADDR", "nowhere")], "cannot listen on LISTEN_ADDR `nowhere`"),
         (vec![upstream, ("UPSTREAM_TIMEOUT", "0")], "give 1 to 86400 seconds"),
         (vec![upstream, ("UPSTREAM_TIMEOUT", "soon")], "give 1 to 86400 seconds"),

@@ -128,7 +128,7 @@ async fn a_log_belongs_to_one_layer_and_so_do_its_clones() {
         log.append(vec![revoked(1)]).await.map(drop).expect_err("no layer"),
         log.follow(None).await.map(drop).expect_err("no layer"),
     ] {
-        assert!(error.to_string().contains("belongs to no layer yet"), "{error}");
+        assert!(error.to_string().contains("does not belong to a layer yet"), "{error}");
     }
     let clone = log.clone();
     log.assign("client").expect("assigned");

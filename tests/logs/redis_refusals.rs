@@ -63,7 +63,7 @@ async fn whoever_it_does_not_let_in_is_told_why() {
         RedisServer::start_with("redis-password", Persistence::None, &["--requirepass", SECRET])
             .await;
     refused(connect(&with_secret(&free.url())), "has no password set").await;
-    refused(connect(&locked.url()), "wants a password").await;
+    refused(connect(&locked.url()), "requires a password").await;
     let wrong = locked.url().replace("redis://", "redis://:wrong@");
     refused(connect(&wrong), "refuses the user or the password").await;
     let nobody = locked.url().replace("redis://", &format!("redis://nobody:{SECRET}@"));
@@ -99,15 +99,15 @@ async fn a_user_needs_the_rights_that_are_documented_and_no_others() {
     assert!(log.contains("cmdstat_xtrim:calls=2,"), "one to see whether it may: {log}");
 
     redis.ask::<()>(allow("reader", &["~*", "+xread", "+xrange", "+time"])).await;
-    refused(connect(&of("reader")), "does not let this user do it").await;
-    refused(connect(&of("guest")), "does not let this user do it").await;
+    refused(connect(&of("reader")), "does not permit this command for this user").await;
+    refused(connect(&of("guest")), "does not permit this command for this user").await;
 }
 
 #[tokio::test]
 async fn a_replica_of_a_redis_takes_no_writes_and_is_refused_before_the_first_request() {
     let redis = RedisServer::start("redis-replica").await;
     redis.ask::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg("1")).await;
-    let hint = "is a replica, which takes no writes: give the URL of the primary";
+    let hint = "is a replica, which accepts no writes: give the URL of the primary";
     refused(connect(&redis.url()), hint).await;
     let layer = layer(RedisLog::connect(&redis.url()).expect("a URL"));
     let error = soon(layer.build()).await.expect_err("it takes no writes");
@@ -118,7 +118,7 @@ async fn a_replica_of_a_redis_takes_no_writes_and_is_refused_before_the_first_re
 async fn what_is_no_redis_of_its_own_is_told_from_one_that_is() {
     let redis = RedisServer::start("redis-wrong-type").await;
     redis.ask::<()>(cmd("SET").arg(STREAM).arg("x")).await;
-    refused(connect(&redis.url()), "not a stream: choose another with `stream()`").await;
+    refused(connect(&redis.url()), "not a stream: choose another key with `stream()`").await;
 
     let cluster =
         RedisServer::start_with("redis-cluster", Persistence::None, &["--cluster-enabled", "yes"])
@@ -205,7 +205,7 @@ async fn over_tls_it_trusts_the_authority_it_is_given_and_no_other() {
     keep(&log, vec![revoked(1)]).await;
     assert!(told(&log).await.has(1));
 
-    let hint = "cannot be spoken to over TLS";
+    let hint = "did not complete the TLS handshake";
     refused(trusting(&url("localhost", port), &Authority::new()), hint).await;
     refused(trusting(&url("127.0.0.1", port), &authority), hint).await;
     refused(trusting(&url("localhost", redis.port()), &authority), hint).await;

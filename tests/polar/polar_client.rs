@@ -246,7 +246,7 @@ async fn credential_check_touches_no_token() {
         PolarServer::RevocationEndpoint(format!("{}/v1/oauth2/revoke", polar.url())),
     ] {
         let accepted = check(client(&polar).server(server)).await;
-        assert_eq!(accepted, Ok("the server takes the client credentials".to_owned()));
+        assert_eq!(accepted, Ok("the server accepts the client credentials".to_owned()));
     }
     assert!(polar.is_alive(&pair.access) && polar.is_alive(&pair.refresh));
     assert_eq!(polar.seen().revoked, 0);

@@ -1,4 +1,4 @@
-//! A connection that is kept, a request at a time on it.
+//! A connection that is kept alive, with one request at a time.
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +15,7 @@ impl Connection {
         Self { stream, response: Vec::new() }
     }
 
-    /// Sends the request, and says the status of the response.
+    /// Sends the request, and returns the status of the response.
     pub(super) async fn ask(&mut self, request: &str) -> u16 {
         self.stream.write_all(request.as_bytes()).await.expect("it listens");
         self.response.clear();
@@ -23,8 +23,8 @@ impl Connection {
             let read = self.stream.read_buf(&mut self.response).await.expect("a response");
             assert!(read > 0, "the server hung up");
         }
-        let status = self.response.get(9..12).and_then(|it| str::from_utf8(it).ok());
-        status.and_then(|it| it.parse().ok()).expect("a status")
+        let status = self.response.get(9..12).and_then(|digits| str::from_utf8(digits).ok());
+        status.and_then(|status| status.parse().ok()).expect("a status")
     }
 
     pub(super) fn response(&self) -> &str {
@@ -36,11 +36,12 @@ impl Connection {
         self.response.len() - head - 4 >= self.length(head)
     }
 
-    /// Of the body: 204 has none.
+    /// The length of the body; 0 if there is no `Content-Length`, as in a 204.
     fn length(&self, head: usize) -> usize {
         const NAME: &[u8] = b"\r\ncontent-length: ";
         let Some(at) = memmem::find(&self.response[..head], NAME) else { return 0 };
-        let digits = self.response[at + NAME.len()..].iter().take_while(|it| it.is_ascii_digit());
+        let value = &self.response[at + NAME.len()..];
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
         digits.fold(0, |length, digit| length * 10 + usize::from(digit - b'0'))
     }
 }

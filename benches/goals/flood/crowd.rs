@@ -1,4 +1,4 @@
-//! Those who flood, each with a connection of its own.
+//! The callers that flood, with a connection each.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 use super::connection::{Connection, request};
 use crate::subject::token;
 
-/// Of the tokens that are made up; those of others are below.
+/// The number of the first made-up token. Other callers' tokens have lower numbers.
 const FIRST: u32 = 1 << 24;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sends {
     Nothing,
-    /// That the application answers.
+    /// Requests that the app answers.
     Requests,
     Logouts,
 }
@@ -29,7 +29,7 @@ pub(super) struct Crowd {
     _members: JoinSet<()>,
 }
 
-/// What they were answered.
+/// The answers that the crowd has received.
 #[derive(Default)]
 struct Answers {
     requests: Cell<u32>,
@@ -80,7 +80,7 @@ async fn member(
             Sends::Nothing => sends.changed().await.expect("the crowd"),
             Sends::Requests => {
                 assert_eq!(connection.ask(&ordinary).await, 200);
-                answers.requests.update(|it| it + 1);
+                answers.requests.update(|count| count + 1);
             }
             Sends::Logouts => {
                 let n = FIRST + answers.next.replace(answers.next.get() + 1);
@@ -89,13 +89,13 @@ async fn member(
                     503 => assert!(connection.response().contains("\r\nretry-after: 60\r\n")),
                     other => panic!("{other}: {}", connection.response()),
                 }
-                answers.logouts.update(|it| it + 1);
+                answers.logouts.update(|count| count + 1);
             }
         }
     }
 }
 
-/// So many logouts at once, by callers who do not wait for the answer.
+/// Sends a logout from each of these callers at once. They do not wait for the answer.
 pub(super) async fn hang_up_on(port: u16, callers: u32) {
     thread_local!(static NEXT: Cell<u32> = const { Cell::new(1 << 28) });
     join_all((0..callers).map(|_| async {

@@ -1,4 +1,4 @@
-//! Those who use the application meanwhile.
+//! The callers that use the app during the flood.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::connection::{Connection, request};
 use crate::subject::token;
 
 const CONNECTIONS: u32 = 64;
-/// Of the tokens that live.
+/// The number of the first token that is alive.
 const FIRST: u32 = 1 << 20;
 
 pub(super) struct Ordinary(Vec<(Connection, String)>);
@@ -17,17 +17,16 @@ pub(super) struct Ordinary(Vec<(Connection, String)>);
 /// When the next request is sent.
 #[derive(Clone, Copy)]
 pub(super) enum Pace {
-    /// When the one before is answered.
+    /// When the request before is answered.
     Fast,
-    /// When it is time for it, or at once where that has passed: so many a second, over all
-    /// connections.
+    /// When it is due, or at once if it is late. The rate is that of all connections together.
     RequestsPerSecond(f64),
 }
 
-/// What they got.
+/// The results of a turn.
 pub(super) struct Turn {
     took: Duration,
-    /// How long each request waited for its answer from when it was due; the shortest first.
+    /// How long each request waited for its answer after it was due, shortest first.
     waits: Vec<Duration>,
 }
 
@@ -71,7 +70,7 @@ impl Ordinary {
         Turn { took: began.elapsed(), waits }
     }
 
-    /// How many of these tokens, each of which is revoked, are not answered 401.
+    /// Counts how many of these revoked tokens are not answered 401.
     pub(super) async fn let_in(&mut self, tokens: impl Iterator<Item = String>) -> u32 {
         let (connection, _) = &mut self.0[0];
         let mut let_in = 0;

@@ -1,4 +1,4 @@
-//! The server, and the stand-in for Polar beside it, each in a process of its own.
+//! The server and the stand-in for Polar, in a process each.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,14 +28,15 @@ pub(super) struct Configuration {
     pub(super) name: &'static str,
     pub(super) limit: u32,
     pub(super) queue_capacity: u32,
-    /// As many calls a minute the stand-in takes.
+    /// How many calls a minute the stand-in accepts; `None` is no limit.
     pub(super) calls_a_minute: Option<u32>,
 }
 
 impl Configuration {
-    /// Bytes, beyond what the process takes anyway: a denial takes 400 in memory that is in one
-    /// piece, and an eighth more where requests come and go in between; a logout 8 KiB while it
-    /// waits and its token is on its way, its caller's connection included.
+    /// The highest memory in bytes, beyond that of the idle process:
+    ///
+    /// - 400 for a denied token, and an eighth more because requests in between fragment the memory
+    /// - 8 KiB for a pending logout, including its caller's connection
     pub(super) fn bound(&self, connections: u32) -> f64 {
         const KIB: f64 = 1024.0;
         450.0 * f64::from(self.limit)
@@ -55,7 +56,7 @@ pub(super) struct Server {
     polar: Process,
 }
 
-/// Of `Counts`.
+/// Two of the layer's `Counts`.
 pub(super) struct Counts {
     pub(super) revoked: u32,
     pub(super) pending: u32,
@@ -66,7 +67,7 @@ impl Server {
         let calls = configuration.calls_a_minute.unwrap_or_default().to_string();
         let mut polar = Process::start(&["child", "flooded polar", &calls]);
         let (url, id, secret) = (polar.line(), polar.line(), polar.line());
-        let limits = [configuration.limit, configuration.queue_capacity].map(|it| it.to_string());
+        let limits = [configuration.limit, configuration.queue_capacity].map(|n| n.to_string());
         let arguments = ["child", "flooded", &limits[0], &limits[1], &url, &id, &secret];
         let mut process = Process::start(&arguments);
         Self { port: process.line().parse().expect("a port"), process, polar }
@@ -93,7 +94,7 @@ impl Server {
         Counts { revoked: number(revoked), pending: number(pending) }
     }
 
-    /// How many calls the stand-in got, and how many at once.
+    /// How many calls the stand-in received, and how many at the same time.
     pub(super) fn stop(mut self) -> [f64; 2] {
         self.polar.close();
         [(); 2].map(|()| self.polar.number())
@@ -121,7 +122,7 @@ pub(crate) fn serve(limit: &str, queue_capacity: &str, url: &str, id: &str, secr
         .queue_capacity(number(queue_capacity));
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.spawn_blocking(|| {
-        // It ends with the process that wanted the server.
+        // The standard input ends with the process that started the server.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         std::process::exit(0);
     });

@@ -1,4 +1,4 @@
-//! The demo's own calls: to Polar's token endpoint, and to itself.
+//! The HTTP client of the examples, for their own calls to Polar (and the demo's to itself).
 
 use std::error::Error;
 use std::fmt;
@@ -15,11 +15,11 @@ use rustls::crypto::ring;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-/// How long an answer may take, and how large it may be.
+/// The longest time for an answer, and its largest size in bytes.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LIMIT: usize = 64 * 1024;
 
-/// Follows no redirect: neither the token endpoint's nor the demo's own.
+/// An HTTP client that follows no redirects.
 #[derive(Clone)]
 pub(crate) struct HttpClient(
     BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, ClientError>,
@@ -58,7 +58,7 @@ impl HttpClient {
     }
 }
 
-/// Why there was no answer. No URL and no body is in it, so that it can be shown.
+/// Why there was no answer. It contains no URL and no body, so it can be shown to users.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
     Late,
@@ -69,7 +69,7 @@ impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Late => write!(f, "no answer within {} s", TIMEOUT.as_secs()),
-            // The last of the chain says what happened: "Connection refused", say.
+            // The last error of the chain is the cause, for example "Connection refused".
             Self::Failed(error) => {
                 let mut last: &dyn Error = &**error;
                 while let Some(source) = last.source() {

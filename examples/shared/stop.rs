@@ -1,4 +1,4 @@
-//! When to stop: Ctrl-C, or SIGTERM.
+//! Waits for the signal to stop: Ctrl-C or SIGTERM.
 
 pub(crate) async fn signal() {
     let ctrl_c = async {
