@@ -47,10 +47,6 @@ impl Proxy {
         Self { address, line, way, task: task.abort_handle() }
     }
 
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }

@@ -1,6 +1,5 @@
 //! A Redis of a test's own, and who uses it.
 
-use std::path::Path;
 use std::process::Stdio;
 
 use futures_util::future::join_all;
@@ -142,11 +141,6 @@ impl RedisServer {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// Its folder: what it keeps on disk.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// As a crash does: nothing is written any more.
