@@ -7,15 +7,12 @@
 //!
 //! `cargo bench --bench redis`, with a `redis-server` installed. It takes about two minutes.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::log::{delivered, pending, revoked};
-use common::redis::{RedisServer, layer};
 use futures_util::future::join_all;
 use redis::cmd;
+use support::log::{delivered, pending, revoked};
+use support::redis::{RedisServer, layer};
 use tower_polar_logout::log::{Event, RevocationLog};
 use tower_polar_logout::{LogoutHandle, RedisLog, Revocation};
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower_polar_logout::testing::{FakePolar, Fault};
 
-use super::common::redis::RedisServer;
+use support::redis::RedisServer;
 
 const FAULT_EVERY: Duration = Duration::from_secs(3);
 const REDIS_EVERY: Duration = Duration::from_secs(15);

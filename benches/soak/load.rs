@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_polar_logout::testing::FakePolar;
 
-use super::common::bearer;
+use support::bearer;
 
 /// Callers of each kind at each layer.
 const OF_EACH_KIND: u64 = 4;

@@ -15,8 +15,6 @@
 compile_error!("this bench reads /proc, which only Linux has");
 
 mod app;
-#[path = "../../tests/common/mod.rs"]
-mod common;
 mod faults;
 mod load;
 mod sample;
@@ -28,8 +26,8 @@ use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::folder::Folder;
-use common::redis::RedisServer;
+use support::folder::Folder;
+use support::redis::RedisServer;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;

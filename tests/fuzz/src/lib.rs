@@ -1,6 +1,6 @@
 //! What the targets share: requests made of bytes, and the promises that each is held against.
 
-#[path = "../../common/readers.rs"]
+#[path = "../../support/src/readers.rs"]
 pub mod readers;
 
 pub mod request;
