@@ -150,7 +150,9 @@ impl<A> PolarLogoutLayerBuilder<A> {
 
 /// # Credentials
 impl<A> PolarLogoutLayerBuilder<A> {
-    /// Adds a place from which the application takes one of Polar's access tokens.
+    /// Adds a place from which the application takes one of Polar's access tokens: the
+    /// `Authorization` header, a cookie, another header, the query, a form field or a field of a JSON
+    /// body. At least one location of any kind is needed.
     pub fn access_token(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::AccessToken)
     }
@@ -262,7 +264,9 @@ impl<A> PolarLogoutLayerBuilder<A> {
 
 /// # Polar
 impl<A> PolarLogoutLayerBuilder<A> {
-    /// The server that revokes the tokens. Default [`PolarServer::Production`].
+    /// The server that revokes the tokens: Polar's production or sandbox, a URL, or the endpoint of
+    /// another RFC 7009 server. [`PolarServer::from_env`] reads it from `POLAR_SERVER`. Default
+    /// [`PolarServer::Production`].
     pub fn server(mut self, server: PolarServer) -> Self {
         self.options.revocation.client = self.options.revocation.client.server(server);
         self
@@ -310,7 +314,7 @@ impl<A> PolarLogoutLayerBuilder<A> {
     }
 
     /// Calls this for each revocation that will never reach Polar, in addition to the ERROR event
-    /// and the count. The callback must not block.
+    /// and the count. The callback must not block. Default none.
     pub fn on_dead_letter(
         mut self,
         callback: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
@@ -340,6 +344,9 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// after the log has it. [`build`](Self::build) restores the denylist and the queue to Polar
     /// from the log. If several processes share the log, each follows what the others append.
     /// Default none.
+    ///
+    /// The crate has `Journal` (a file, feature `journal`) and `RedisLog` (feature `redis`), and an
+    /// application can bring its own: see [`log`](crate::log).
     pub fn revocation_log(mut self, log: impl RevocationLog) -> Self {
         self.options.revocation.log = Some(Arc::new(log));
         self
@@ -374,8 +381,10 @@ impl<A> PolarLogoutLayerBuilder<A> {
         self
     }
 
-    /// How many revocations the denylist holds. If it is full, a logout is answered 503.
-    /// Default 1,000,000, at about 400 bytes each.
+    /// How many revocations the denylist of this process holds. If it is full, a logout is answered
+    /// 503. Default 1,000,000, at about 400 bytes each.
+    ///
+    /// Revocations that other replicas accepted are denied here even beyond it.
     pub fn denylist_capacity(mut self, revocations: usize) -> Self {
         self.options.revocation.denylist_capacity = revocations;
         self

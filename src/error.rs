@@ -82,6 +82,11 @@ impl Error {
     }
 }
 
+/// A URL as an error may show it: without a user name and a password.
+pub(crate) fn without_user(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, rest)| rest)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

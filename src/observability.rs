@@ -26,8 +26,8 @@
 //!
 //! | `step` | level | further fields | meaning |
 //! |---|---|---|---|
-//! | `denied` | DEBUG | `elapsed_ms` | the token is rejected here from now on |
-//! | `recorded` | DEBUG | `id`, `elapsed_ms` | the log has it; perhaps long after the logout, so the `id` is in the event itself |
+//! | `denied` | DEBUG | `elapsed_ms` | the token is denied here from now on |
+//! | `recorded` | DEBUG | `id`, `elapsed_ms` | the token is in the log; perhaps long after the logout, so the event itself has the `id` |
 //! | `forwarded` | DEBUG | `attempt`, `elapsed_ms` | Polar is called, for the `attempt`th time |
 //! | `confirmed` | DEBUG | `elapsed_ms` | Polar confirmed: the end |
 //! | `retrying` | WARN; ERROR if the configuration must be fixed | `elapsed_ms`; `reason`, if Polar or the line to it gave one | Polar did not confirm; the token will be sent again |

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Uri};
 
-use crate::error::Error;
+use crate::error::{Error, without_user};
 
 /// The `Location` header of the answer.
 pub(super) fn redirect(
@@ -13,8 +13,10 @@ pub(super) fn redirect(
         check_origin(allowed)?;
     }
     let Some(target) = target else { return Ok(None) };
-    let refuse =
-        |why: &str| Err(Error::configuration(format!("`redirect_to(\"{target}\")` {why}")));
+    let refuse = |why: &str| {
+        let target = without_user(target);
+        Err(Error::configuration(format!("`redirect_to(\"{target}\")` {why}")))
+    };
     if target.starts_with('/') {
         // Browsers read `//host` and `/\host` as another host.
         if matches!(target.as_bytes().get(1), Some(b'/' | b'\\')) {

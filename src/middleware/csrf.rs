@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tracing::info;
 
-use crate::error::Error;
+use crate::error::{Error, without_user};
 use crate::location::Head;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -28,12 +28,13 @@ impl Csrf {
     pub(crate) fn new(trusted_origins: Vec<String>) -> Result<Self, Error> {
         let mut layer = CsrfLayer::new();
         for origin in trusted_origins {
-            layer = layer.add_trusted_origin(&origin).map_err(|error| {
+            // Without the source, which may repeat a password.
+            layer = layer.add_trusted_origin(&origin).map_err(|_| {
                 Error::configuration(format!(
-                    "the trusted origin `{origin}` is invalid: give `trusted_origin` an origin \
-                     like `https://app.example.com`"
+                    "the trusted origin `{}` is invalid: give `trusted_origin` an origin like \
+                     `https://app.example.com`",
+                    without_user(&origin)
                 ))
-                .with_source(error)
             })?;
         }
         Ok(Self(layer.layer(service_fn(|_| ready(Ok(Response::new(())))))))

@@ -28,7 +28,8 @@ async fn refused(builder: PolarLogoutLayerBuilder, advice: &str) {
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     let message = error.to_string();
     assert!(message.contains(advice), "`{message}` should say `{advice}`");
-    assert!(!message.contains("polar_cs_secret"), "{message}");
+    let everything = format!("{message} {error:?}");
+    assert!(!everything.contains("polar_cs_secret"), "{everything}");
 }
 
 #[tokio::test]
@@ -217,6 +218,9 @@ async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
 async fn origins_and_numbers_must_make_sense() {
     refused(builder().trusted_origin("app.example.com"), "trusted origin").await;
     refused(builder().trusted_origin("https://app.example.com/x"), "trusted origin").await;
+    let with_password = "https://user:polar_cs_secret@app.example.com";
+    refused(builder().trusted_origin(with_password), "trusted origin").await;
+    refused(builder().redirect_to(with_password), "is neither a path").await;
     refused(builder().denylist_capacity(0), "`denylist_capacity` is zero").await;
     refused(builder().queue_capacity(0), "`queue_capacity` is zero").await;
     refused(builder().max_body_size(0), "`max_body_size` is zero").await;
