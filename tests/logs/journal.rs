@@ -653,7 +653,7 @@ async fn a_full_disk_is_said_and_once_there_is_room_it_goes_on() {
         }
         let message = refusal.unwrap_or_default();
         assert!(message.contains(dir.path().to_str().unwrap()), "{message}");
-        assert!(message.contains("no room"), "{message}");
+        assert!(message.contains("free space on its disk"), "{message}");
         let when_full = acknowledged.len();
 
         let pid = format!("--pid={}", writer.id());

@@ -215,7 +215,7 @@ async fn over_tls_it_trusts_the_authority_it_is_given_and_no_other() {
 
     let log = RedisLog::connect(&url("localhost", port)).expect("a URL");
     let error = log.root_certificates("junk").assign("client").expect_err("no PEM");
-    assert!(error.to_string().contains("give PEM"), "{error}");
+    assert!(error.to_string().contains("give them in PEM"), "{error}");
 }
 
 #[cfg(unix)]
