@@ -279,8 +279,9 @@ mod tests {
         assert_eq!(cross_site("POST", &request), Some(CrossSite::Origin));
     }
 
+    /// No browser sends such an origin.
     #[test]
-    fn an_origin_that_no_browser_sends_is_a_configuration_error() {
+    fn invalid_origin_is_a_configuration_error() {
         for wrong in ["", "app.example", "https://app.example/path", "ftp://app.example"] {
             assert!(Csrf::new(vec![wrong.to_owned()]).is_err(), "{wrong}");
         }

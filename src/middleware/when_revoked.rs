@@ -109,8 +109,9 @@ mod tests {
         }
     }
 
+    /// An exact path goes before prefixes, and a longer prefix before a shorter one.
     #[test]
-    fn a_path_goes_before_prefixes_and_a_longer_one_before_a_shorter() {
+    fn most_specific_rule_wins() {
         let prefixes = [("/", Anonymous), ("/api", Reject), ("/api/public", Anonymous)];
         let mut turned = prefixes;
         turned.reverse();
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn two_rules_for_one_path_are_a_configuration_error() {
+    fn conflicting_rules_are_a_configuration_error() {
         let twice = |path, other| [(path, Anonymous), (other, Reject)];
         let error = rules(&twice("/", "/"), &[]).expect_err("a path");
         assert!(error.to_string().contains("both `Anonymous` and `Reject` to `/`"), "{error}");

@@ -333,8 +333,9 @@ mod tests {
         assert_eq!(reason.to_string(), "no answer: client error (Connect): connection refused");
     }
 
+    /// Unless it never connected. A gateway's 502 or 504 is not an answer of Polar.
     #[test]
-    fn call_may_be_under_way_unless_it_never_connected() {
+    fn call_without_answer_may_be_under_way() {
         let io = |kind| RevokeOutcome::unanswered(std::io::Error::from(kind).into());
         for (outcome, expected) in [
             (io(std::io::ErrorKind::ConnectionRefused), false),

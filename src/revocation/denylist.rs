@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn full_list_refuses_new_hashes_and_keeps_old_ones() {
+    fn full_list_refuses_new_and_keeps_old_hashes() {
         let denylist = Denylist::new(1000);
         for n in 0..1000 {
             denylist.insert(hash(n), later(DAY)).expect("room");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn admitted_hash_is_denied_and_counted_beyond_the_limit() {
+    fn admitted_hash_is_denied_beyond_the_limit() {
         let denylist = Denylist::new(1);
         for n in 0..10 {
             denylist.admit(hash(n), later(DAY));
@@ -312,8 +312,9 @@ mod tests {
         eventually("it expires", || !denylist.contains(&hash(1)));
     }
 
+    /// Also if a hash is inserted again after it expired.
     #[test]
-    fn places_are_freed_when_entries_expire_or_come_again() {
+    fn places_are_freed_when_entries_expire() {
         let denylist = Denylist::new(2);
         for _ in 0..2 {
             let soon = later(Duration::from_millis(20));
@@ -437,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_up_beyond_the_planned_size_keeps_denied_hashes() {
+    fn clean_up_beyond_planned_size_keeps_hashes() {
         let denylist = Denylist::new(1000);
         for n in 0..3000 {
             denylist.admit(hash(n), later(DAY));

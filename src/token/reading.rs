@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn jwt_reads_the_same_however_its_signature_is_written() {
+    fn jwt_hash_ignores_encoding_of_its_signature() {
         let jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2lnbmF0dXI_";
         let same = [
             format!("{jwt}="),

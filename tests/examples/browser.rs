@@ -1,5 +1,5 @@
-//! The demo's page as people meet it: in Chromium, by mouse, by keyboard alone, on a narrow screen,
-//! without script, and with what attackers would like it to show.
+//! The demo's page in Chromium: by mouse, by keyboard alone, on a narrow screen, without script,
+//! and with hostile texts.
 
 mod chromium;
 
@@ -10,8 +10,9 @@ use support::demo::Demo;
 use support::{bearer, start_polar};
 use tower_polar_logout::testing::Fault;
 
+/// The page at each step: sign in, log out, replay the old cookie, and sign in again.
 #[tokio::test]
-async fn sign_in_log_out_replay_the_cookie_be_refused_and_sign_in_again() {
+async fn old_cookie_is_rejected_after_logout() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
     let browser = Browser::start("story").await;
@@ -35,14 +36,14 @@ async fn sign_in_log_out_replay_the_cookie_be_refused_and_sign_in_again() {
 
     browser.click("Sign in with Polar").await;
     browser.sees("you", "You are signed in.").await;
-    // Beside a session that lives, the old one is still dead.
+    // The old session stays dead beside a living one.
     browser.click("Replay the old cookie").await;
     browser.sees("replay", "HTTP/1.1 401 Unauthorized").await;
     browser.sees("you", "You are signed in.").await;
 }
 
 #[tokio::test]
-async fn the_keyboard_is_enough_and_the_focus_is_always_visible() {
+async fn page_works_by_keyboard_with_a_visible_focus() {
     let demo = Demo::start(&[]).await;
     let browser = Browser::start("keyboard").await;
     browser.open(&demo.url).await;
@@ -56,14 +57,14 @@ async fn the_keyboard_is_enough_and_the_focus_is_always_visible() {
         browser.press_enter().await;
         browser.sees(then.0, then.1).await;
     }
-    // From the answer that was jumped to, and through all that can be reached.
+    // From the answer, to which the page has jumped, through every control.
     for control in ["Replay the old cookie", "HTTP/1.1 401 Unauthorized", "/me", "/metrics"] {
         browser.tab_to(control).await;
     }
 }
 
 #[tokio::test]
-async fn a_narrow_screen_shows_all_of_it() {
+async fn page_fits_a_narrow_screen() {
     let demo = Demo::start(&[]).await;
     let browser = Browser::start("narrow").await;
     browser.resize(360, 740).await;
@@ -84,7 +85,7 @@ async fn a_narrow_screen_shows_all_of_it() {
 }
 
 #[tokio::test]
-async fn without_script_nothing_is_missing() {
+async fn page_works_without_script() {
     let demo = Demo::start(&[]).await;
     let browser = Browser::start("scriptless").await;
     browser.disable_script().await;
@@ -97,11 +98,12 @@ async fn without_script_nothing_is_missing() {
     browser.sees("replay", "HTTP/1.1 401 Unauthorized").await;
     browser.sees("steps", "Polar has revoked it.").await;
     browser.sees("delivery", "Confirmed").await;
-    assert_eq!(browser.text("live").await, "", "it is the script that would say so");
+    assert_eq!(browser.text("live").await, "", "only the script writes this text");
 }
 
+/// The page's script shows each step of the other logouts, and the end of the demo.
 #[tokio::test]
-async fn with_script_the_page_tells_at_once_what_happens_elsewhere() {
+async fn page_updates_itself_when_tokens_are_revoked_elsewhere() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
     let browser = Browser::start("live").await;
@@ -124,13 +126,13 @@ async fn with_script_the_page_tells_at_once_what_happens_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_comes_from_outside_is_shown_and_not_run() {
+async fn hostile_text_is_shown_and_not_run() {
     const HOSTILE: &str = "<script>document.title='owned'</script><img src=x onerror=alert(1)>";
     let demo = Demo::start(&[]).await;
     let browser = Browser::start("hostile").await;
     browser.open(&demo.url).await;
 
-    // A sign-in that this browser has begun, and a server that answers it with an attack.
+    // This browser has begun a sign-in, and the answer of the server is an attack.
     let begun = demo.send(Method::GET, "/login", &[]).await;
     let cookie = begun.header("set-cookie").split(';').next().and_then(|pair| pair.split_once('='));
     let (name, value) = cookie.expect("a cookie");
@@ -156,7 +158,7 @@ async fn what_comes_from_outside_is_shown_and_not_run() {
     assert_harmless(&browser).await;
 }
 
-/// No element has come out of what was text, so not even the policy was needed.
+/// Checks that no text became an element, and that the content security policy holds too.
 async fn assert_harmless(browser: &Browser) {
     let elements = browser.ask("return document.querySelectorAll('main :is(script, img)').length");
     assert_eq!(elements.await, 0);
@@ -165,12 +167,12 @@ async fn assert_harmless(browser: &Browser) {
                   script.textContent = 'document.title = \"run\"';
                   document.body.append(script);
                   return document.title";
-    assert_eq!(browser.ask(inline).await, "tower-polar-logout", "and the policy holds too");
+    assert_eq!(browser.ask(inline).await, "tower-polar-logout", "the policy does not hold");
 }
 
-/// For people to look at: `target/screenshots`.
+/// Saves the screenshots in `target/screenshots`.
 #[tokio::test]
-async fn it_fits_every_screen_in_light_and_dark() {
+async fn page_fits_every_screen_in_light_and_dark() {
     let demo = Demo::start(&[]).await;
     let browser = Browser::start("screens").await;
     let screens = [360, 768, 1280]

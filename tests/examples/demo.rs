@@ -1,4 +1,4 @@
-//! The demo as a stranger meets it: a process of its own, its output, and its answers over HTTP.
+//! The demo as a process of its own: its output, and its answers over HTTP.
 
 use std::fs;
 use std::future::IntoFuture;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tower_polar_logout::testing::Fault;
 
-/// What a browser sends: `Cookie` headers, which grow as it is given cookies.
+/// Keeps the cookies that the demo sets, and sends them as a browser does.
 #[derive(Default)]
 struct Browser {
     cookies: Vec<(String, String)>,
@@ -46,7 +46,7 @@ impl Browser {
         pairs.join("; ")
     }
 
-    fn has(&self, name: &str) -> Option<&str> {
+    fn value(&self, name: &str) -> Option<&str> {
         self.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
@@ -73,8 +73,9 @@ fn set_cookies(answer: &Answer) -> Vec<&str> {
     values.map(|value| value.to_str().expect("text")).collect()
 }
 
+/// Also checks the page, the health report, the metrics and the exit.
 #[tokio::test]
-async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
+async fn old_cookie_is_rejected_after_logout() {
     let mut demo = Demo::start(&[]).await;
     let mut browser = Browser::default();
     let page = browser.get(&demo, "/").await;
@@ -86,13 +87,13 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     let page = browser.get(&demo, "/").await;
     assert!(page.body.contains("<strong>signed in</strong>") && page.body.contains("polar_at_u_…"));
     for token in ["access_token", "refresh_token"] {
-        assert!(!page.body.contains(browser.has(token).expect("a token")), "the prefix only");
+        assert!(!page.body.contains(browser.value(token).expect("a token")), "the prefix only");
     }
 
     let old = browser.cookie();
     let answer = browser.send(&demo, Method::POST, "/logout").await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"));
-    assert_eq!((browser.has("access_token"), browser.has("refresh_token")), (None, None));
+    assert_eq!((browser.value("access_token"), browser.value("refresh_token")), (None, None));
 
     let signed_in = [("cookie", &*old)];
     let replayed = demo.send(Method::GET, "/me", &signed_in).await;
@@ -108,7 +109,7 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     assert!(page.contains("www-authenticate: Bearer error=&quot;invalid_token&quot;"), "{page}");
 
     let page = demo.send(Method::GET, "/", &signed_in).await;
-    assert!(page.body.contains("signed out"), "a dead cookie locks nobody out");
+    assert!(page.body.contains("signed out"), "a dead cookie locks no user out");
     for file in ["/demo.css", "/demo.js", "/icon.svg"] {
         assert_eq!(demo.send(Method::GET, file, &signed_in).await.status, StatusCode::OK);
     }
@@ -118,7 +119,7 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     with_dead_cookie.sign_in(&demo).await;
     assert_eq!(with_dead_cookie.get(&demo, "/me").await.status, StatusCode::OK);
     let page = with_dead_cookie.get(&demo, "/").await.body;
-    assert!(page.contains("Replay the old cookie"), "also when signed in again");
+    assert!(page.contains("Replay the old cookie"), "also after another sign-in");
 
     let health = demo.send(Method::GET, "/health", &signed_in).await;
     let health: serde_json::Value = serde_json::from_str(&health.body).expect("JSON");
@@ -127,7 +128,7 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
     let metrics = demo.send(Method::GET, "/metrics", &signed_in).await;
     assert_eq!(metrics.status, StatusCode::OK);
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
-    // With buckets, where the exporter would write a summary by default: both tokens were
+    // The exporter writes a summary by default, and buckets only if they are set. Both tokens were
     // confirmed.
     let confirmed = "polar_logout_polar_call_duration_seconds_bucket{result=\"confirmed\",le=";
     for bucket in [format!("\n{confirmed}\"0.01\"}} "), format!("\n{confirmed}\"+Inf\"}} 2\n")] {
@@ -143,13 +144,13 @@ async fn sign_in_log_out_replay_the_cookie_and_sign_in_again() {
         }
     }
     assert_eq!(to_try.iter().filter(|line| line.contains("curl")).count(), 5, "{to_try:?}");
-    // Ctrl-C, as a terminal sends it.
+    // A terminal sends this for Ctrl-C.
     demo.signal("INT").await;
     assert!(demo.ended().await.success());
 }
 
 #[tokio::test]
-async fn with_credentials_it_talks_to_the_server_that_is_named() {
+async fn demo_with_credentials_calls_the_configured_server() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
     let token = polar.mint().access;
@@ -163,17 +164,16 @@ async fn with_credentials_it_talks_to_the_server_that_is_named() {
 
     let mut browser = Browser::default();
     browser.sign_in(&demo).await;
-    let access = browser.has("access_token").expect("signed in").to_owned();
-    assert!(polar.is_alive(&access), "the real one signs in too");
-    // The token endpoint answers before it commits, and a pair that is not there yet cannot be
-    // revoked.
+    let access = browser.value("access_token").expect("signed in").to_owned();
+    assert!(polar.is_alive(&access), "the configured server gave this token");
+    // The token endpoint answers before it commits, and an uncommitted pair cannot be revoked.
     polar.until(|seen| seen.uncommitted == 0).await;
     browser.send(&demo, Method::POST, "/logout").await;
     assert!(!polar.is_alive(&access));
 }
 
 #[tokio::test]
-async fn a_sign_in_that_goes_wrong_signs_nobody_in_and_says_why() {
+async fn failed_sign_in_sets_no_cookie_and_explains() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
     for (change, status, why) in [
@@ -195,23 +195,24 @@ async fn a_sign_in_that_goes_wrong_signs_nobody_in_and_says_why() {
         assert_eq!(answer.status, status, "{change:?}: {answer:?}");
         assert!(answer.body.contains(why), "{change:?}: {}", answer.body);
         assert!(answer.body.contains("href=\"/login\""), "a link to try again");
-        assert_eq!(browser.cookies, [], "nobody is signed in, and the sign-in is over");
+        assert_eq!(browser.cookies, [], "no session, and the sign-in is over");
         assert_eq!(answer.header("cache-control"), "no-store");
     }
 }
 
+/// An attacker could send the link of a pending sign-in to a victim, or use it twice.
 #[tokio::test]
-async fn a_sign_in_is_bound_to_its_browser_and_used_once() {
+async fn sign_in_works_once_in_its_browser_only() {
     let demo = Demo::start(&[]).await;
     let mut browser = Browser::default();
     let back = browser.begin(&demo).await;
     let elsewhere = Browser::default().get(&demo, &back).await;
-    assert_eq!(elsewhere.status, StatusCode::BAD_REQUEST, "a link that was sent to a victim");
-    assert_eq!(set_cookies(&elsewhere).len(), 1, "but for the removal, none");
+    assert_eq!(elsewhere.status, StatusCode::BAD_REQUEST, "another browser");
+    assert_eq!(set_cookies(&elsewhere).len(), 1, "only the removal of a cookie");
 
     let begun = Browser { cookies: browser.cookies.clone() };
     assert_eq!(browser.get(&demo, &back).await.status, StatusCode::SEE_OTHER);
-    assert!(browser.has("access_token").is_some() && browser.has("sign_in").is_none());
+    assert!(browser.value("access_token").is_some() && browser.value("sign_in").is_none());
     for mut again in [begun, browser] {
         let again = again.get(&demo, &back).await;
         assert_eq!(again.status, StatusCode::BAD_REQUEST, "{again:?}");
@@ -219,8 +220,9 @@ async fn a_sign_in_is_bound_to_its_browser_and_used_once() {
     }
 }
 
+/// The demo itself also starts without Polar.
 #[tokio::test]
-async fn where_polar_does_not_answer_the_sign_in_says_so() {
+async fn sign_in_fails_if_polar_does_not_answer() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
     let mut browser = Browser::default();
@@ -238,11 +240,12 @@ async fn where_polar_does_not_answer_the_sign_in_says_so() {
     ];
     let demo = Demo::start(&nowhere).await;
     let health = demo.send(Method::GET, "/health", &[]).await;
-    assert_eq!(health.status, StatusCode::OK, "it starts all the same");
+    assert_eq!(health.status, StatusCode::OK, "the demo starts without Polar");
 }
 
+/// The answers hold a token that is unsafe in a cookie, broken JSON, or too many bytes.
 #[tokio::test]
-async fn what_polar_answers_in_place_of_tokens_signs_nobody_in() {
+async fn invalid_token_answer_sets_no_cookie() {
     for (answer, why) in [
         (r#"{"access_token":"a; Domain=b","token_type":"Bearer"}"#.to_owned(), "no valid token"),
         (r#"{"access_token":"a\r\nb: c","token_type":"Bearer"}"#.to_owned(), "no valid token"),
@@ -282,7 +285,7 @@ async fn what_polar_answers_in_place_of_tokens_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn it_signs_in_over_tls_where_it_trusts_the_certificate() {
+async fn sign_in_over_tls_needs_a_trusted_certificate() {
     let (polar, authority) = (start_polar().await, Authority::new());
     let folder = Folder::new("demo-tls");
     let pem = folder.file("authority.pem");
@@ -298,7 +301,7 @@ async fn it_signs_in_over_tls_where_it_trusts_the_certificate() {
     let demo = Demo::start(&[&settings[..], &[trust]].concat()).await;
     let mut browser = Browser::default();
     browser.sign_in(&demo).await;
-    let access = browser.has("access_token").expect("signed in").to_owned();
+    let access = browser.value("access_token").expect("signed in").to_owned();
     browser.send(&demo, Method::POST, "/logout").await;
     polar.revoked(1).await;
     assert!(!polar.is_alive(&access));
@@ -314,8 +317,9 @@ async fn it_signs_in_over_tls_where_it_trusts_the_certificate() {
     assert_eq!(browser.cookies, []);
 }
 
+/// `HttpOnly`, `SameSite=Lax`, and `Secure` if the public URL is https.
 #[tokio::test]
-async fn cookies_are_kept_from_scripts_and_other_sites_and_from_the_clear() {
+async fn sign_in_cookie_has_protective_attributes() {
     for (public_url, secure) in [(None, false), (Some("https://demo.example/"), true)] {
         let setting = public_url.map(|url| ("PUBLIC_URL", url));
         let demo = Demo::start(setting.as_slice()).await;
@@ -335,7 +339,7 @@ async fn cookies_are_kept_from_scripts_and_other_sites_and_from_the_clear() {
 }
 
 #[tokio::test]
-async fn users_are_sent_to_the_page_that_is_named() {
+async fn login_redirects_to_the_configured_page() {
     let polar = start_polar().await;
     let elsewhere = ("POLAR_AUTHORIZE_URL", "https://sign-in.example/authorize?theme=dark");
     let demo = Demo::start_with(&polar, &[elsewhere]).await;
@@ -347,7 +351,7 @@ async fn users_are_sent_to_the_page_that_is_named() {
 }
 
 #[tokio::test]
-async fn every_answer_forbids_what_the_page_does_not_need() {
+async fn every_answer_has_restrictive_security_headers() {
     let demo = Demo::start(&[]).await;
     for (method, path) in [
         (Method::GET, "/"),
@@ -369,7 +373,7 @@ async fn every_answer_forbids_what_the_page_does_not_need() {
 }
 
 #[tokio::test]
-async fn the_page_tells_what_the_layer_did() {
+async fn page_shows_what_the_layer_did() {
     let polar = start_polar().await;
     let demo = Demo::start_with(&polar, &[]).await;
     polar.behave_next(
@@ -382,7 +386,7 @@ async fn the_page_tells_what_the_layer_did() {
         assert!(demo.send(Method::POST, "/logout", &bearer).await.status.is_success());
         demo.send(Method::GET, "/me", &bearer).await;
     }
-    let told = async {
+    let shown = async {
         loop {
             let page = demo.send(Method::GET, "/", &[]).await.body;
             if page.contains("<strong>confirmed</strong>") {
@@ -390,7 +394,7 @@ async fn the_page_tells_what_the_layer_did() {
             }
         }
     };
-    let page = timeout(Duration::from_secs(60), told).await.expect("it is told");
+    let page = timeout(Duration::from_secs(60), shown).await.expect("the page shows it");
     for step in ["denied", "forwarded", "retrying", "dead letter", "rejected", "confirmed"] {
         assert!(page.contains(&format!("<strong>{step}</strong>")), "{step}: {page}");
     }

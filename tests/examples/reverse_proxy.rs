@@ -1,4 +1,4 @@
-//! The reverse proxy as a stranger meets it: a process of its own between real sockets.
+//! The reverse proxy as a process of its own, between real sockets.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tower_polar_logout::testing::{FakePolar, Fault};
 
-/// The proxy's settings, which no test takes from its surroundings.
+/// The proxy's settings. No test inherits them from its environment.
 const VARIABLES: [&str; 7] = [
     "LISTEN_ADDR",
     "POLAR_CLIENT_ID",
@@ -35,7 +35,7 @@ const VARIABLES: [&str; 7] = [
     "UPSTREAM_TIMEOUT",
 ];
 
-/// A proxy that runs.
+/// A running proxy.
 struct Proxy {
     url: String,
     output: Lines<BufReader<ChildStdout>>,
@@ -55,7 +55,7 @@ impl Proxy {
         Self { url, output, process }
     }
 
-    /// With a stand-in for Polar that the test can ask.
+    /// Starts a proxy with a stand-in for Polar that the test can inspect.
     async fn start_with(polar: &FakePolar, upstream: &str, settings: &[(&str, &str)]) -> Self {
         let url = polar.url();
         let of_polar = [
@@ -86,7 +86,7 @@ impl Proxy {
         line.head().await.split(' ').nth(1).expect("a status").to_owned()
     }
 
-    /// As a terminal sends Ctrl-C.
+    /// Sends Ctrl-C, as a terminal does.
     async fn interrupt(&self) {
         support::example::signal(self.process.id().expect("it runs"), "INT").await;
     }
@@ -103,7 +103,7 @@ fn command(settings: &[(&str, &str)]) -> Command {
     command
 }
 
-/// An end of a connection where HTTP is spoken by hand.
+/// One end of a connection, on which the test writes HTTP by hand.
 struct Line(BufReader<TcpStream>);
 
 impl Line {
@@ -132,7 +132,7 @@ impl Line {
     }
 }
 
-/// An app that is spoken by hand.
+/// An app whose answers the test writes by hand.
 struct ByHand {
     url: String,
     listener: TcpListener,
@@ -150,7 +150,7 @@ impl ByHand {
     }
 }
 
-/// An app that sends back what it gets as it comes, and says who asked.
+/// An app that sends each body back while it arrives, and the path in `x-path`.
 async fn echo() -> Site {
     let echo = async |request: Request| {
         let (parts, body) = request.into_parts();
@@ -161,8 +161,9 @@ async fn echo() -> Site {
     Site::start(Router::new().fallback(echo)).await
 }
 
+/// Eight megabytes in chunks. Each chunk comes back before the next one is sent.
 #[tokio::test]
-async fn eight_megabytes_stream_up_and_down_and_nothing_is_held_back() {
+async fn bodies_stream_both_ways_without_delay() {
     const CHUNK: usize = 64 * 1024;
     let app = echo().await;
     let proxy = Proxy::start(&app.url, &[]).await;
@@ -174,7 +175,6 @@ async fn eight_megabytes_stream_up_and_down_and_nothing_is_held_back() {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let answer = tokio::spawn(client.request(request.expect("a request")));
     chunks.send(Bytes::from(vec![0; CHUNK])).await.expect("it is taken");
-    // The head comes, and then each chunk, before the next one is sent.
     let mut answer = soon(answer).await.expect("no panic").expect("an answer");
     assert_eq!(answer.headers()["x-path"], "/echo");
     for n in 0..128_u8 {
@@ -189,17 +189,18 @@ async fn eight_megabytes_stream_up_and_down_and_nothing_is_held_back() {
         }
     }
     drop(chunks);
-    assert!(soon(answer.frame()).await.is_none(), "and the end");
+    assert!(soon(answer.frame()).await.is_none(), "the body ends");
 }
 
 #[tokio::test]
-async fn headers_between_neighbours_go_no_further_in_either_direction() {
+async fn hop_by_hop_headers_are_removed_both_ways() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let mut caller = proxy.line().await;
     caller
         .say(
-            "GET /a%20b?c=d HTTP/1.1\r\nHost: app.example\r\nConnection: keep-alive, X-Mine, Host\r\n\
+            "GET /a%20b?c=d HTTP/1.1\r\nHost: app.example\r\n\
+             Connection: keep-alive, X-Mine, Host\r\n\
              Connection: upgrade\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers, deflate\r\n\
              Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-Forwarded-For: 6.6.6.6\r\n\
              X-Forwarded-Port: 6\r\nForwarded: for=6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\n\
@@ -225,8 +226,9 @@ async fn headers_between_neighbours_go_no_further_in_either_direction() {
     );
     upstream
         .say(
-            "HTTP/1.1 200 OK\r\nConnection: close, X-Theirs\r\nX-Theirs: 1\r\nKeep-Alive: timeout=5\r\n\
-             Proxy-Connection: close\r\nX-Passes: yes\r\nContent-Length: 2\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\nConnection: close, X-Theirs\r\nX-Theirs: 1\r\n\
+             Keep-Alive: timeout=5\r\nProxy-Connection: close\r\nX-Passes: yes\r\n\
+             Content-Length: 2\r\n\r\nok",
         )
         .await;
     let head = caller.head().await;
@@ -237,8 +239,9 @@ async fn headers_between_neighbours_go_no_further_in_either_direction() {
     caller.hears("ok").await;
 }
 
+/// A proxy in front of this one sets them, and this one adds its own caller.
 #[tokio::test]
-async fn what_a_proxy_in_front_says_of_the_caller_is_kept_where_it_is_trusted() {
+async fn forwarded_headers_are_kept_when_trusted() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[("TRUST_FORWARDED", "1")]).await;
     let mut caller = proxy.line().await;
@@ -260,9 +263,9 @@ async fn what_a_proxy_in_front_says_of_the_caller_is_kept_where_it_is_trusted() 
     }
 }
 
-/// An app may merge trailers into the headers, and would read what the layer has not looked at.
+/// An app that merges trailers into the headers would read a token that the layer has not seen.
 #[tokio::test]
-async fn trailers_of_a_request_reach_nobody() {
+async fn request_trailers_do_not_reach_the_app() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let mut caller = proxy.line().await;
@@ -285,9 +288,9 @@ async fn trailers_of_a_request_reach_nobody() {
     assert!(upstream.head().await.starts_with("get /next "));
 }
 
-/// The same of HTTP/2, whose trailers need no announcement, in front of a real server.
+/// Over HTTP/2 as well, whose trailers need no announcement.
 #[tokio::test]
-async fn a_real_app_sees_the_body_without_its_trailers() {
+async fn axum_app_sees_the_body_without_trailers() {
     let tell = async |request: Request| {
         let named = request.headers().contains_key("trailer");
         let body = request.into_body().collect().await.expect("a body");
@@ -312,7 +315,7 @@ async fn a_real_app_sees_the_body_without_its_trailers() {
     }
 }
 
-/// Of RFC 6455, section 1.2, and bytes that do not wait for the answer.
+/// The handshake of RFC 6455, section 1.2, without the empty line at its end.
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: app.example\r\nUpgrade: WebSocket\r\n\
     Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n";
@@ -320,7 +323,7 @@ const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 #[tokio::test]
-async fn a_websocket_carries_bytes_both_ways_until_one_side_hangs_up() {
+async fn websocket_carries_bytes_until_one_side_hangs_up() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let mut caller = proxy.line().await;
@@ -345,11 +348,11 @@ async fn a_websocket_carries_bytes_both_ways_until_one_side_hangs_up() {
     }
     drop(caller);
     let left = soon(upstream.0.read(&mut [0])).await;
-    assert!(matches!(left, Ok(0) | Err(_)), "the app learns of it");
+    assert!(matches!(left, Ok(0) | Err(_)), "the app sees the end of the connection");
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_open_when_its_token_is_revoked_stays_open() {
+async fn open_websocket_survives_revocation_of_its_token() {
     let polar = start_polar().await;
     let app = ByHand::start().await;
     let proxy = Proxy::start_with(&polar, &app.url, &[]).await;
@@ -368,8 +371,9 @@ async fn a_websocket_that_is_open_when_its_token_is_revoked_stays_open() {
     caller.hears("pong").await;
 }
 
+/// The outer request states two lengths: `Content-Length`, and chunks.
 #[tokio::test]
-async fn a_request_hidden_in_the_body_of_another_reaches_nobody() {
+async fn smuggled_request_does_not_reach_the_app() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let mut caller = proxy.line().await;
@@ -390,7 +394,7 @@ async fn a_request_hidden_in_the_body_of_another_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn a_switch_to_what_nobody_asked_for_is_502() {
+async fn unrequested_protocol_switch_is_502() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let switched_to = |protocol: &str| SWITCHED.replace("websocket", protocol);
@@ -409,8 +413,9 @@ async fn a_switch_to_what_nobody_asked_for_is_502() {
     }
 }
 
+/// The layer answers these requests itself, and also rejects a WebSocket handshake.
 #[tokio::test]
-async fn the_layer_answers_for_dead_tokens_and_logouts_and_the_app_never_sees_them() {
+async fn app_never_sees_dead_tokens_or_logouts() {
     let polar = start_polar().await;
     let app = ByHand::start().await;
     let proxy = Proxy::start_with(&polar, &app.url, &[]).await;
@@ -422,9 +427,9 @@ async fn the_layer_answers_for_dead_tokens_and_logouts_and_the_app_never_sees_th
     assert!(!polar.is_alive(&pair.access) && !polar.is_alive(&pair.refresh));
     assert_eq!(proxy.send(Method::GET, "/me", &headers).await.status, StatusCode::UNAUTHORIZED);
     let handshake = format!("{HANDSHAKE}Authorization: {authorization}\r\n\r\n");
-    assert_eq!(proxy.status_of(&handshake).await, "401", "no WebSocket either");
+    assert_eq!(proxy.status_of(&handshake).await, "401", "the handshake is rejected");
 
-    // The first request that comes to the app is of a token that lives.
+    // The first request that reaches the app has a living token.
     let living = bearer(&polar.mint().access);
     let request = format!("GET /living HTTP/1.1\r\nHost: a\r\nAuthorization: {living}\r\n\r\n");
     let answered = async {
@@ -438,7 +443,7 @@ async fn the_layer_answers_for_dead_tokens_and_logouts_and_the_app_never_sees_th
     assert!(head.starts_with("get /living "), "{head}");
 }
 
-/// PHP reads `a.b`, `a[b` and `a b` as `a_b`, so that a dead token could come under another name.
+/// PHP reads `a.b`, `a[b` and `a b` as `a_b`, so a dead token could come under another name.
 #[tokio::test]
 async fn dead_token_reaches_no_app_under_another_name() {
     let polar = start_polar().await;
@@ -472,8 +477,9 @@ async fn dead_token_reaches_no_app_under_another_name() {
     }
 }
 
+/// A stand-in for Polar mints the token. After its logout it is rejected.
 #[tokio::test]
-async fn without_credentials_a_stand_in_for_polar_gives_a_token_to_try() {
+async fn proxy_without_credentials_prints_a_usable_token() {
     let app = echo().await;
     let mut proxy = Proxy::start(&app.url, &[]).await;
     let token = loop {
@@ -491,7 +497,7 @@ async fn without_credentials_a_stand_in_for_polar_gives_a_token_to_try() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_down_or_speaks_no_http_is_502() {
+async fn app_down_or_without_http_is_502() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let garbled = async {
@@ -505,9 +511,9 @@ async fn an_app_that_is_down_or_speaks_no_http_is_502() {
     assert_eq!(proxy.get("/").await.status, StatusCode::BAD_GATEWAY);
 }
 
-/// The slow answers are the clock: each takes the whole limit.
+/// Each slow answer takes the whole limit. The caller sends its last bytes after two of them.
 #[tokio::test]
-async fn an_app_that_is_too_slow_is_504_but_a_caller_may_take_longer_to_send() {
+async fn slow_app_is_504_but_slow_caller_succeeds() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[("UPSTREAM_TIMEOUT", "1")]).await;
     let mut caller = proxy.line().await;
@@ -526,7 +532,7 @@ async fn an_app_that_is_too_slow_is_504_but_a_caller_may_take_longer_to_send() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_none_is_400() {
+async fn malformed_request_is_400() {
     let app = echo().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     for request in [
@@ -559,13 +565,13 @@ async fn a_request_that_is_none_is_400() {
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(proxy.status_of(&request).await, "200", "{host}");
     }
-    // The host of the request line counts (RFC 9112, section 3.2.2).
+    // The host of the request line takes precedence (RFC 9112, section 3.2.2).
     let absolute = "GET http://a/b HTTP/1.1\r\nHost: ignored\r\n\r\n";
     assert_eq!(proxy.status_of(absolute).await, "200");
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_400() {
+async fn malformed_body_is_400() {
     let app = ByHand::start().await;
     let proxy = Proxy::start(&app.url, &[]).await;
     let broken = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n";
@@ -573,15 +579,16 @@ async fn a_body_that_breaks_off_is_400() {
     assert_eq!(status, "400");
 }
 
+/// Ctrl-C comes while an answer is half sent and a token is not yet delivered.
 #[tokio::test]
-async fn it_stops_after_the_answers_and_the_revocations_that_are_under_way() {
+async fn proxy_exits_after_pending_answers_and_revocations() {
     let polar = start_polar().await;
     let app = ByHand::start().await;
     let mut proxy = Proxy::start_with(&polar, &app.url, &[]).await;
     polar.behave(Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None });
     let authorization = bearer(&polar.mint().access);
     let answer = proxy.send(Method::POST, "/logout", &[("authorization", &authorization)]).await;
-    assert_eq!(answer.status, StatusCode::ACCEPTED, "Polar is yet to be told");
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "the token is not yet delivered");
 
     let mut caller = proxy.line().await;
     caller.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! The shortest examples as processes of their own: they end when they are told to.
+//! The shortest examples, each in its own process, reject invalid tokens and exit on SIGTERM.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ use tower_polar_logout::testing::FakePolar;
 const VARIABLES: [&str; 4] =
     ["LISTEN_ADDR", "POLAR_CLIENT_ID", "POLAR_CLIENT_SECRET", "POLAR_SERVER"];
 
-/// The example as a process, the address it listens on, and its output.
+/// A running example, the address it listens on, and its output.
 struct Running {
     process: Child,
     address: String,
@@ -40,7 +40,7 @@ async fn start(name: &str, polar: &FakePolar) -> Running {
 }
 
 impl Running {
-    /// The status of the answer to a request with this bearer.
+    /// The status of the answer to a request with this bearer token.
     async fn status(&self, method: &str, path: &str, token: &str) -> String {
         let mut client = TcpStream::connect(&self.address).await.expect("a connection");
         let request = format!(
@@ -54,8 +54,8 @@ impl Running {
     }
 }
 
-/// The layer rejects revoked tokens. Whether a token is one at all, the app itself must ask.
-async fn knows_who_calls(name: &str) {
+/// The layer rejects revoked tokens. The app itself must ask Polar whether a token is valid.
+async fn rejects_unknown_and_revoked_tokens(name: &str) {
     let polar = start_polar().await;
     let app = start(name, &polar).await;
     let made_up = format!("polar_at_u_{:043}", 0);
@@ -65,26 +65,26 @@ async fn knows_who_calls(name: &str) {
     let token = polar.mint().access;
     assert_eq!(app.status("GET", "/me", &token).await, "200");
     assert_eq!(app.status("POST", "/logout", &token).await, "204");
-    assert_eq!(app.status("GET", "/me", &token).await, "401", "whatever the app has kept");
+    assert_eq!(app.status("GET", "/me", &token).await, "401", "also if it was cached");
 }
 
 #[tokio::test]
-async fn axum_knows_who_calls() {
-    knows_who_calls("axum").await;
+async fn axum_rejects_unknown_and_revoked_tokens() {
+    rejects_unknown_and_revoked_tokens("axum").await;
 }
 
 #[tokio::test]
-async fn hyper_knows_who_calls() {
-    knows_who_calls("hyper").await;
+async fn hyper_rejects_unknown_and_revoked_tokens() {
+    rejects_unknown_and_revoked_tokens("hyper").await;
 }
 
-/// Sends SIGTERM while a client is in the middle of a request, and stays there.
-async fn ends_while_a_client_sends(name: &str) {
+/// Sends SIGTERM while a client has sent half of a request and sends no more.
+async fn exits_while_a_client_sends(name: &str) {
     let polar = start_polar().await;
     let Running { mut process, address, mut output } = start(name, &polar).await;
     let mut client = TcpStream::connect(&address).await.expect("a connection");
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").await.expect("it is sent");
-    // Accepted after the first one, so that the process has that one too.
+    // The process accepts this connection after the first one, so it has both.
     let mut other = TcpStream::connect(&address).await.expect("a connection");
     other.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is sent");
     assert_ne!(soon(other.read(&mut [0; 1024])).await.expect("an answer"), 0);
@@ -96,16 +96,16 @@ async fn ends_while_a_client_sends(name: &str) {
 }
 
 #[tokio::test]
-async fn axum_ends_while_a_client_sends() {
-    ends_while_a_client_sends("axum").await;
+async fn axum_exits_on_sigterm_while_a_client_sends() {
+    exits_while_a_client_sends("axum").await;
 }
 
 #[tokio::test]
-async fn hyper_ends_while_a_client_sends() {
-    ends_while_a_client_sends("hyper").await;
+async fn hyper_exits_on_sigterm_while_a_client_sends() {
+    exits_while_a_client_sends("hyper").await;
 }
 
 #[tokio::test]
-async fn tower_sessions_ends_while_a_client_sends() {
-    ends_while_a_client_sends("tower_sessions").await;
+async fn tower_sessions_exits_while_a_client_sends() {
+    exits_while_a_client_sends("tower_sessions").await;
 }

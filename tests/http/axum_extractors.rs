@@ -43,14 +43,14 @@ async fn goodbye_or_hello(outcome: Option<LogoutOutcome>) -> String {
     format!("{outcome:?}")
 }
 
-/// Revokes a token that it was told of, an administrator's way.
+/// Revokes the token in the request's body, as an administrator would.
 async fn revoke(logout: LogoutHandle, token: String) -> String {
     let revocation = Revocation::access_token(token).expect("a token");
     logout.revoke([revocation]).await.as_str().to_owned()
 }
 
 #[tokio::test]
-async fn the_outcome_is_at_hand_in_the_apps_own_logout_handler() {
+async fn outcome_is_extracted_in_the_logout_handler() {
     let polar = start_polar().await;
     let app = Router::new().route("/logout", post(goodbye)).layer(layer(&polar).await);
     let token = polar.mint().access;
@@ -63,8 +63,9 @@ async fn the_outcome_is_at_hand_in_the_apps_own_logout_handler() {
     assert_eq!(send(&app, "POST", "/logout", &foreign).await.1, "refused");
 }
 
+/// The route is not a logout route, or the layer is missing. The answer says what to do.
 #[tokio::test]
-async fn where_no_logout_came_before_the_answer_is_500_and_says_what_to_do() {
+async fn outcome_without_a_logout_is_500_with_advice() {
     let polar = start_polar().await;
     let elsewhere = Router::new().route("/me", get(goodbye)).layer(layer(&polar).await);
     let without_layer = Router::new().route("/logout", post(goodbye));
@@ -77,8 +78,9 @@ async fn where_no_logout_came_before_the_answer_is_500_and_says_what_to_do() {
     }
 }
 
+/// One handler can serve the logout route and others.
 #[tokio::test]
-async fn a_handler_of_several_routes_takes_the_outcome_where_there_is_one() {
+async fn optional_outcome_is_none_without_a_logout() {
     let polar = start_polar().await;
     let app = Router::new()
         .route("/logout", post(goodbye_or_hello))
@@ -89,8 +91,9 @@ async fn a_handler_of_several_routes_takes_the_outcome_where_there_is_one() {
     assert_eq!(send(&app, "POST", "/logout", &token).await.1, "Some(Confirmed)");
 }
 
+/// The handle is a part of the state, or the state itself.
 #[tokio::test]
-async fn the_handle_comes_from_the_state_or_is_the_state() {
+async fn handle_is_extracted_from_the_state() {
     let polar = start_polar().await;
     let layer = layer(&polar).await;
     let state = AppState { logout: layer.handle() };

@@ -1,6 +1,6 @@
-//! A caller may hang up at any moment. So the future of each answer is dropped after every number
-//! of polls that it takes, and each time the promise holds: a token of the head is denied, is in
-//! the log, and reaches Polar; and so is a token of the body, if that had arrived in full.
+//! A caller may hang up at any moment. So these tests drop the future of an answer after every
+//! number of polls. Each time, a token in the head is denied, recorded, and sent to Polar. So is a
+//! token in the body, if the body had arrived in full.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -28,10 +28,10 @@ use tower_polar_logout::{
 const IN_HEAD: &str = "polar_at_u_000000000000000000000000000000000000000head";
 const IN_BODY: &str = "polar_rt_u_000000000000000000000000000000000000000body";
 
-/// How many steps the body, the log and Polar take each.
+/// The number of steps that the body, the log and Polar take each.
 const STEPS: usize = 3;
 
-/// What waits for its turn takes one step, and a test decides when.
+/// Each turn lets the body, the log or Polar take one step. The test gives the turns.
 #[derive(Clone, Debug)]
 struct Turns(Arc<Semaphore>);
 
@@ -42,7 +42,7 @@ impl Turns {
         }
     }
 
-    /// Gives one turn, and waits until nobody has anything to do but wait for the next.
+    /// Gives one turn, and waits until every task waits for the next one.
     async fn give(&self) {
         self.0.add_permits(1);
         settle().await;
@@ -53,14 +53,14 @@ impl Turns {
     }
 }
 
-/// Lets every task go as far as it can.
+/// Lets every task run as far as it can.
 async fn settle() {
     for _ in 0..50 {
         yield_now().await;
     }
 }
 
-/// A log that takes its time.
+/// A log whose appends wait for their turns.
 #[derive(Debug)]
 struct SlowLog(MemoryLog, Turns);
 
@@ -77,7 +77,7 @@ impl RevocationLog for SlowLog {
     }
 }
 
-/// A body in as many parts, each of which comes late.
+/// A body in [`STEPS`] parts, each of which waits for its turn.
 struct SlowBody {
     parts: Vec<Bytes>,
     turns: PollSemaphore,
@@ -102,20 +102,20 @@ impl Body for SlowBody {
     }
 }
 
-/// A layer, its log, its Polar, and an app that must not see what is dead.
+/// A layer, its log, its Polar, and an app that must not see a dead token.
 struct World {
     layer: PolarLogoutLayer,
     turns: Turns,
     log: MemoryLog,
-    told: Arc<Mutex<Vec<String>>>,
+    sent: Arc<Mutex<Vec<String>>>,
     arrived: Arc<AtomicBool>,
 }
 
 impl World {
     async fn new() -> Self {
-        let (log, told) = (MemoryLog::new(), Arc::<Mutex<Vec<String>>>::default());
+        let (log, sent) = (MemoryLog::new(), Arc::<Mutex<Vec<String>>>::default());
         let turns = Turns(Arc::new(Semaphore::new(0)));
-        let (calls, polars) = (Arc::clone(&told), turns.clone());
+        let (calls, polars) = (Arc::clone(&sent), turns.clone());
         let transport = service_fn(move |request: Request<Full<Bytes>>| {
             let (calls, turns) = (Arc::clone(&calls), polars.clone());
             async move {
@@ -136,7 +136,7 @@ impl World {
             .build()
             .await
             .expect("a layer");
-        Self { layer, turns, log, told, arrived: Arc::default() }
+        Self { layer, turns, log, sent, arrived: Arc::default() }
     }
 
     fn call(&self, path: &str) -> impl Future<Output = StatusCode> + use<> {
@@ -158,7 +158,7 @@ impl World {
         async move { called.await.expect("an answer").status() }
     }
 
-    /// Polls so many times, and between two polls gives a turn; then drops the future.
+    /// Polls at most `polls` times and gives a turn after each poll, then drops the future.
     async fn poll_times<T>(&self, future: impl Future<Output = T>, polls: usize) -> Option<T> {
         let mut future = pin!(future);
         for _ in 0..polls {
@@ -172,41 +172,41 @@ impl World {
         None
     }
 
-    /// Whether all of the promise holds; or nothing at all was done.
+    /// Whether the tokens are denied, recorded and sent. Fails if only a part of that is done.
     async fn is_done(&self, tokens: &[&str]) -> bool {
         let handle = self.layer.handle();
-        // The caller is gone, and whoever waits for more of the body notices.
+        // The task that reads the body notices that the caller is gone.
         settle().await;
         self.turns.give_all();
-        // A shutdown takes in nothing new, so the logout goes first.
+        // A shutdown accepts no new logout, so the logout goes first.
         settle().await;
-        assert_eq!(handle.shutdown(Duration::from_secs(3600)).await.pending, 0, "all is delivered");
-        let (events, told) = (self.log.events(), self.told.lock().expect("the calls").clone());
+        assert_eq!(handle.shutdown(Duration::from_secs(3600)).await.pending, 0, "all delivered");
+        let (events, sent) = (self.log.events(), self.sent.lock().expect("the calls").clone());
         let is_recorded = |token: &str| {
             let hash = TokenHash::of(token);
             events
                 .iter()
                 .any(|event| matches!(event, Event::Revoked { hash: it, .. } if *it == hash))
         };
-        let is_told = |token: &str| told.iter().any(|body| body.contains(token));
+        let is_sent = |token: &str| sent.iter().any(|body| body.contains(token));
         let done: Vec<_> = tokens
             .iter()
-            .flat_map(|token| [handle.is_revoked(token), is_recorded(token), is_told(token)])
+            .flat_map(|token| [handle.is_revoked(token), is_recorded(token), is_sent(token)])
             .collect();
         let is_done = done[0];
-        assert!(done.iter().all(|it| *it == is_done), "denied, recorded, told: {done:?}");
+        assert!(done.iter().all(|it| *it == is_done), "denied, recorded, sent: {done:?}");
         is_done
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_logout_is_done_wherever_its_future_is_dropped() {
+async fn logout_completes_after_its_future_is_dropped() {
     let (mut undone, mut done) = (0, 0);
     for polls in 0.. {
         let world = World::new().await;
         let answer = world.poll_times(world.call("/logout"), polls).await;
         let arrived = world.arrived.load(Ordering::SeqCst);
-        assert!(world.is_done(&[IN_HEAD]).await, "{polls} polls: the head was there");
+        assert!(world.is_done(&[IN_HEAD]).await, "{polls} polls: the head");
         let is_done = world.is_done(&[IN_BODY]).await;
         assert_eq!(is_done, arrived, "{polls} polls: the body");
         *if is_done { &mut done } else { &mut undone } += 1;
@@ -219,7 +219,7 @@ async fn a_logout_is_done_wherever_its_future_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_by_the_app_is_done_in_full_once_it_is_polled() {
+async fn revocation_by_the_app_completes_once_polled() {
     for polls in 0.. {
         let world = World::new().await;
         let handle = world.layer.handle();
@@ -234,8 +234,9 @@ async fn a_revocation_by_the_app_is_done_in_full_once_it_is_polled() {
     }
 }
 
+/// A request may be dropped at any poll while its body is read. The next one is still rejected.
 #[tokio::test(start_paused = true)]
-async fn a_request_whose_body_is_read_may_be_dropped_anywhere_and_the_next_is_judged_as_ever() {
+async fn body_check_works_after_a_dropped_request() {
     for polls in 0.. {
         let world = World::new().await;
         let handle = world.layer.handle();

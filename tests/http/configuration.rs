@@ -1,4 +1,4 @@
-//! Every mistake in the configuration ends in `build()`, with a line that says what to do.
+//! `build()` reports every configuration error, with a line that says what to do.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn credentials() -> ClientCredentials {
     ClientCredentials::new("polar_ci_id", "polar_cs_secret")
 }
 
-/// The least that works.
+/// The smallest configuration that works.
 fn builder() -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(credentials())
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
@@ -33,7 +33,7 @@ async fn refused(builder: PolarLogoutLayerBuilder, advice: &str) {
 }
 
 #[tokio::test]
-async fn the_least_configuration_works() {
+async fn smallest_configuration_works() {
     builder().build().await.expect("a layer");
 }
 
@@ -56,7 +56,7 @@ async fn credentials_must_be_visible_ascii() {
 }
 
 #[tokio::test]
-async fn a_server_must_be_an_absolute_https_url_or_http_on_loopback() {
+async fn server_url_must_be_https_or_loopback() {
     let with = |url: &str| builder().server(PolarServer::Url(url.to_owned()));
     for url in ["http://127.0.0.1:9", "http://127.1.2.3", "http://[::1]:9", "http://localhost/x"] {
         with(url).build().await.expect(url);
@@ -85,11 +85,12 @@ async fn a_server_must_be_an_absolute_https_url_or_http_on_loopback() {
     let client = PolarClient::builder(credentials())
         .server(PolarServer::Url("http://10.0.0.1".to_owned()))
         .allow_insecure_http(true);
-    client.build().expect("allowed by name");
+    client.build().expect("allowed explicitly");
 }
 
+/// Each path must be one that a request can have, and no pattern.
 #[tokio::test]
-async fn a_logout_route_and_a_location_are_needed() {
+async fn logout_route_and_token_location_are_needed() {
     let bare = || {
         PolarLogoutLayer::builder(credentials())
             .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
@@ -116,7 +117,7 @@ async fn a_logout_route_and_a_location_are_needed() {
 }
 
 #[tokio::test]
-async fn what_contradicts_itself_is_refused() {
+async fn contradictory_options_are_refused() {
     let twice = builder().logout_route(Method::POST, "/logout");
     refused(twice, "the route `POST /logout` is given twice").await;
     builder().logout_route(Method::DELETE, "/logout").build().await.expect("another method");
@@ -141,7 +142,7 @@ async fn what_contradicts_itself_is_refused() {
 }
 
 #[tokio::test]
-async fn a_location_is_given_once_and_with_a_name_that_can_be() {
+async fn location_is_unique_and_has_a_valid_name() {
     let cookie = || TokenLocation::cookie("t");
     let twice = "given twice";
     refused(builder().refresh_token(TokenLocation::bearer()), twice).await;
@@ -175,7 +176,7 @@ async fn a_location_is_given_once_and_with_a_name_that_can_be() {
 }
 
 #[tokio::test]
-async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
+async fn redirect_to_another_origin_must_be_allowed() {
     let to = |target: &str| builder().redirect_to(target);
     for target in ["/", "/bye", "/bye?x=1#y"] {
         to(target).build().await.expect(target);
@@ -215,7 +216,7 @@ async fn a_redirect_stays_on_this_site_unless_its_origin_is_allowed() {
 }
 
 #[tokio::test]
-async fn origins_and_numbers_must_make_sense() {
+async fn origins_and_numbers_must_be_valid() {
     refused(builder().trusted_origin("app.example.com"), "trusted origin").await;
     refused(builder().trusted_origin("https://app.example.com/x"), "trusted origin").await;
     let with_password = "https://user:polar_cs_secret@app.example.com";
@@ -249,10 +250,10 @@ fn names_from_a_configuration_file_are_parsed() {
         "{error}"
     );
     let error = "polar_at_u_ with a gap".parse::<Token>().expect_err("not a token");
-    assert!(!error.to_string().contains("polar_at_u_"), "it repeats what was given: {error}");
+    assert!(!error.to_string().contains("polar_at_u_"), "it repeats its input: {error}");
 }
 
-/// Reads the environment in a process of its own: a variable is the whole process's.
+/// Reads the environment in a child process, because all tests share this process's variables.
 fn in_environment(variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(example::build("child"));
     command.arg("print-environment");

@@ -1,5 +1,5 @@
-//! Anybody can send logouts with made-up tokens. They find no more room than was planned, push
-//! nobody out, and are no burden to Polar.
+//! Any caller can send logouts with made-up tokens. They take no more room than configured, push no
+//! older revocation out, and do not overload Polar.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const LIMIT: usize = 1_000;
 const QUEUE_LIMIT: usize = 50;
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// A caller with connections of its own, which it keeps.
+/// A caller that keeps its own connections.
 struct Caller<'a> {
     app: &'a App,
     client: Client<HttpConnector, Empty<Bytes>>,
@@ -32,7 +32,7 @@ impl<'a> Caller<'a> {
         Self { app, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// The status, and what `Retry-After` says.
+    /// Returns the status and the value of `Retry-After`.
     async fn send(&self, method: Method, path: &str, token: &str) -> (StatusCode, Option<Bytes>) {
         let request = Request::builder()
             .method(method)
@@ -50,7 +50,7 @@ impl<'a> Caller<'a> {
         self.send(Method::GET, "/me", token).await.0
     }
 
-    /// Whether the logout was accepted; it was refused in good order where not.
+    /// Whether the logout was accepted. A refusal must be a 503 with `Retry-After`.
     async fn log_out(&self, token: &str) -> bool {
         let (status, retry_after) = self.send(Method::POST, "/logout", token).await;
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -62,13 +62,13 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// So many logouts from each of the callers at once. The tokens that were accepted.
+/// Sends `each` logouts from every caller at once. Returns the tokens that were accepted.
 async fn flood(app: &App, each: usize) -> Vec<String> {
     let callers = (0..CALLERS).map(|caller| async move {
-        let (callers, mut accepted) = (Caller::of(app), Vec::new());
+        let (sender, mut accepted) = (Caller::of(app), Vec::new());
         for n in 0..each {
             let token = access_token(format!("{caller}x{n}"));
-            if callers.log_out(&token).await {
+            if sender.log_out(&token).await {
                 accepted.push(token);
             }
         }
@@ -77,11 +77,11 @@ async fn flood(app: &App, each: usize) -> Vec<String> {
     join_all(callers).await.concat()
 }
 
-/// People who have logged out before, by their refresh tokens.
+/// Logs users out before the flood. Returns their refresh tokens.
 async fn logged_out(polar: &FakePolar, app: &App) -> Vec<String> {
     let tokens: Vec<_> = (0..EARLIER).map(|_| polar.mint().refresh).collect();
     let orders = tokens.iter().map(|token| Revocation::refresh_token(token).expect("a token"));
-    // In turns: the queue is short.
+    // In chunks, because the queue is short.
     let orders: Vec<_> = orders.collect();
     for orders in orders.chunks(QUEUE_LIMIT) {
         let outcome = app.handle.revoke(orders.to_vec()).await;
@@ -89,7 +89,7 @@ async fn logged_out(polar: &FakePolar, app: &App) -> Vec<String> {
             matches!(outcome, LogoutOutcome::Confirmed | LogoutOutcome::Pending),
             "{outcome:?}"
         );
-        until("they are delivered", || app.handle.counts().pending == 0).await;
+        until("the tokens are delivered", || app.handle.counts().pending == 0).await;
     }
     tokens
 }
@@ -100,8 +100,9 @@ async fn start(builder: PolarLogoutLayerBuilder) -> App {
     App::start(Server::Hyper, layer.build().await.expect("a layer")).await
 }
 
+/// Earlier revocations stay, and other requests are served meanwhile.
 #[tokio::test]
-async fn a_flood_finds_no_more_room_than_was_planned_and_pushes_nobody_out() {
+async fn flood_takes_no_more_room_than_configured() {
     let polar = start_polar().await;
     let app = start(builder(&polar)).await;
     let (earlier, living) = (logged_out(&polar, &app).await, polar.mint().access);
@@ -111,13 +112,13 @@ async fn a_flood_finds_no_more_room_than_was_planned_and_pushes_nobody_out() {
     let ordinary = async {
         let caller = Caller::of(&app);
         for token in &earlier {
-            assert_eq!(caller.get(&living).await, StatusCode::OK, "others are served meanwhile");
+            assert_eq!(caller.get(&living).await, StatusCode::OK, "other requests pass");
             assert_eq!(caller.get(token).await, StatusCode::UNAUTHORIZED);
         }
     };
     let (accepted, ()) = tokio::join!(flood(&app, each), ordinary);
 
-    assert_eq!(accepted.len(), QUEUE_LIMIT, "one for each place, the others were told to wait");
+    assert_eq!(accepted.len(), QUEUE_LIMIT, "one for each place in the queue");
     assert!(earlier.iter().chain(&accepted).all(|token| app.handle.is_revoked(token)));
     let counts = app.handle.counts();
     assert_eq!((counts.revoked, counts.pending), (LIMIT, QUEUE_LIMIT));
@@ -131,13 +132,13 @@ async fn a_flood_finds_no_more_room_than_was_planned_and_pushes_nobody_out() {
     app.until(|counts| counts.pending == 0).await;
     assert_eq!(polar.seen().most_in_flight, 4);
     let caller = Caller::of(&app);
-    assert!(!caller.log_out(&living).await, "there is no room until something expires");
-    until("Polar is told all the same", || !polar.is_alive(&living)).await;
+    assert!(!caller.log_out(&living).await, "no room until a revocation expires");
+    until("Polar revokes the token nevertheless", || !polar.is_alive(&living)).await;
     assert_eq!(caller.get(&earlier[0]).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn once_what_was_made_up_has_expired_there_is_room_again() {
+async fn room_returns_once_made_up_tokens_have_expired() {
     let polar = start_polar().await;
     let app = start(builder(&polar).access_token_retention(Duration::from_secs(1))).await;
     let earlier = logged_out(&polar, &app).await;

@@ -1,5 +1,5 @@
-//! Which layer stands where, and what happens the other way round: `docs/layer-order.md`, told as
-//! stories. What becomes of server-side sessions is told in `tower_sessions.rs`.
+//! Which layer goes where, and what happens the other way round: `docs/layer-order.md` as tests.
+//! Its row about server-side sessions is tested in `tower_sessions.rs`.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -39,7 +39,7 @@ fn app() -> Router {
     Router::new().route("/me", get(async || "a page that is long enough to be compressed"))
 }
 
-/// A token of Polar's, and the `Authorization` header that carries it.
+/// A Polar token, and the `Authorization` header that carries it.
 fn token(polar: &FakePolar) -> (String, String) {
     let token = polar.mint().access;
     let authorization = bearer(&token);
@@ -63,7 +63,7 @@ async fn post_with(site: &Site, path: &str, authorization: &str) -> Answer {
 
 const FRONT: (&str, &str) = ("origin", "https://front.example");
 
-/// For a front end of another origin.
+/// The CORS rules for a front end of another origin.
 fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(HeaderValue::from_static(FRONT.1))
@@ -71,19 +71,19 @@ fn cors() -> CorsLayer {
         .allow_headers([AUTHORIZATION])
 }
 
-/// A page of the app's, a logout and a 401, asked for by a script of the front end.
+/// The answers to a page of the app, a logout and a rejected request of the front end's script.
 async fn for_a_script(site: &Site, polar: &FakePolar) -> [Answer; 3] {
     let (token, authorization) = token(polar);
     let headers = [FRONT, ("authorization", &*authorization)];
     let page = site.get("/me", &headers).await;
     let logout = site.post("/logout", &headers).await;
-    let refused = site.get("/me", &headers).await;
+    let rejected = site.get("/me", &headers).await;
     assert_eq!(
-        [page.status, logout.status, refused.status],
+        [page.status, logout.status, rejected.status],
         [StatusCode::OK, StatusCode::NO_CONTENT, StatusCode::UNAUTHORIZED]
     );
     assert!(!polar.is_alive(&token));
-    [page, logout, refused]
+    [page, logout, rejected]
 }
 
 /// Whether a browser lets the front end's script see the answer.
@@ -91,8 +91,9 @@ fn may_be_read(answer: &Answer) -> bool {
     answer.header("access-control-allow-origin") == FRONT.1
 }
 
+/// The layer's own answers have CORS headers too.
 #[tokio::test]
-async fn with_cors_outside_a_script_of_another_origin_reads_the_layers_answers_too() {
+async fn script_reads_every_answer_with_cors_outside() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let site = Site::start(app().layer(logout).layer(cors())).await;
@@ -101,7 +102,7 @@ async fn with_cors_outside_a_script_of_another_origin_reads_the_layers_answers_t
 }
 
 #[tokio::test]
-async fn with_cors_inside_it_reads_the_apps_answers_only() {
+async fn script_reads_app_answers_only_with_cors_inside() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let site = Site::start(app().layer(cors()).layer(logout)).await;
@@ -109,15 +110,16 @@ async fn with_cors_inside_it_reads_the_apps_answers_only() {
     assert_eq!(answers.each_ref().map(may_be_read), [true, false, false]);
 }
 
+/// `CorsLayer` may stand on either side.
 #[tokio::test]
-async fn a_preflight_of_the_logout_path_is_no_logout_wherever_cors_stands() {
+async fn preflight_of_the_logout_path_is_no_logout() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     for app in
         [app().layer(logout.clone()).layer(cors()), app().layer(cors()).layer(logout.clone())]
     {
         let site = Site::start(app).await;
-        // Browsers send no credentials with it; should one come, it stays alive.
+        // Browsers send no credentials with a preflight. A token in one stays alive.
         let (token, authorization) = token(&polar);
         let headers = [
             FRONT,
@@ -135,8 +137,9 @@ async fn a_preflight_of_the_logout_path_is_no_logout_wherever_cors_stands() {
     }
 }
 
+/// Of a `ServiceBuilder` the first layer is outside.
 #[tokio::test]
-async fn a_router_has_its_last_layer_outside_and_a_service_builder_its_first() {
+async fn last_layer_of_a_router_is_outside() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let authorization = dead(&polar, &logout.handle()).await;
@@ -151,17 +154,17 @@ async fn a_router_has_its_last_layer_outside_and_a_service_builder_its_first() {
         (app().layer(logout_first), false),
     ] {
         let site = Site::start(app).await;
-        let refused = site.get("/me", &[FRONT, ("authorization", &authorization)]).await;
-        assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(may_be_read(&refused), cors_is_outside);
+        let rejected = site.get("/me", &[FRONT, ("authorization", &authorization)]).await;
+        assert_eq!(rejected.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(may_be_read(&rejected), cors_is_outside);
     }
 }
 
 #[tokio::test]
-async fn compression_of_answers_may_stand_on_either_side() {
+async fn compression_may_stand_on_either_side() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
-    let refused = dead(&polar, &logout.handle()).await;
+    let dead = dead(&polar, &logout.handle()).await;
     for app in [
         app().layer(logout.clone()).layer(CompressionLayer::new()),
         app().layer(CompressionLayer::new()).layer(logout.clone()),
@@ -169,10 +172,10 @@ async fn compression_of_answers_may_stand_on_either_side() {
         let site = Site::start(app).await;
         let page = site.get("/me", &[("accept-encoding", "gzip")]).await;
         assert_eq!((page.status, page.header("content-encoding")), (StatusCode::OK, "gzip"));
-        let headers = [("accept-encoding", "gzip"), ("authorization", &*refused)];
+        let headers = [("accept-encoding", "gzip"), ("authorization", &*dead)];
         let answer = site.get("/me", &headers).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(answer.header("content-encoding"), "", "there is no body");
+        assert_eq!(answer.header("content-encoding"), "", "a 401 has no body");
         let (token, authorization) = token(&polar);
         let answer = post_with(&site, "/logout", &authorization).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
@@ -191,7 +194,7 @@ async fn gzip(text: String) -> Bytes {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_searched_for_tokens_where_decompression_stands_outside() {
+async fn compressed_body_is_searched_with_decompression_outside() {
     let polar = start_polar().await;
     let logout = built(builder(&polar).refresh_token(TokenLocation::form("token"))).await;
     let headers =
@@ -208,7 +211,7 @@ async fn a_compressed_body_is_searched_for_tokens_where_decompression_stands_out
     assert_eq!(send(inside).await, (StatusCode::UNSUPPORTED_MEDIA_TYPE, true));
 }
 
-/// What a [`TraceLayer`] has noted.
+/// The notes of a [`TraceLayer`].
 #[derive(Clone, Default)]
 struct Noted(Arc<Mutex<Vec<String>>>);
 
@@ -237,7 +240,7 @@ fn traced(app: Router) -> (Router, Noted) {
 }
 
 #[tokio::test]
-async fn tracing_outside_sees_what_the_layer_answers_and_inside_only_the_app() {
+async fn tracing_sees_the_layers_answers_only_from_outside() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let (outside, seen_outside) = traced(app().layer(logout.clone()));
@@ -255,8 +258,9 @@ async fn tracing_outside_sees_what_the_layer_answers_and_inside_only_the_app() {
     }
 }
 
+/// The layer takes the dead token out of the URL.
 #[tokio::test]
-async fn tracing_outside_sees_a_dead_token_in_a_url_and_inside_it_is_gone() {
+async fn tracing_sees_dead_tokens_only_from_outside() {
     let polar = start_polar().await;
     let logout = built(
         builder(&polar)
@@ -276,13 +280,14 @@ async fn tracing_outside_sees_a_dead_token_in_a_url_and_inside_it_is_gone() {
     assert!(!seen_inside.take()[0].contains(&token));
 }
 
-/// Of a service that takes longer than a moment.
+/// Cuts off a service that takes longer than a moment.
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_millis(20))
 }
 
+/// The token is denied here, and revoked at Polar nevertheless.
 #[tokio::test]
-async fn a_timeout_outside_cuts_off_the_answer_and_not_the_logout() {
+async fn timeout_outside_cuts_off_only_the_answer() {
     let polar = start_polar().await;
     let logout = built(builder(&polar).logout_deadline(Duration::from_secs(600))).await;
     let handle = logout.handle();
@@ -296,8 +301,9 @@ async fn a_timeout_outside_cuts_off_the_answer_and_not_the_logout() {
     soon(polar.revoked(1)).await;
 }
 
+/// The timeout is the app's. A logout has its own deadline.
 #[tokio::test]
-async fn a_timeout_inside_is_the_apps_and_a_logout_has_its_own_deadline() {
+async fn timeout_inside_does_not_cut_off_a_logout() {
     let polar = start_polar().await;
     let logout = built(builder(&polar).logout_deadline(Duration::from_millis(100))).await;
     let slow = Router::new().route("/slow", get(std::future::pending::<()>));
@@ -309,12 +315,13 @@ async fn a_timeout_inside_is_the_apps_and_a_logout_has_its_own_deadline() {
     assert_eq!(answer.status, StatusCode::ACCEPTED);
 }
 
+/// Logout routes are matched to the path that reaches the layer.
 #[tokio::test]
-async fn a_path_that_is_rewritten_is_a_logout_where_the_rewriting_stands_outside() {
+async fn rewritten_path_logs_out_with_rewriting_outside() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let trim = NormalizePathLayer::trim_trailing_slash;
-    // As a fallback service, since a router's own layers come after its routing.
+    // A fallback service, because a router's own layers run after its routing.
     let outside = trim().layer(app().layer(logout.clone()));
     let inside = logout.layer(trim().layer(app()));
     let (first, second) = (token(&polar), token(&polar));
@@ -327,7 +334,7 @@ async fn a_path_that_is_rewritten_is_a_logout_where_the_rewriting_stands_outside
 }
 
 #[tokio::test]
-async fn around_the_outermost_router_the_layer_sees_every_path() {
+async fn layer_around_the_outermost_router_sees_every_path() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let other = Router::new().route("/other", get(async || "other"));
@@ -338,15 +345,16 @@ async fn around_the_outermost_router_the_layer_sees_every_path() {
         assert_eq!(get_with(&site, path, &authorization).await.status, StatusCode::OK, "{path}");
     }
     let answer = post_with(&site, "/logout", &authorization).await;
-    assert_eq!(answer.status, StatusCode::NO_CONTENT, "no route was registered for it");
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "although it has no route");
     for path in ["/me", "/api/me", "/api/nowhere", "/other", "/nowhere"] {
         let answer = get_with(&site, path, &authorization).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
     }
 }
 
+/// The prefix is cut off, and paths without a route do not reach the layer.
 #[tokio::test]
-async fn inside_nest_it_sees_the_rest_of_the_path_only_where_a_route_is_for_it() {
+async fn layer_in_nest_sees_only_the_nested_path() {
     let polar = start_polar().await;
     let outer = built(builder(&polar).logout_route(Method::POST, "/api/logout")).await;
     let with_route = app().route("/logout", axum::routing::post(async || "the app's"));
@@ -365,11 +373,11 @@ async fn inside_nest_it_sees_the_rest_of_the_path_only_where_a_route_is_for_it()
     assert!(!polar.is_alive(&token));
     assert_eq!(get_with(&site, "/api/me", &authorization).await.status, StatusCode::UNAUTHORIZED);
     let answer = get_with(&site, "/me", &authorization).await;
-    assert_eq!(answer.status, StatusCode::OK, "a dead token, beside what is nested");
+    assert_eq!(answer.status, StatusCode::OK, "no layer beside the nested router");
 }
 
 #[tokio::test]
-async fn as_a_route_layer_it_never_sees_a_path_that_no_route_is_for() {
+async fn route_layer_sees_no_path_without_a_route() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let app = app().fallback(async || "fallback").route_layer(logout.clone());
@@ -380,11 +388,12 @@ async fn as_a_route_layer_it_never_sees_a_path_that_no_route_is_for() {
     assert!(polar.is_alive(&token));
     let dead = dead(&polar, &logout.handle()).await;
     assert_eq!(get_with(&site, "/me", &dead).await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(get_with(&site, "/nowhere", &dead).await.body, "fallback", "for a dead token");
+    assert_eq!(get_with(&site, "/nowhere", &dead).await.body, "fallback", "with a dead token");
 }
 
+/// Later parts are routes, merged and nested routers, and a fallback.
 #[tokio::test]
-async fn what_is_added_to_a_router_after_the_layer_stands_outside_of_it() {
+async fn later_parts_of_a_router_bypass_the_layer() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let app = app()
@@ -407,7 +416,7 @@ async fn what_is_added_to_a_router_after_the_layer_stands_outside_of_it() {
     let without_fallback = self::app().layer(logout).route("/later", get(async || "later"));
     let site = Site::start(without_fallback).await;
     let answer = post_with(&site, "/logout", &authorization).await;
-    assert_eq!(answer.status, StatusCode::NO_CONTENT, "a path that nothing was added for");
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "nothing was added for this path");
 }
 
 /// Whether a logout is answered while another request holds the only permit of a limit.
@@ -427,9 +436,10 @@ where
     answer.is_ok()
 }
 
-/// The layer is ready when the service inside of it is, whether or not that is needed.
+/// The layer is ready when its inner service is, so a limit in the same stack delays a logout.
+/// `load_shed` between the two prevents this.
 #[tokio::test(start_paused = true)]
-async fn limit_in_the_same_stack_delays_a_logout_and_around_the_routes_it_does_not() {
+async fn limit_around_the_routes_delays_no_logout() {
     let polar = start_polar().await;
     let logout = built(builder(&polar)).await;
     let slow = || Router::new().route("/slow", get(std::future::pending::<()>));
@@ -448,7 +458,7 @@ async fn limit_in_the_same_stack_delays_a_logout_and_around_the_routes_it_does_n
 }
 
 #[test]
-fn the_table_names_the_layers_that_are_tested_and_no_others() {
+fn every_layer_in_the_table_is_tested() {
     let table = include_str!("../../docs/layer-order.md");
     let tests = [include_str!("layer_order.rs"), include_str!("tower_sessions.rs")].concat();
     let tests = tests + include_str!("../../examples/tower_sessions.rs");

@@ -1,4 +1,4 @@
-//! What becomes of a logout: every row of the table of answers, in axum and in bare hyper.
+//! The answers to a logout: every row of the table of answers, in axum and in bare hyper.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tower_polar_logout::{
 };
 
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
-/// For a logout that is not to wait for Polar.
+/// The deadline of a logout that must not wait for Polar.
 const AT_ONCE: Duration = Duration::from_millis(1);
 const CROSS_SITE: (&str, &str) = ("sec-fetch-site", "cross-site");
 
@@ -22,14 +22,14 @@ async fn start(server: Server, builder: PolarLogoutLayerBuilder) -> App {
     App::start(server, builder.build().await.expect("a layer")).await
 }
 
-async fn for_each_server<F: Future<Output = ()>>(story: impl Fn(Server, TreatedWell) -> F) {
+async fn for_each_server<F: Future<Output = ()>>(check: impl Fn(Server, TreatedWell) -> F) {
     for server in SERVERS {
-        story(server, start_polar().await).await;
+        check(server, start_polar().await).await;
     }
 }
 
 #[tokio::test]
-async fn a_logout_kills_the_token_here_and_at_polar() {
+async fn logout_denies_the_token_and_revokes_the_pair() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let pair = polar.mint();
@@ -40,20 +40,20 @@ async fn a_logout_kills_the_token_here_and_at_polar() {
         let answer = app.post("/logout", &token).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         assert_eq!(answer.header("cache-control"), "no-store");
-        assert!(!polar.is_alive(&pair.access), "dead at Polar");
-        assert!(!polar.is_alive(&pair.refresh), "either token kills the pair");
+        assert!(!polar.is_alive(&pair.access), "revoked at Polar");
+        assert!(!polar.is_alive(&pair.refresh), "either token revokes the pair");
 
         let calls = app.calls();
         let answer = app.get("/me", &token).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(app.calls(), calls, "the app never saw it");
+        assert_eq!(app.calls(), calls, "the app did not see the request");
         assert!(app.handle.is_revoked(&pair.access));
     })
     .await;
 }
 
 #[tokio::test]
-async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
+async fn confirmed_logout_redirects_browsers_and_answers_others_204() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).redirect_to("/bye?from=logout")).await;
         for (accept, status) in [
@@ -74,9 +74,9 @@ async fn polar_confirmed_a_browser_is_redirected_and_others_get_204() {
     .await;
 }
 
-/// htmx would follow a 303 by its script, and swap the target into the open page.
+/// htmx follows a 303 in its script, and would swap the target into the open page.
 #[tokio::test]
-async fn htmx_is_sent_on_by_its_own_header() {
+async fn logout_redirects_htmx_with_its_own_header() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).redirect_to("/bye").logout_deadline(AT_ONCE)).await;
         let htmx = ("hx-request", "true");
@@ -101,13 +101,14 @@ async fn htmx_is_sent_on_by_its_own_header() {
 
         let app = start(server, builder(&polar)).await;
         let answer = app.post("/logout", &[htmx]).await;
-        assert_eq!(answer.header("hx-redirect"), "", "there is nowhere to go");
+        assert_eq!(answer.header("hx-redirect"), "", "no redirect is configured");
     })
     .await;
 }
 
+/// The token is denied here, but Polar has not confirmed it yet.
 #[tokio::test]
-async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get_202() {
+async fn pending_logout_redirects_browsers_and_answers_others_202() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).redirect_to("/").logout_deadline(AT_ONCE)).await;
         polar
@@ -120,14 +121,14 @@ async fn denied_here_but_not_at_polar_yet_a_browser_is_redirected_and_others_get
             let answer = app.post("/logout", &[("cookie", &cookie), accept]).await;
             assert_eq!(answer.status, status);
             assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
-            assert!(app.handle.is_revoked(&pair.access), "dead here whatever Polar does");
+            assert!(app.handle.is_revoked(&pair.access), "denied here whatever Polar does");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_logout_without_a_token_still_ends_the_session_of_the_browser() {
+async fn logout_without_a_token_still_removes_the_cookies() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).redirect_to("/")).await;
         for (accept, status) in
@@ -140,14 +141,15 @@ async fn a_logout_without_a_token_still_ends_the_session_of_the_browser() {
                 assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
             }
         }
-        assert_eq!(app.handle.counts().revoked, 0, "the empty value is no credential");
+        assert_eq!(app.handle.counts().revoked, 0, "an empty value is no credential");
         assert_eq!(polar.seen().revoke_calls, 0);
     })
     .await;
 }
 
+/// No older revocation makes way, and the browser keeps its cookie.
 #[tokio::test]
-async fn a_full_denylist_is_said_aloud_and_forgets_nobody() {
+async fn logout_answers_503_when_the_denylist_is_full() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).denylist_capacity(1).redirect_to("/")).await;
         let (first, second) = (polar.mint(), polar.mint());
@@ -158,17 +160,18 @@ async fn a_full_denylist_is_said_aloud_and_forgets_nobody() {
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(answer.header("retry-after"), "60");
             assert_eq!(answer.header("cache-control"), "no-store");
-            assert!(answer.removed_cookies().is_empty(), "the browser keeps it, to try again");
+            assert!(answer.removed_cookies().is_empty(), "the browser can try again");
         }
-        assert!(app.handle.is_revoked(&first.access), "no older one makes way");
-        assert!(!polar.is_alive(&second.access), "Polar was told all the same");
+        assert!(app.handle.is_revoked(&first.access), "no older revocation makes way");
+        assert!(!polar.is_alive(&second.access), "revoked at Polar nevertheless");
         assert_eq!(app.handle.counts().full, 2);
     })
     .await;
 }
 
+/// Another site cannot log a user out with the user's own cookie.
 #[tokio::test]
-async fn a_cross_site_logout_by_cookie_is_forbidden_and_revokes_nothing() {
+async fn cross_site_logout_by_cookie_is_forbidden() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).redirect_to("/")).await;
         let pair = polar.mint();
@@ -179,7 +182,7 @@ async fn a_cross_site_logout_by_cookie_is_forbidden_and_revokes_nothing() {
             assert_eq!(answer.header("cache-control"), "no-store");
             assert!(answer.removed_cookies().is_empty());
         }
-        // A token of the attacker's own beside the cookie changes nothing.
+        // An attacker's own token beside the cookie changes nothing.
         let own = bearer(&polar.mint().access);
         let both = [("cookie", &*cookie), CROSS_SITE, ("authorization", &own)];
         assert_eq!(app.post("/logout", &both).await.status, StatusCode::FORBIDDEN);
@@ -189,10 +192,10 @@ async fn a_cross_site_logout_by_cookie_is_forbidden_and_revokes_nothing() {
     .await;
 }
 
+/// A browser does not send a `SameSite=Lax` cookie here. The answer must not remove it either.
 #[tokio::test]
-async fn a_cross_site_logout_without_the_cookie_does_not_make_the_browser_forget_it() {
+async fn cross_site_logout_without_a_cookie_removes_none() {
     for_each_server(|server, polar| async move {
-        // SameSite=Lax kept the cookie at home; the answer must not remove it all the same.
         let app = start(server, builder(&polar).redirect_to("/")).await;
         let answer = app.post("/logout", &[CROSS_SITE, BROWSER]).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -202,7 +205,7 @@ async fn a_cross_site_logout_without_the_cookie_does_not_make_the_browser_forget
 }
 
 #[tokio::test]
-async fn a_trusted_origin_may_log_its_users_out() {
+async fn trusted_origin_may_log_its_users_out() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).trusted_origin("https://app.example.com")).await;
         let cookie = format!("access_token={}", polar.mint().access);
@@ -215,8 +218,9 @@ async fn a_trusted_origin_may_log_its_users_out() {
     .await;
 }
 
+/// Browsers do not add these tokens by themselves: the caller put them there.
 #[tokio::test]
-async fn a_token_that_the_caller_put_there_needs_no_same_site() {
+async fn cross_site_token_outside_a_cookie_is_revoked() {
     for_each_server(|server, polar| async move {
         let app = start(
             server,
@@ -241,8 +245,9 @@ async fn a_token_that_the_caller_put_there_needs_no_same_site() {
     .await;
 }
 
+/// A preflight is no logout either. A query is not part of the path.
 #[tokio::test]
-async fn a_preflight_and_every_other_method_and_path_go_to_the_app() {
+async fn other_methods_and_paths_reach_the_app() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let preflight =
@@ -258,7 +263,7 @@ async fn a_preflight_and_every_other_method_and_path_go_to_the_app() {
 }
 
 #[tokio::test]
-async fn several_routes_log_out_each_by_its_method() {
+async fn each_logout_route_has_its_own_method() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).logout_route(Method::DELETE, "/session")).await;
         let authorization = bearer(&polar.mint().access);
@@ -272,7 +277,7 @@ async fn several_routes_log_out_each_by_its_method() {
 }
 
 #[tokio::test]
-async fn repeating_a_logout_is_harmless() {
+async fn repeated_logout_is_harmless() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let authorization = bearer(&polar.mint().access);
@@ -285,8 +290,9 @@ async fn repeating_a_logout_is_harmless() {
     .await;
 }
 
+/// The browser keeps its cookie, and can try again.
 #[tokio::test]
-async fn strict_mode_turns_not_confirmed_into_503_and_keeps_the_cookie() {
+async fn unconfirmed_logout_answers_503_if_confirmation_is_required() {
     for_each_server(|server, polar| async move {
         let app = start(
             server,
@@ -303,7 +309,7 @@ async fn strict_mode_turns_not_confirmed_into_503_and_keeps_the_cookie() {
         assert!(answer.removed_cookies().is_empty());
         assert!(app.handle.is_revoked(&pair.access));
 
-        // Trying again, as Retry-After says.
+        // The browser tries again, as `Retry-After` says.
         polar.recover();
         polar.revoked(1).await;
         app.until(|counts| counts.pending == 0).await;
@@ -314,7 +320,7 @@ async fn strict_mode_turns_not_confirmed_into_503_and_keeps_the_cookie() {
 }
 
 #[tokio::test]
-async fn what_polar_refuses_for_good_is_dead_here_all_the_same() {
+async fn token_is_denied_even_if_polar_refuses_it() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let foreign = polar.mint_for_another_client();
@@ -326,8 +332,9 @@ async fn what_polar_refuses_for_good_is_dead_here_all_the_same() {
     .await;
 }
 
+/// A browser removes only the cookie whose domain and path match. `Clear-Site-Data` is optional.
 #[tokio::test]
-async fn cookies_are_removed_with_what_they_were_set_with_and_the_rest_on_request_only() {
+async fn cookie_is_removed_with_its_own_attributes() {
     for_each_server(|server, polar| async move {
         let cookie: CookieLocation = TokenLocation::cookie("sid")
             .path("/app")
@@ -358,8 +365,9 @@ async fn cookies_are_removed_with_what_they_were_set_with_and_the_rest_on_reques
     .await;
 }
 
+/// With `call_inner_after_logout` the app's own handler is called once the tokens are denied.
 #[tokio::test]
-async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outcome() {
+async fn logout_handler_runs_last_and_knows_the_outcome() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).call_inner_after_logout(true)).await;
         let pair = polar.mint();
@@ -375,7 +383,7 @@ async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outco
         let answer = app.post("/logout", &[]).await;
         assert_eq!(answer.seen()["outcome"], "NoToken");
         let answer = app.post("/logout", &[CROSS_SITE, ("cookie", &cookie)]).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "and the app is not called");
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "the app is not called");
         let answer = app.post("/logout", &[CROSS_SITE]).await;
         assert!(answer.is_from_app());
         assert!(answer.removed_cookies().is_empty());
@@ -391,8 +399,9 @@ async fn the_apps_own_handler_runs_after_the_tokens_are_dead_and_knows_the_outco
     .await;
 }
 
+/// The browser can try again. The tokens are revoked nevertheless.
 #[tokio::test]
-async fn where_the_apps_own_handler_fails_the_browser_keeps_its_cookies_to_try_again() {
+async fn browser_keeps_its_cookies_if_the_handler_fails() {
     let polar = start_polar().await;
     let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let app = Router::new().route("/logout", post(async || StatusCode::INTERNAL_SERVER_ERROR));
@@ -402,12 +411,12 @@ async fn where_the_apps_own_handler_fails_the_browser_keeps_its_cookies_to_try_a
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(answer.removed_cookies().is_empty(), "{answer:?}");
     assert_eq!(answer.header("cache-control"), "no-store");
-    // The tokens are dead all the same.
     polar.revoked(1).await;
 }
 
+/// A body past the limit is answered 413, and a compressed one 415.
 #[tokio::test]
-async fn a_token_in_the_body_is_revoked_and_a_body_past_the_limit_is_413() {
+async fn logout_revokes_the_token_in_its_body() {
     for_each_server(|server, polar| async move {
         let app = start(
             server,
@@ -438,7 +447,7 @@ async fn a_token_in_the_body_is_revoked_and_a_body_past_the_limit_is_413() {
 }
 
 #[tokio::test]
-async fn every_occurrence_of_a_token_is_revoked() {
+async fn logout_revokes_every_token_in_its_head() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let pairs: Vec<_> = (0..5).map(|_| polar.mint()).collect();
@@ -466,7 +475,7 @@ async fn every_occurrence_of_a_token_is_revoked() {
 }
 
 #[tokio::test]
-async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
+async fn revoke_call_carries_no_caller_header_or_hint() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar)).await;
         let pair = polar.mint();
@@ -479,7 +488,7 @@ async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
         ];
         assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
         let requests = polar.requests();
-        assert_eq!(requests.len(), 2, "a call for each token");
+        assert_eq!(requests.len(), 2, "one call for each token");
         for received in &*requests {
             for header in ["authorization", "cookie", "x-trace", "origin"] {
                 assert!(!received.headers.contains_key(header), "{header}");
@@ -492,7 +501,7 @@ async fn the_revoke_call_carries_no_header_of_the_callers_and_no_hint() {
 }
 
 #[tokio::test]
-async fn a_hint_is_sent_where_it_was_asked_for() {
+async fn hint_is_sent_if_configured() {
     let polar = start_polar().await;
     let app = start(Server::Hyper, builder(&polar).send_token_type_hint(true)).await;
     let (one, other) = (polar.mint(), polar.mint());
@@ -505,8 +514,9 @@ async fn a_hint_is_sent_where_it_was_asked_for() {
     assert!(!polar.is_alive(&one.access) && !polar.is_alive(&other.refresh));
 }
 
+/// Other requests are not delayed.
 #[tokio::test]
-async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_else() {
+async fn frozen_polar_delays_a_logout_until_its_deadline() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).logout_deadline(AT_ONCE)).await;
         polar.behave(Fault::Freeze);
@@ -514,7 +524,7 @@ async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_el
         let answer = app.post("/logout", &[("authorization", &bearer(&pair.access))]).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
         assert!(app.get("/", &[]).await.is_from_app());
-        assert_eq!(app.handle.counts().pending, 1, "it is still on its way");
+        assert_eq!(app.handle.counts().pending, 1, "the token is not delivered yet");
         polar.recover();
         polar.revoked(1).await;
         assert!(!polar.is_alive(&pair.access));
@@ -522,9 +532,9 @@ async fn a_frozen_polar_holds_a_logout_no_longer_than_its_deadline_and_nobody_el
     .await;
 }
 
-/// An app that keeps hashes alone can deny by them. Nothing can be sent to Polar then.
+/// An app that keeps only hashes can deny tokens by them. Nothing can be sent to Polar then.
 #[tokio::test]
-async fn a_hash_is_denied_here_and_not_sent() {
+async fn hash_is_denied_and_not_sent() {
     let polar = start_polar().await;
     let app = start(Server::Axum, builder(&polar)).await;
     let token = polar.mint().access;
@@ -535,7 +545,7 @@ async fn a_hash_is_denied_here_and_not_sent() {
 }
 
 #[tokio::test]
-async fn the_handle_revokes_asks_counts_and_shuts_down() {
+async fn handle_revokes_looks_up_counts_and_shuts_down() {
     let polar = start_polar().await;
     let app = start(Server::Axum, builder(&polar)).await;
     let (pair, session) = (polar.mint(), "session-0123456789");
@@ -565,7 +575,7 @@ async fn the_handle_revokes_asks_counts_and_shuts_down() {
 }
 
 #[tokio::test]
-async fn a_shutdown_waits_for_polar_and_says_what_is_left() {
+async fn shutdown_waits_for_polar_and_reports_pending_tokens() {
     let polar = start_polar().await;
     let app = start(Server::Axum, builder(&polar).logout_deadline(AT_ONCE)).await;
     polar.behave(Fault::Freeze);
@@ -577,8 +587,9 @@ async fn a_shutdown_waits_for_polar_and_says_what_is_left() {
     assert!(!polar.is_alive(&pair.access));
 }
 
+/// A lifetime of zero expires at once, and `Duration::MAX` does not overflow.
 #[tokio::test]
-async fn an_exact_lifetime_holds_as_long_as_it_says() {
+async fn revocation_expires_after_its_exact_lifetime() {
     let polar = start_polar().await;
     let app = start(Server::Axum, builder(&polar)).await;
     let (ended, endless) = ("session-that-has-ended", "session-without-end");
@@ -590,9 +601,9 @@ async fn an_exact_lifetime_holds_as_long_as_it_says() {
     assert!(app.handle.is_revoked(endless));
 }
 
-/// A body is a flood with more than 64 tokens; what the head carried is revoked nevertheless.
+/// A body may hold 64 tokens. The tokens in the head are revoked even if the body is refused.
 #[tokio::test]
-async fn body_with_too_many_tokens_is_refused_and_the_head_is_revoked() {
+async fn body_with_too_many_tokens_is_refused() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).refresh_token(TokenLocation::form("token"))).await;
         let own = polar.mint().access;
@@ -607,7 +618,7 @@ async fn body_with_too_many_tokens_is_refused_and_the_head_is_revoked() {
 
         let few = format!("token={}", many[..64].join("&token="));
         let answer = app.send(Method::POST, "/logout", &[], few).await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "sixteen are sent");
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "only sixteen are sent");
         assert_eq!(app.handle.counts().revoked, 65);
     })
     .await;
@@ -629,9 +640,9 @@ async fn encoded_token_is_sent_decoded() {
     assert!(!app.handle.is_revoked("Bearer"), "a scheme is no credential");
 }
 
-/// The router would call the GET handler for it, so the app does not see it either.
+/// A router calls the GET handler for a HEAD request, so the app does not see it either.
 #[tokio::test]
-async fn a_head_request_does_not_log_out() {
+async fn head_request_does_not_log_out() {
     for_each_server(|server, polar| async move {
         let layer = builder(&polar)
             .logout_route(Method::GET, "/bye")
@@ -647,14 +658,15 @@ async fn a_head_request_does_not_log_out() {
         assert_eq!(answer.header("cache-control"), "no-store");
         assert!(!answer.is_from_app());
         assert!(!app.handle.is_revoked(&token));
-        // Of a POST route a HEAD is none of ours.
+        // A HEAD request to a POST route goes to the app.
         assert!(app.send(Method::HEAD, "/logout", &token_header, "").await.is_from_app());
     })
     .await;
 }
 
+/// A click on the same link logs out.
 #[tokio::test]
-async fn a_prefetch_does_not_log_out_and_the_click_does() {
+async fn prefetch_does_not_log_out() {
     for_each_server(|server, polar| async move {
         let app = start(server, builder(&polar).logout_route(Method::GET, "/bye")).await;
         let token = polar.mint().access;
@@ -674,7 +686,7 @@ async fn a_prefetch_does_not_log_out_and_the_click_does() {
             assert_eq!(said, "This was a prefetch. Nothing was revoked.");
             assert_eq!(answer.header("cache-control"), "no-store");
             assert!(answer.removed_cookies().is_empty());
-            // Elsewhere it is the app's.
+            // On another path the prefetch goes to the app.
             assert!(app.get("/me", &[("cookie", &cookie), prefetch]).await.is_from_app());
         }
         assert!(!app.handle.is_revoked(&token));
@@ -685,9 +697,9 @@ async fn a_prefetch_does_not_log_out_and_the_click_does() {
     .await;
 }
 
-/// A POST is sent by a click or a script, and never ahead of one.
+/// Browsers send a POST for a click or a script, and never ahead of one.
 #[tokio::test]
-async fn a_post_is_never_taken_for_a_prefetch() {
+async fn post_is_never_taken_for_a_prefetch() {
     let polar = start_polar().await;
     let app = start(Server::Hyper, builder(&polar)).await;
     let authorization = bearer(&polar.mint().access);

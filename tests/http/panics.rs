@@ -1,5 +1,5 @@
-//! What others bring along may panic: the layer says so, and works afterwards. (Polar's transport
-//! and the app's own callbacks: `polar/delivery.rs`. A log that is followed: `logs/following.rs`.)
+//! The layer keeps working after a panic in code that it calls. (The transport to Polar and the
+//! app's callbacks: `polar/delivery.rs`. A log that is followed: `logs/following.rs`.)
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -36,7 +36,7 @@ fn request(path: &str, token: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn an_inner_service_that_panics_takes_nothing_of_the_layer_along() {
+async fn layer_survives_an_inner_service_that_panics() {
     let polar = polar().await;
     let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let handle = layer.handle();
@@ -63,7 +63,7 @@ async fn an_inner_service_that_panics_takes_nothing_of_the_layer_along() {
     }
 }
 
-/// A log that panics in the first appends of revocations, and in the first of a delivery.
+/// A log that panics in its first two appends of revocations, and in its first of a delivery.
 #[derive(Debug, Default)]
 struct Panicking {
     log: MemoryLog,
@@ -91,7 +91,7 @@ impl RevocationLog for Panicking {
 }
 
 #[tokio::test]
-async fn a_log_that_panics_in_append_is_one_that_could_not_keep_it() {
+async fn panic_in_append_leaves_a_logout_unrecorded() {
     let polar = polar().await;
     let layer =
         builder(&polar).revocation_log(Panicking::default()).build().await.expect("a layer");
@@ -107,13 +107,13 @@ async fn a_log_that_panics_in_append_is_one_that_could_not_keep_it() {
     assert_eq!(
         handle.shutdown(Duration::from_secs(60)).await.pending,
         0,
-        "and Polar has confirmed all"
+        "Polar has confirmed all tokens"
     );
 }
 
-/// What its head carried is denied; the 500 says that the rest is not known.
+/// The token in its head is denied. The 500 says that the body is not known.
 #[tokio::test]
-async fn logout_whose_body_panics_is_answered() {
+async fn logout_is_answered_when_its_body_panics() {
     let polar = polar().await;
     let layer = builder(&polar).refresh_token(TokenLocation::form("token"));
     let layer = layer.build().await.expect("a layer");
@@ -130,7 +130,7 @@ async fn logout_whose_body_panics_is_answered() {
     let again = layer.layer(service_fn(app)).oneshot(request("/logout", &token)).await;
     let again = again.expect("an answer");
     assert_eq!(again.status(), StatusCode::NO_CONTENT);
-    assert!(!polar.is_alive(&token), "once more does the rest");
+    assert!(!polar.is_alive(&token), "revoked after the second logout");
 }
 
 async fn app<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,4 +1,4 @@
-//! What becomes of a request that carries a revoked credential.
+//! Requests that carry a revoked credential.
 
 use http::{Method, StatusCode};
 use support::{
@@ -88,7 +88,7 @@ fn around(polar: &TreatedWell, location: impl Into<TokenLocation>) -> PolarLogou
         .access_token(location)
 }
 
-/// An app, and a token that is dead there.
+/// An app, and a token that it rejects.
 async fn start(
     server: Server,
     polar: &TreatedWell,
@@ -146,7 +146,7 @@ async fn logout_finds_a_token_in_every_configured_place() {
 }
 
 #[tokio::test]
-async fn anonymous_path_goes_on_without_the_dead_token() {
+async fn anonymous_request_goes_on_without_its_dead_token() {
     let polar = start_polar().await;
     for server in SERVERS {
         for carrier in carriers() {
@@ -163,8 +163,9 @@ async fn anonymous_path_goes_on_without_the_dead_token() {
     }
 }
 
+/// It cannot be taken out, so an `Anonymous` path rejects it too.
 #[tokio::test]
-async fn token_in_the_path_is_rejected_at_an_anonymous_path_too() {
+async fn dead_token_in_a_path_is_always_rejected() {
     let polar = start_polar().await;
     let builder = around(&polar, TokenLocation::bearer()).when_revoked(WhenRevoked::Anonymous);
     let (app, dead) = start(Server::Axum, &polar, builder).await;
@@ -173,7 +174,7 @@ async fn token_in_the_path_is_rejected_at_an_anonymous_path_too() {
 }
 
 #[tokio::test]
-async fn rest_of_a_request_stays_to_the_letter() {
+async fn rest_of_a_request_stays_unchanged() {
     let polar = start_polar().await;
     for server in SERVERS {
         let builder = around(&polar, TokenLocation::cookie("token"))
@@ -189,7 +190,7 @@ async fn rest_of_a_request_stays_to_the_letter() {
         let answer = app.send(Method::POST, &path, &headers, body.clone()).await;
         let seen = answer.seen();
         assert_eq!(seen["uri"], "/refresh?a=%20&b");
-        assert_eq!(seen["body"], body, "a body is the app's");
+        assert_eq!(seen["body"], body, "the layer does not change a body");
         let headers = seen["headers"].to_string();
         assert!(headers.contains(&format!(r#"a=\"1\"; b=%20; token={alive}"#)), "{headers}");
         assert!(headers.contains(r#"["sec-websocket-protocol","chat, v2"]"#), "{headers}");
@@ -197,7 +198,7 @@ async fn rest_of_a_request_stays_to_the_letter() {
 }
 
 #[tokio::test]
-async fn dead_cookie_locks_nobody_out_of_the_login_page() {
+async fn login_page_opens_despite_a_dead_cookie() {
     let polar = start_polar().await;
     for server in SERVERS {
         let builder = around(&polar, TokenLocation::cookie("token"))
@@ -228,7 +229,7 @@ async fn one_path_rejects_among_anonymous_ones() {
 
 /// A public page must not lose its style sheet to a dead cookie.
 #[tokio::test]
-async fn public_page_keeps_what_lies_under_a_prefix() {
+async fn assets_of_a_public_page_stay_reachable() {
     let polar = start_polar().await;
     let builder = builder(&polar)
         .when_revoked_at("/", WhenRevoked::Anonymous)
@@ -247,7 +248,7 @@ async fn public_page_keeps_what_lies_under_a_prefix() {
     }
 }
 
-/// Planted from a subdomain, or left over: the victim signs in again, and must not be locked out.
+/// A dead cookie is planted from a subdomain, or left over. A user who signs in again gets through.
 #[tokio::test]
 async fn planted_cookie_locks_no_signed_in_user_out() {
     let polar = start_polar().await;
@@ -269,10 +270,10 @@ async fn planted_cookie_locks_no_signed_in_user_out() {
         assert!(seen.contains(&alive) && !seen.contains(&dead), "{seen}");
         assert!(answer.removed_cookies().is_empty());
     }
-    // By the other header, and beside a query.
+    // The living token is in another header, and the dead one in the query.
     let answer = app.get(&format!("/me?next={dead}"), &[("authorization", &bearer(&alive))]).await;
     assert_eq!(answer.seen()["uri"], "/me");
-    // Only an access token in a configured place signs anybody in.
+    // Only an access token in a configured place signs a user in.
     for signed_out in [
         format!("access_token={dead}"),
         format!("access_token={dead}; refresh_token={refresh}"),
@@ -286,9 +287,9 @@ async fn planted_cookie_locks_no_signed_in_user_out() {
     assert_eq!(app.handle.counts().stripped, 7);
 }
 
-/// Nobody plants a header.
+/// An attacker cannot plant a header, so a living token beside it does not help.
 #[tokio::test]
-async fn dead_token_in_a_configured_header_is_rejected_beside_a_living_one() {
+async fn dead_token_in_a_header_is_always_rejected() {
     let polar = start_polar().await;
     let builder = builder(&polar).access_token(TokenLocation::header("x-token"));
     let (app, dead) = start(Server::Axum, &polar, builder).await;
@@ -297,9 +298,9 @@ async fn dead_token_in_a_configured_header_is_rejected_beside_a_living_one() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
 
-/// A cookie of the name is removed only if no other of the name signs its user in.
+/// A cookie is removed only if no other cookie of its name signs the user in.
 #[tokio::test]
-async fn living_cookie_is_not_removed_with_a_dead_one() {
+async fn living_cookie_survives_a_dead_one() {
     let polar = start_polar().await;
     let (app, dead) = start(Server::Axum, &polar, builder(&polar)).await;
     let alive = access_token("alive");
@@ -333,9 +334,9 @@ async fn cookie_of_several_scopes_is_removed_in_each() {
     ));
 }
 
-/// A login page that signs in anew sets the cookie that would be removed.
+/// A login page that signs the user in again sets the cookie that would be removed.
 #[tokio::test]
-async fn anonymous_answer_keeps_a_cookie_that_the_app_sets() {
+async fn anonymous_answer_keeps_a_cookie_of_the_app() {
     let polar = start_polar().await;
     let layer = around(&polar, TokenLocation::cookie("token"))
         .when_revoked(WhenRevoked::Anonymous)
@@ -352,9 +353,9 @@ async fn anonymous_answer_keeps_a_cookie_that_the_app_sets() {
     assert_eq!(set, ["token=new; Path=/"]);
 }
 
-/// Sixty-five cookies locked their user out: nobody needs more, but anybody can plant them.
+/// A lookup has no limit, because an attacker can plant many cookies.
 #[tokio::test]
-async fn many_cookies_lock_nobody_out() {
+async fn many_cookies_lock_no_user_out() {
     let polar = start_polar().await;
     let (app, dead) = start(Server::Axum, &polar, builder(&polar)).await;
     let alive = access_token("alive");
@@ -366,8 +367,9 @@ async fn many_cookies_lock_nobody_out() {
     assert!(!answer.body.contains(&dead));
 }
 
+/// The app sees a request without a session.
 #[tokio::test]
-async fn dead_session_id_is_taken_out_and_the_app_sees_no_session() {
+async fn dead_session_id_is_taken_out() {
     let polar = start_polar().await;
     let builder = around(&polar, TokenLocation::bearer())
         .session_id(TokenLocation::cookie("session"))
@@ -381,14 +383,14 @@ async fn dead_session_id_is_taken_out_and_the_app_sees_no_session() {
     let answer = app.get("/me", &headers).await;
     let seen = answer.seen()["headers"].to_string();
     assert!(!seen.contains(id) && seen.contains(r#"["cookie","a=1"]"#), "{seen}");
-    assert!(answer.removed_cookies().is_empty(), "only an answer to somebody without a session");
+    assert!(answer.removed_cookies().is_empty(), "removed only in a 401 or an anonymous answer");
     assert_eq!(app.get("/login", &headers).await.removed_cookies(), ["session"]);
-    assert_eq!(polar.seen().revoke_calls, 1, "nothing was sent but the token of before");
+    assert_eq!(polar.seen().revoke_calls, 1, "session ids are never sent");
 }
 
-/// Tokens of another RFC 7009 server have no shape that is known: their place says what they are.
+/// Tokens of another RFC 7009 server have no known shape. They are recognised by their place.
 #[tokio::test]
-async fn dead_token_of_another_server_is_rejected_as_polars() {
+async fn dead_token_of_another_server_is_rejected_too() {
     let polar = start_polar().await;
     let endpoint = PolarServer::RevocationEndpoint(format!("{}/v1/oauth2/revoke", polar.url()));
     let builder =
@@ -409,7 +411,7 @@ async fn dead_token_of_another_server_is_rejected_as_polars() {
     let both = format!("token={dead}; token={alive}");
     let answer = app.get("/me", &[("cookie", &both)]).await;
     assert!(answer.seen()["headers"].to_string().contains(&format!("token={alive}")));
-    // A token of Polar's that lies about is not told to another server.
+    // A Polar token in another place is not sent to another server.
     let polars = polar.mint().access;
     let planted = format!("other={polars}");
     assert_eq!(app.post("/logout", &[("cookie", &planted)]).await.status, StatusCode::NO_CONTENT);
@@ -417,8 +419,9 @@ async fn dead_token_of_another_server_is_rejected_as_polars() {
     assert_eq!(polar.seen().revoke_calls, 1);
 }
 
+/// The layer removes the cookie, and sets `no-store`.
 #[tokio::test]
-async fn app_answers_in_its_own_words_and_the_cookie_is_removed() {
+async fn app_writes_the_answer_to_a_dead_token() {
     let polar = start_polar().await;
     for server in SERVERS {
         let layer = around(&polar, TokenLocation::cookie("token")).answer_with(|request, reply| {
@@ -447,7 +450,7 @@ async fn app_answers_in_its_own_words_and_the_cookie_is_removed() {
 }
 
 #[tokio::test]
-async fn every_clone_and_every_layering_shares_one_denylist() {
+async fn clones_of_a_layer_share_one_denylist() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let axum = App::start(Server::Axum, layer.clone()).await;
@@ -460,7 +463,7 @@ async fn every_clone_and_every_layering_shares_one_denylist() {
 }
 
 #[tokio::test]
-async fn cookie_in_white_space_of_any_script_is_no_way_around() {
+async fn white_space_of_any_script_hides_no_token() {
     let polar = start_polar().await;
     let (app, dead) = start(Server::Hyper, &polar, builder(&polar)).await;
     for cookie in [

@@ -1,4 +1,5 @@
-//! The layer as a tower service: readiness, cancellation, and what never reaches the inner service.
+//! The layer as a tower service: readiness, cancellation, and requests that never reach the
+//! inner service.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -21,7 +22,7 @@ use tower_polar_logout::{
 use tower_test::mock;
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
-/// A service that is `Sync`, and so is its future.
+/// A service that is `Sync`, as is its future.
 type ReadyAtOnce = ServiceFn<fn(Request<Full<Bytes>>) -> std::future::Ready<Answer>>;
 type Mock = mock::Mock<Request<Full<Bytes>>, Response<Full<Bytes>>>;
 
@@ -35,7 +36,7 @@ fn request(method: Method, path: &str, token: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_denied_request_never_reaches_the_inner_service() {
+async fn rejected_request_never_reaches_the_inner_service() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
@@ -58,7 +59,7 @@ async fn a_denied_request_never_reaches_the_inner_service() {
 }
 
 #[tokio::test]
-async fn a_request_that_passes_reaches_it_unchanged() {
+async fn request_and_response_pass_through_unchanged() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let (service, mut inner) = mock::pair::<Request<Full<Bytes>>, Response<Full<Bytes>>>();
@@ -84,7 +85,7 @@ async fn a_request_that_passes_reaches_it_unchanged() {
     assert_eq!(body, "tea");
 }
 
-/// A clone of the service that was polled ready may not be ready: the mock panics if that one is
+/// A clone of the service that was polled ready may not be ready: the mock panics if a clone is
 /// called.
 async fn assert_calls_the_ready_one<S>(
     mut service: S,
@@ -104,16 +105,16 @@ async fn assert_calls_the_ready_one<S>(
         };
         assert_eq!(*received.uri(), path);
         let body = received.into_body().collect().await.expect("a body").to_bytes();
-        assert_eq!(body, "body", "it is the app's, untouched");
+        assert_eq!(body, "body", "the body is unchanged");
         answer.send_response(Response::new(Full::<Bytes>::default()));
         let response = called.await.expect("it ends").expect("an answer");
         assert_eq!(response.status(), StatusCode::OK);
     }
 }
 
-/// The race: a task logs out, and only then is the inner service called.
+/// A race: the inner service is called only after a task has logged out.
 #[tokio::test]
-async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
+async fn layer_calls_the_service_that_was_polled_ready() {
     let polar = start_polar().await;
     let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let (service, mut inner) = mock::pair();
@@ -126,7 +127,7 @@ async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
 
 /// The same race, while a body is read.
 #[tokio::test]
-async fn body_check_calls_the_service_that_was_polled_ready() {
+async fn body_check_calls_the_service_polled_ready() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let (service, mut inner) = mock::pair();
@@ -137,7 +138,7 @@ async fn body_check_calls_the_service_that_was_polled_ready() {
 }
 
 #[tokio::test]
-async fn it_is_ready_only_when_the_inner_service_is() {
+async fn layer_is_ready_when_the_inner_service_is() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let (service, mut inner) = mock::pair::<Request<Full<Bytes>>, _>();
@@ -157,7 +158,7 @@ async fn it_is_ready_only_when_the_inner_service_is() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_inner_service_comes_through() {
+async fn error_of_the_inner_service_is_passed_on() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let service = layer.layer(service_fn(|_: Request<Full<Bytes>>| async {
@@ -168,10 +169,10 @@ async fn an_error_of_the_inner_service_comes_through() {
     assert_eq!(error, "broken");
 }
 
-/// The race: the caller sends a logout and hangs up at once, which drops the response future before
-/// it was ever polled. The token must be dead all the same, here and at Polar.
+/// A race: the caller hangs up at once, which drops the response future before its first poll. The
+/// token must be denied here and revoked at Polar nevertheless.
 #[tokio::test]
-async fn a_caller_that_hangs_up_changes_nothing() {
+async fn logout_is_done_when_the_caller_hangs_up() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let handle = layer.handle();
@@ -193,9 +194,9 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     }
 }
 
-/// The same where the body is read first: it had arrived in full, so the logout counts.
+/// The caller hangs up, but the body had arrived in full. So its token is denied too.
 #[tokio::test]
-async fn a_caller_that_hangs_up_after_the_request_has_arrived_in_full_changes_nothing() {
+async fn logout_is_done_once_its_body_has_arrived() {
     let polar = start_polar().await;
     let layer =
         builder(&polar).refresh_token(TokenLocation::form("token")).build().await.expect("a layer");
@@ -216,10 +217,10 @@ async fn a_caller_that_hangs_up_after_the_request_has_arrived_in_full_changes_no
     }
 }
 
-/// The race: a logout waits for a frozen Polar, and holds the one permit of the inner service,
+/// While a logout waits for a frozen Polar, it must not hold the only permit of the inner service,
 /// which it never calls.
 #[tokio::test]
-async fn a_logout_holds_no_permit_of_the_inner_service() {
+async fn logout_holds_no_permit_of_the_inner_service() {
     let polar = start_polar().await;
     polar.behave(Fault::Freeze);
     let layer = builder(&polar).build().await.expect("a layer");
@@ -235,7 +236,8 @@ async fn a_logout_holds_no_permit_of_the_inner_service() {
     assert!(matches!(poll_once(other), Poll::Ready(Ok(_))));
 }
 
-/// What the head carried is revoked before the body has arrived, and no task waits for the rest.
+/// The token in the head is denied before the body arrives. Once the caller hangs up, no task waits
+/// for the rest.
 #[tokio::test]
 async fn logout_is_done_when_its_body_never_arrives() {
     let polar = start_polar().await;
@@ -251,13 +253,13 @@ async fn logout_is_done_when_its_body_never_arrives() {
     let request = request(Method::POST, "/logout", &token).map(|_| endless);
     let called = service.ready().await.expect("ready").call(request);
     support::until("it is denied", || handle.is_revoked(&token)).await;
-    assert_eq!(polar.seen().revoke_calls, 0, "more may come, and goes first");
+    assert_eq!(polar.seen().revoke_calls, 0, "a token in the body would go first");
     drop(called);
     polar.revoked(1).await;
     assert_eq!(handle.shutdown(std::time::Duration::from_secs(60)).await.pending, 0);
 }
 
-/// A body that cannot be read: a logout revokes what its head carried, and says 400.
+/// A logout whose body cannot be read revokes the token in its head, and answers 400.
 #[tokio::test]
 async fn logout_whose_body_breaks_off_revokes_its_head() {
     let polar = start_polar().await;
@@ -284,7 +286,7 @@ async fn never_called<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infalli
     panic!("the inner service was called")
 }
 
-/// The status of a request to a route whose bodies are checked, and the body that its handler saw.
+/// Sends a request to a route with `check_body`. Returns the status, and the body that arrived.
 async fn checked<B>(layer: &PolarLogoutLayer, request: Request<B>) -> (StatusCode, Bytes)
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -298,8 +300,9 @@ where
     (status, response.into_body().collect().await.expect("a body").to_bytes())
 }
 
+/// The syntax of the body does not matter.
 #[tokio::test]
-async fn body_with_a_dead_token_is_rejected_whatever_its_syntax() {
+async fn body_with_a_dead_token_is_rejected() {
     const SESSION: &str = "session-0123456789";
     let polar = start_polar().await;
     let layer =
@@ -334,7 +337,7 @@ async fn body_with_a_dead_token_is_rejected_whatever_its_syntax() {
 }
 
 #[tokio::test]
-async fn body_that_cannot_be_checked_reaches_nobody() {
+async fn body_that_cannot_be_checked_reaches_no_handler() {
     let polar = start_polar().await;
     let layer = builder(&polar).max_body_size(100).build().await.expect("a layer");
     let post = || Request::post("/refresh");
@@ -351,7 +354,7 @@ async fn body_that_cannot_be_checked_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn checked_body_comes_without_its_trailers() {
+async fn checked_body_is_passed_on_without_trailers() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let trailers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static("a=1"))]);
@@ -372,7 +375,7 @@ async fn checked_body_comes_without_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_logout_does_not_delay_other_requests() {
+async fn logout_does_not_delay_other_requests() {
     let polar = start_polar().await;
     polar.behave(Fault::Freeze);
     let layer = builder(&polar).build().await.expect("a layer");
@@ -382,7 +385,7 @@ async fn a_logout_does_not_delay_other_requests() {
     let mut logout =
         pin!(service.clone().oneshot(request(Method::POST, "/logout", &access_token("a"))));
     assert!(poll_once(logout.as_mut()).is_pending());
-    // Ready at the first poll: there is nothing it waits for.
+    // Ready at the first poll, so it waits for nothing.
     let other = pin!(service.oneshot(request(Method::GET, "/", &access_token("b"))));
     assert!(matches!(poll_once(other), Poll::Ready(Ok(_))));
 }
@@ -399,7 +402,7 @@ fn service_and_future_are_send_and_sync() {
 }
 
 #[test]
-fn without_a_runtime_build_says_so() {
+fn build_fails_without_a_tokio_runtime() {
     let build = PolarLogoutLayer::builder(tower_polar_logout::ClientCredentials::new("a", "b"))
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer())

@@ -1,4 +1,4 @@
-//! The stacks that people build: each compiles, and what comes in goes on with its own types.
+//! The usual stacks: each compiles, and requests and answers keep their own types.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -55,8 +55,8 @@ fn request(token: &str) -> Request<Body> {
     request.body(Body::empty()).expect("a request")
 }
 
-/// Asks with the dead token, and with another.
-async fn holds<S, R>(service: S, dead: &str)
+/// Checks that the dead token is rejected, and that another one passes.
+async fn check_service<S, R>(service: S, dead: &str)
 where
     S: Service<Request<Body>, Response = Response<R>> + Clone,
     S::Error: std::fmt::Debug,
@@ -75,7 +75,7 @@ async fn pass(request: AxumRequest, next: Next) -> axum::response::Response {
 #[tokio::test]
 async fn layer_stands_on_an_axum_router() {
     let (logout, dead, _polar) = layer().await;
-    holds(app().layer(logout), &dead).await;
+    check_service(app().layer(logout), &dead).await;
 }
 
 #[tokio::test]
@@ -83,21 +83,21 @@ async fn layer_stands_on_either_side_of_from_fn() {
     let (logout, dead, _polar) = layer().await;
     let outside = ServiceBuilder::new().layer(logout.clone()).layer(from_fn(pass));
     let inside = ServiceBuilder::new().layer(from_fn(pass)).layer(logout);
-    holds(app().layer(outside), &dead).await;
-    holds(app().layer(inside), &dead).await;
+    check_service(app().layer(outside), &dead).await;
+    check_service(app().layer(inside), &dead).await;
 }
 
 #[tokio::test]
 async fn layer_is_optional() {
     let (logout, dead, _polar) = layer().await;
-    holds(app().layer(option_layer(Some(logout))), &dead).await;
+    check_service(app().layer(option_layer(Some(logout))), &dead).await;
     let without = app().layer(option_layer(None::<PolarLogoutLayer>));
     let answer = without.oneshot(request(&dead)).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn layer_stands_between_those_of_tower_http() {
+async fn layer_stands_between_layers_of_tower_http() {
     let (logout, dead, _polar) = layer().await;
     let stack = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
@@ -105,14 +105,14 @@ async fn layer_stands_between_those_of_tower_http() {
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(60)))
         .layer(logout)
         .layer(CompressionLayer::new());
-    holds(app().layer(stack), &dead).await;
+    check_service(app().layer(stack), &dead).await;
 }
 
 #[tokio::test]
 async fn layer_stands_around_a_whole_axum_app() {
     let (logout, dead, _polar) = layer().await;
     let around = logout.layer(app());
-    holds(around.clone(), &dead).await;
+    check_service(around.clone(), &dead).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let make = axum::ServiceExt::<AxumRequest>::into_make_service(around);
@@ -124,7 +124,7 @@ async fn layer_stands_around_a_whole_axum_app() {
     server.abort();
 }
 
-/// A service of hyper's, whose requests have the body that came.
+/// Requests to a hyper handler have a body of type `Incoming`.
 #[tokio::test]
 async fn layer_stands_around_a_hyper_handler() {
     async fn handler(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -133,10 +133,10 @@ async fn layer_stands_around_a_hyper_handler() {
 
     let (logout, dead, _polar) = layer().await;
     let url = serve(logout.layer(service_fn(handler))).await;
-    check(&url, &dead).await;
+    check_server(&url, &dead).await;
 }
 
-/// A proxy hands on the body that came from its backend. That has no `Default`, so it is mapped.
+/// A proxy passes on the `Incoming` body of its backend. It has no `Default`, so it is mapped.
 #[tokio::test]
 async fn layer_stands_around_a_proxy_of_incoming_bodies() {
     let (logout, dead, _polar) = layer().await;
@@ -152,7 +152,7 @@ async fn layer_stands_around_a_proxy_of_incoming_bodies() {
     };
     let proxy = service_fn(forward).map_response(|response| response.map(BodyExt::boxed));
     let url = serve(logout.layer(proxy)).await;
-    check(&url, &dead).await;
+    check_server(&url, &dead).await;
 }
 
 async fn serve<S, R>(service: S) -> String
@@ -179,7 +179,7 @@ where
     url
 }
 
-async fn check(url: &str, dead: &str) {
+async fn check_server(url: &str, dead: &str) {
     let other = "polar_at_u_0000000000000000000000000000000000000000000";
     for (token, status) in [(dead, StatusCode::UNAUTHORIZED), (other, StatusCode::OK)] {
         let authorization = bearer(token);
@@ -203,7 +203,7 @@ async fn tonic_client_with_a_dead_token_is_unauthenticated() {
     assert_eq!(call_grpc(grpc, &dead).await, (said, Code::Unauthenticated));
 }
 
-/// What a client gets with the dead token, and that another gets through.
+/// Returns message and code of a call with the dead token, and checks that another one passes.
 async fn call_grpc<A>(logout: PolarLogoutLayer<A>, dead: &str) -> (String, Code)
 where
     A: tower_polar_logout::Answer<tonic::body::Body> + Send + Sync + 'static,
@@ -231,7 +231,7 @@ where
     (message.to_owned(), status.code())
 }
 
-/// The default answers make a layer that has a name.
+/// With the default answers, the type of the layer can be named.
 struct AppState {
     logout: PolarLogoutLayer,
 }
@@ -240,10 +240,10 @@ struct AppState {
 async fn layer_is_kept_in_a_struct() {
     let (logout, dead, _polar) = layer().await;
     let state = AppState { logout };
-    holds(app().layer(state.logout.clone()), &dead).await;
+    check_service(app().layer(state.logout.clone()), &dead).await;
 }
 
-/// A page for browsers that carry a dead token, by axum's own `Redirect`.
+/// The app sends browsers that carry a dead token to a page, with axum's own `Redirect`.
 #[tokio::test]
 async fn answer_is_written_by_the_app() {
     let polar = start_polar().await;
@@ -260,7 +260,7 @@ async fn answer_is_written_by_the_app() {
     let answer = Answer::read(answer).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/login"));
     assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(answer.removed_cookies(), ["access_token"], "set by the layer, whoever answers");
+    assert_eq!(answer.removed_cookies(), ["access_token"], "the layer sets the removal");
 }
 
 #[tokio::test]
@@ -277,8 +277,8 @@ async fn json_answers_say_what_is_wrong() {
     assert_eq!(answer.body, said);
 }
 
-/// The page itself is answered 401, or a cookie that cannot be removed would send its browser round
-/// and round.
+/// Requests for the page itself are answered 401: with a cookie that cannot be removed, redirects
+/// would never end.
 #[tokio::test]
 async fn browser_answers_send_browsers_to_a_page() {
     let polar = start_polar().await;

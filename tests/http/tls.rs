@@ -1,4 +1,4 @@
-//! Over TLS: the app by HTTP/1.1 and by HTTP/2, and Polar, each with certificates of a test CA.
+//! TLS with certificates of a test CA: to the app, by HTTP/1.1 and HTTP/2, and to Polar.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -76,8 +76,9 @@ async fn send(
     Answer::read(response.expect("an answer")).await
 }
 
+/// The connection to Polar uses TLS too.
 #[tokio::test]
-async fn a_logout_works_over_tls_by_http1_and_by_http2_with_polar_behind_tls() {
+async fn logout_works_over_tls_by_http1_and_http2() {
     let authority = Authority::new();
     let polar = start_polar().await;
     let plain = polar.url().trim_start_matches("http://").to_owned();
@@ -115,7 +116,7 @@ async fn a_logout_works_over_tls_by_http1_and_by_http2_with_polar_behind_tls() {
 }
 
 #[tokio::test]
-async fn a_server_that_nobody_vouches_for_is_told_nothing() {
+async fn server_with_an_unknown_certificate_is_sent_nothing() {
     let polar = start_polar().await;
     let plain = polar.url().trim_start_matches("http://").to_owned();
     let port = terminate_tls(Authority::new().acceptor(&[]), plain).await;

@@ -1,4 +1,4 @@
-//! An app with server-side sessions, as `examples/tower_sessions.rs` has it: a session id in the
+//! An app with server-side sessions, as in `examples/tower_sessions.rs`: a session id in the
 //! browser, Polar's tokens in the session.
 
 #[allow(dead_code, reason = "its main function is not called here")]
@@ -28,7 +28,7 @@ async fn start() -> (Arc<FakePolar>, Site) {
     (polar, Site::start(app).await)
 }
 
-/// Signs in, and returns the `Cookie` header of the browser from then on.
+/// Signs in, and returns the `Cookie` header that the browser sends from then on.
 async fn sign_in(site: &Site, headers: &[(&str, &str)]) -> String {
     let answer = site.post("/login", headers).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -39,14 +39,15 @@ async fn sign_in(site: &Site, headers: &[(&str, &str)]) -> String {
     cookie.to_owned()
 }
 
-/// What Polar was asked to revoke.
+/// The tokens that Polar was asked to revoke.
 fn asked(polar: &FakePolar) -> Vec<String> {
     let calls = polar.requests();
     calls.iter().filter_map(|call| call.value("token").map(str::to_owned)).collect()
 }
 
+/// The session id is denied.
 #[tokio::test]
-async fn logout_revokes_both_tokens_of_the_session_and_ends_its_id() {
+async fn logout_revokes_both_tokens_of_the_session() {
     let (polar, site) = start().await;
     assert_eq!(site.get("/me", &[]).await.body, "signed out\n");
     let cookie = sign_in(&site, &[]).await;
@@ -65,13 +66,13 @@ async fn logout_revokes_both_tokens_of_the_session_and_ends_its_id() {
 
     let replayed = site.get("/me", &browser).await;
     assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(replayed.body, "signed out\n", "the app's answer, which does not see the id");
+    assert_eq!(replayed.body, "signed out\n", "the app answers, and does not see the id");
 
     let page = site.get("/", &browser).await;
-    assert_eq!(page.body, "signed out\n", "a page for everybody");
+    assert_eq!(page.body, "signed out\n", "a public page");
     assert_eq!(page.removed_cookies(), ["id"]);
     let answer = site.post("/logout", &browser).await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER, "once more is harmless");
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "a second logout is harmless");
     let again = sign_in(&site, &browser).await;
     assert_ne!(again, cookie);
     assert_eq!(site.get("/me", &[("cookie", &again)]).await.body, "signed in\n");
@@ -79,7 +80,7 @@ async fn logout_revokes_both_tokens_of_the_session_and_ends_its_id() {
 }
 
 #[tokio::test]
-async fn another_site_logs_nobody_out() {
+async fn another_site_logs_no_user_out() {
     let (polar, site) = start().await;
     let cookie = sign_in(&site, &[]).await;
     let answer =
@@ -90,7 +91,7 @@ async fn another_site_logs_nobody_out() {
 }
 
 #[tokio::test]
-async fn polar_is_told_also_when_the_browser_hangs_up_meanwhile() {
+async fn tokens_reach_polar_when_the_browser_hangs_up() {
     let (polar, site) = start().await;
     let site = Arc::new(site);
     let cookie = sign_in(&site, &[]).await;
@@ -108,9 +109,9 @@ async fn polar_is_told_also_when_the_browser_hangs_up_meanwhile() {
     assert_eq!(site.get("/me", &[("cookie", &cookie)]).await.status, StatusCode::UNAUTHORIZED);
 }
 
-/// A logout that has failed can be repeated: the browser still holds the id, and the id its tokens.
+/// A failed logout can be repeated: the browser still holds the id, and the session its tokens.
 #[tokio::test]
-async fn a_logout_that_fails_leaves_cookie_and_session_to_try_again() {
+async fn failed_logout_keeps_the_cookie_and_the_session() {
     let polar = Arc::new(FakePolar::start().await.expect("a stand-in"));
     let store = MemoryStore::default();
     let closed = layer(&polar).await;
@@ -118,21 +119,21 @@ async fn a_logout_that_fails_leaves_cookie_and_session_to_try_again() {
     let site = Site::start(app).await;
     let cookie = sign_in(&site, &[]).await;
     let browser = [("cookie", &*cookie)];
-    // Takes no tokens for Polar any more.
+    // From now on the layer accepts no tokens for Polar.
     closed.handle().shutdown(Duration::ZERO).await;
 
     let answer = site.post("/logout", &browser).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.removed_cookies(), Vec::<&str>::new());
     assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(site.get("/me", &browser).await.status, StatusCode::UNAUTHORIZED, "but dead here");
+    assert_eq!(site.get("/me", &browser).await.status, StatusCode::UNAUTHORIZED, "denied here");
 
     let site = Site::start(example::app(Arc::clone(&polar), &layer(&polar).await, store)).await;
     assert_eq!(site.post("/logout", &browser).await.status, StatusCode::SEE_OTHER);
     soon(polar.revoked(1)).await;
 }
 
-/// A request that is slow: it changes the session, and the session is saved once it is answered.
+/// A slow route that changes the session. The session is saved once the request is answered.
 #[derive(Clone, Default)]
 struct Slow {
     begun: Arc<Notify>,
@@ -151,9 +152,9 @@ impl Slow {
     }
 }
 
-/// tower-sessions saves the session that a slow request has changed though a logout has deleted it
-/// meanwhile: it is back, with the tokens in it. Returns the browser that holds its id.
-async fn session_that_comes_back(site: Arc<Site>, slow: Slow) -> String {
+/// A logout deletes a session while a slow request changes it. After that tower-sessions saves the
+/// session again, with the tokens in it. Returns the cookie with its id.
+async fn session_saved_after_its_logout(site: Arc<Site>, slow: Slow) -> String {
     let cookie = sign_in(&site, &[]).await;
     let request = tokio::spawn({
         let (site, cookie) = (Arc::clone(&site), cookie.clone());
@@ -168,7 +169,7 @@ async fn session_that_comes_back(site: Arc<Site>, slow: Slow) -> String {
 }
 
 #[tokio::test]
-async fn a_session_that_a_slow_request_brings_back_stays_dead() {
+async fn session_saved_after_its_logout_stays_dead() {
     let polar = Arc::new(FakePolar::start().await.expect("a stand-in"));
     let slow = Slow::default();
     let (logout, store) = (layer(&polar).await, MemoryStore::default());
@@ -177,15 +178,15 @@ async fn a_session_that_a_slow_request_brings_back_stays_dead() {
         .layer(example::sessions(store))
         .layer(logout);
     let site = Arc::new(Site::start(app).await);
-    let cookie = session_that_comes_back(Arc::clone(&site), slow).await;
+    let cookie = session_saved_after_its_logout(Arc::clone(&site), slow).await;
     let browser = [("cookie", &*cookie)];
     assert_eq!(site.get("/me", &browser).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(site.get("/", &browser).await.body, "signed out\n");
 }
 
-/// The wrong way round: the session is made of the id before the layer takes the id away.
+/// The wrong order: the session is found by its id before the layer takes the id out.
 #[tokio::test]
-async fn inside_of_the_sessions_the_layer_comes_too_late() {
+async fn layer_inside_the_sessions_comes_too_late() {
     let polar = Arc::new(FakePolar::start().await.expect("a stand-in"));
     let slow = Slow::default();
     let (logout, store) = (layer(&polar).await, MemoryStore::default());
@@ -194,7 +195,7 @@ async fn inside_of_the_sessions_the_layer_comes_too_late() {
         .layer(logout)
         .layer(example::sessions(store));
     let site = Arc::new(Site::start(app).await);
-    let cookie = session_that_comes_back(Arc::clone(&site), slow).await;
+    let cookie = session_saved_after_its_logout(Arc::clone(&site), slow).await;
     let browser = [("cookie", &*cookie)];
     for page in ["/me", "/"] {
         assert_eq!(site.get(page, &browser).await.body, "signed in\n", "with a dead session id");

@@ -1,4 +1,4 @@
-//! What is still under way when the logout comes: a session that is renewed, a stream that goes on.
+//! Requests that are under way during a logout: a renewal of the session, an upload, a stream.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_polar_logout::testing::MemoryLog;
 use tower_polar_logout::{PolarLogoutLayer, Revocation, RevocationSignal, WhenRevoked};
 
-/// The answer, once its head is there: its body may still be under way.
+/// Returns the answer once its head has arrived. Its body may still be under way.
 async fn begin(app: &Site, token: &str) -> Response<Incoming> {
     let request = Request::get(format!("{}/events", app.url))
         .header("authorization", bearer(token))
@@ -36,7 +36,7 @@ async fn begin(app: &Site, token: &str) -> Response<Incoming> {
     client.request(request).await.expect("an answer")
 }
 
-/// An app that renews the session, once it is let.
+/// An app that renews the session once the test lets it.
 struct Renewal {
     asked: Notify,
     let_go: Notify,
@@ -74,8 +74,9 @@ fn cookie(token: &str) -> String {
     format!("access_token={token}")
 }
 
+/// The new cookies are taken out of the answer, and their tokens are denied and revoked.
 #[tokio::test]
-async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
+async fn session_renewed_during_its_logout_is_ended() {
     let polar = start_polar().await;
     let (old, new) = (polar.mint(), polar.mint());
     let renewal = Renewal::new(&[
@@ -106,18 +107,18 @@ async fn a_session_that_is_renewed_while_it_is_ended_is_ended() {
             "access_token=; Path=/; Max-Age=0",
             "refresh_token=deleted; Path=/; Max-Age=0"
         ],
-        "what sets a session is gone, all else is as it was"
+        "the cookies that set a session are gone, the others are unchanged"
     );
     for token in [&new.access, &new.refresh] {
         let answer = app.get("/me", &[("cookie", &cookie(token))]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "denied at once");
     }
-    support::until("Polar has heard of the new pair too", || !polar.is_alive(&new.access)).await;
+    support::until("Polar has revoked the new pair too", || !polar.is_alive(&new.access)).await;
 }
 
-/// The race: the answer is on its way to the caller before the task that revokes has begun.
+/// A race: the answer leaves before the task that revokes the new token has begun.
 #[tokio::test]
-async fn what_was_renewed_too_late_is_dead_before_the_answer_leaves() {
+async fn renewed_token_is_denied_before_the_answer_leaves() {
     let polar = start_polar().await;
     let (old, new) = (polar.mint(), polar.mint());
     let renewal = Renewal::new(&[cookie(&new.access)]);
@@ -130,19 +131,18 @@ async fn what_was_renewed_too_late_is_dead_before_the_answer_leaves() {
     let handle = layer.handle();
     handle.revoke([Revocation::access_token(&old.access).expect("a token")]).await;
     renewal.let_go.notify_one();
-    // No other task has its turn meanwhile: this is the only thread.
+    // No other task runs meanwhile: this is the only thread.
     assert!(poll_once().await.is_ready());
     assert!(handle.is_revoked(&new.access));
 }
 
 #[tokio::test]
-async fn a_session_that_is_renewed_in_peace_is_renewed() {
+async fn session_is_renewed_despite_another_users_logout() {
     let polar = start_polar().await;
     let (old, new, other) = (polar.mint(), polar.mint(), polar.mint());
     let renewal = Renewal::new(&[cookie(&new.access)]);
     let layer = builder(&polar).build().await.expect("a layer");
     let app = Site::start(renewal.app(layer.clone())).await;
-    // Somebody else's logout.
     layer.handle().revoke([Revocation::access_token(&other.access).expect("a token")]).await;
     renewal.let_go.notify_one();
     let renewed = app.post("/renew", &[("cookie", &cookie(&old.access))]).await;
@@ -151,7 +151,7 @@ async fn a_session_that_is_renewed_in_peace_is_renewed() {
 }
 
 #[tokio::test]
-async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
+async fn browser_can_sign_in_despite_a_dead_cookie() {
     let polar = start_polar().await;
     let (dead, new) = (polar.mint(), polar.mint());
     let renewal = Renewal::new(&[cookie(&new.access)]);
@@ -168,7 +168,7 @@ async fn a_browser_with_a_dead_cookie_can_sign_in_again() {
     assert_eq!(app.get("/me", &[("cookie", &cookie(&new.access))]).await.status, StatusCode::OK);
 }
 
-/// A rolling session sets its cookie with every answer, also with that of the logout handler.
+/// A rolling session sets its cookie with every answer, including that of the logout handler.
 #[tokio::test]
 async fn session_that_the_logout_handler_renews_is_ended() {
     let polar = start_polar().await;
@@ -183,12 +183,13 @@ async fn session_that_the_logout_handler_renews_is_ended() {
     assert!(!set_cookies(&answer).contains(&&*cookie(&new.access)), "{answer:?}");
     assert_eq!(answer.removed_cookies(), ["access_token", "refresh_token"]);
     assert!(layer.handle().is_revoked(&new.access));
-    support::until("Polar has heard of it too", || !polar.is_alive(&new.access)).await;
+    support::until("Polar has revoked the new pair too", || !polar.is_alive(&new.access)).await;
 }
 
-/// The token is dead before the logout handler is called. Its answer must be whole nevertheless.
+/// The token is denied before the logout handler is called. The answer must be complete
+/// nevertheless.
 #[tokio::test]
-async fn logout_handler_answers_whole_behind_both_small_layers() {
+async fn logout_handler_answers_in_full_behind_both_layers() {
     let polar = start_polar().await;
     let layer = builder(&polar).call_inner_after_logout(true).build().await.expect("a layer");
     let (end, check) = (layer.handle().end_streams(), layer.handle().check_body());
@@ -202,10 +203,9 @@ async fn logout_handler_answers_whole_behind_both_small_layers() {
     assert!(layer.handle().is_revoked(&token));
 }
 
-/// Anybody can log out a token that they made up, and put it into a link or a cookie of somebody
-/// else.
+/// An attacker can log out a made-up token, and plant it in a link or a cookie of another user.
 #[tokio::test]
-async fn made_up_token_takes_no_cookie_back() {
+async fn logout_of_a_planted_token_removes_no_cookie() {
     let polar = start_polar().await;
     let (old, new, made_up) = (polar.mint(), polar.mint(), support::access_token("made"));
     let renewal = Renewal::new(&[cookie(&new.access)]);
@@ -226,7 +226,7 @@ async fn made_up_token_takes_no_cookie_back() {
 
 /// Sends a request to a handler that reads its body, and revokes the request's token before the
 /// body has arrived.
-async fn revoked_while_its_body_arrives(
+async fn send_and_revoke_meanwhile(
     layer: &PolarLogoutLayer,
     token: &str,
     upload: MethodRouter,
@@ -252,28 +252,30 @@ fn upload() -> MethodRouter {
     post(async |body: Bytes| [Bytes::from("thanks for "), body].concat())
 }
 
+/// The token is revoked while the body arrives. `check_body` rejects the request.
 #[tokio::test]
-async fn upload_whose_token_is_revoked_meanwhile_is_rejected() {
+async fn upload_revoked_meanwhile_is_rejected() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let checked = upload().layer(layer.handle().check_body());
-    let answer = revoked_while_its_body_arrives(&layer, &polar.mint().access, checked).await;
+    let answer = send_and_revoke_meanwhile(&layer, &polar.mint().access, checked).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 }
 
+/// The token is revoked while the body arrives. `end_streams` ends the answer.
 #[tokio::test]
-async fn upload_whose_token_is_revoked_meanwhile_gets_no_body() {
+async fn upload_revoked_meanwhile_gets_no_body() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let ended = upload().layer(layer.handle().end_streams());
-    let answer = revoked_while_its_body_arrives(&layer, &polar.mint().access, ended).await;
+    let answer = send_and_revoke_meanwhile(&layer, &polar.mint().access, ended).await;
     let body = answer.into_body().collect().await.expect("an end").to_bytes();
     assert_eq!(body, "");
 }
 
-/// A handler that logs its own user out has something to say about it.
+/// A handler that logs its own user out must still be able to answer.
 #[tokio::test]
-async fn handler_that_revokes_its_own_token_answers_whole() {
+async fn handler_that_revokes_its_token_answers_in_full() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let (handle, token) = (layer.handle(), polar.mint().access);
@@ -290,11 +292,11 @@ async fn handler_that_revokes_its_own_token_answers_whole() {
     assert!(layer.handle().is_revoked(&token));
 }
 
-/// What a test says goes out as an event each.
+/// Each message from the test goes out as an event.
 type Events = Arc<Mutex<Option<mpsc::UnboundedReceiver<Bytes>>>>;
 
 async fn events_of(Extension(events): Extension<Events>) -> impl IntoResponse {
-    let events = events.lock().expect("a lock").take().expect("asked for once");
+    let events = events.lock().expect("a lock").take().expect("requested once");
     let frames = futures_util::stream::unfold(events, async |mut events| {
         Some((Ok::<_, Infallible>(events.recv().await?), events))
     });
@@ -310,62 +312,61 @@ async fn stream(
     Site::start(Router::new().route("/events", route).layer(events).layer(layer)).await
 }
 
-/// A route whose streams end.
+/// A route whose streams end when their token is revoked.
 fn ending(layer: &PolarLogoutLayer) -> MethodRouter {
     get(events_of).layer(layer.handle().end_streams())
 }
 
 async fn next_frame(stream: &mut Response<Incoming>) -> Option<Bytes> {
-    let frame =
-        soon(stream.body_mut().frame()).await?.expect("no error: it ends as if it were whole");
+    let frame = soon(stream.body_mut().frame()).await?.expect("the stream ends without an error");
     Some(frame.into_data().expect("data"))
 }
 
-/// What nobody waits for in vain for ever.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), what).await.expect("it comes to pass")
+/// Fails the test if the future takes longer than a minute.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), future).await.expect("it completes in time")
 }
 
-async fn a_stream_ends(layer: PolarLogoutLayer, token: &str, revoke: impl AsyncFnOnce()) {
+async fn assert_stream_ends(layer: PolarLogoutLayer, token: &str, revoke: impl AsyncFnOnce()) {
     let (say, events) = mpsc::unbounded_channel();
     let route = ending(&layer);
     let app = stream(events, layer, route).await;
     let mut stream = begin(&app, token).await;
     for event in ["data: 1\n\n", "data: 2\n\n"] {
-        say.send(Bytes::from(event)).expect("somebody listens");
+        say.send(Bytes::from(event)).expect("a listener");
         assert_eq!(next_frame(&mut stream).await.expect("an event"), event);
     }
     revoke().await;
-    assert_eq!(next_frame(&mut stream).await, None, "it ends with nobody saying anything");
+    assert_eq!(next_frame(&mut stream).await, None, "the stream ends although no event was sent");
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_its_token_is_revoked() {
+async fn stream_ends_when_its_token_is_revoked() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
     let handle = layer.handle();
-    a_stream_ends(layer, &token, async || {
+    assert_stream_ends(layer, &token, async || {
         handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_its_token_is_revoked_at_another_replica() {
+async fn stream_ends_when_another_replica_revokes_its_token() {
     let polar = start_polar().await;
     let log = MemoryLog::new();
     let layer = async || builder(&polar).revocation_log(log.clone()).build().await;
     let (here, there) = (layer().await.expect("a layer"), layer().await.expect("another"));
     let token = polar.mint().access;
-    a_stream_ends(here, &token, async || {
+    assert_stream_ends(here, &token, async || {
         there.handle().revoke([Revocation::access_token(&token).expect("a token")]).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_stream_that_says_much_ends_too() {
+async fn stream_ends_while_events_keep_coming() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
@@ -386,7 +387,7 @@ async fn a_stream_that_says_much_ends_too() {
 }
 
 #[tokio::test]
-async fn stream_of_a_route_without_the_layer_goes_on() {
+async fn stream_goes_on_without_end_streams() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
@@ -395,12 +396,12 @@ async fn stream_of_a_route_without_the_layer_goes_on() {
     let app = stream(events, layer, get(events_of)).await;
     let mut stream = begin(&app, &token).await;
     handle.revoke([Revocation::access_token(&token).expect("a token")]).await;
-    say.send(Bytes::from("data: 1\n\n")).expect("somebody listens");
+    say.send(Bytes::from("data: 1\n\n")).expect("a listener");
     assert_eq!(next_frame(&mut stream).await.expect("an event"), "data: 1\n\n");
 }
 
 #[tokio::test]
-async fn a_handler_is_told_when_its_token_is_revoked() {
+async fn handler_is_told_when_its_token_is_revoked() {
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
     let token = polar.mint().access;
@@ -408,14 +409,14 @@ async fn a_handler_is_told_when_its_token_is_revoked() {
     let handler = async move |signal: Option<Extension<RevocationSignal>>| {
         let Some(Extension(signal)) = signal else { return "nothing to wait for" };
         let tell = tell.clone();
-        // As a WebSocket would: the request is long over.
+        // Like a WebSocket, this task outlives the request.
         tokio::spawn(async move {
             assert!(!signal.is_revoked());
-            tell.send("waiting").expect("somebody listens");
+            tell.send("waiting").expect("a listener");
             signal.revoked().await;
             assert!(signal.is_revoked());
             signal.revoked().await;
-            tell.send("told").expect("somebody listens");
+            tell.send("told").expect("a listener");
         });
         "waiting"
     };

@@ -1,6 +1,7 @@
-//! What a request costs the heap: nothing, unless it carries what is revoked.
+//! The layer allocates nothing for a request that it passes on, and little for a 401.
 //!
-//! Counted by thread, so that nothing else in this process is in the figures. With monitoring on.
+//! Allocations are counted by thread, so the figures contain nothing else of this process. The
+//! metrics are exported.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -24,35 +25,35 @@ const REVOKED: &str = "polar_at_u_0000000000000000000000000000000000000000001";
 const LIVING: &str = "polar_at_u_0000000000000000000000000000000000000000002";
 
 #[tokio::test]
-async fn a_bearer_token_that_is_not_revoked_costs_no_allocation() {
-    assert_passes_for_free("authorization", &format!("Bearer {LIVING}")).await;
+async fn living_bearer_token_costs_no_allocation() {
+    assert_no_allocation("authorization", &format!("Bearer {LIVING}")).await;
 }
 
 #[tokio::test]
-async fn a_cookie_among_four_costs_no_allocation() {
+async fn living_cookie_among_four_costs_no_allocation() {
     let cookies = format!("a=1; theme=dark; access_token={LIVING}; lang=en");
-    assert_passes_for_free("cookie", &cookies).await;
+    assert_no_allocation("cookie", &cookies).await;
 }
 
 #[tokio::test]
-async fn a_request_without_a_token_costs_no_allocation() {
-    assert_passes_for_free("accept", "text/html").await;
+async fn request_without_token_costs_no_allocation() {
+    assert_no_allocation("accept", "text/html").await;
 }
 
 #[tokio::test]
-async fn a_401_costs_at_most_three_allocations() {
-    assert_turned_away("authorization", &format!("Bearer {REVOKED}"), 3).await;
+async fn bearer_401_costs_at_most_three_allocations() {
+    assert_rejected("authorization", &format!("Bearer {REVOKED}"), 3).await;
 }
 
-/// It takes the cookie out of the request, to see whether a living credential is left, and removes
-/// it from the browser.
+/// The layer takes the cookie out of the request, to see whether a living credential is left, and
+/// removes it from the browser.
 #[tokio::test]
-async fn a_401_to_a_cookie_costs_at_most_four_allocations() {
+async fn cookie_401_costs_at_most_four_allocations() {
     let cookies = format!("a=1; theme=dark; access_token={REVOKED}; lang=en");
-    assert_turned_away("cookie", &cookies, 4).await;
+    assert_rejected("cookie", &cookies, 4).await;
 }
 
-async fn assert_passes_for_free(name: &str, value: &str) {
+async fn assert_no_allocation(name: &str, value: &str) {
     let (_, without) = allocations(service_fn(app), name, value);
     let (status, with) = allocations(layer().await.layer(service_fn(app)), name, value);
     assert_eq!((status, with), (StatusCode::OK, without));
@@ -62,7 +63,7 @@ async fn assert_passes_for_free(name: &str, value: &str) {
     assert!(passed.is_some_and(|passed| passed != "0"), "not counted: {exported}");
 }
 
-async fn assert_turned_away(name: &str, value: &str, at_most: u64) {
+async fn assert_rejected(name: &str, value: &str, at_most: u64) {
     let (status, rejected) = allocations(layer().await.layer(service_fn(app)), name, value);
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     println!("a 401 by {name}: {rejected} allocations");
@@ -70,7 +71,7 @@ async fn assert_turned_away(name: &str, value: &str, at_most: u64) {
     assert!(rejected > 0, "nothing was counted");
 }
 
-/// Allocations from the call to the response, and its drop.
+/// Counts the allocations from the call until the response is dropped.
 fn allocations<S, R>(mut service: S, name: &str, value: &str) -> (StatusCode, u64)
 where
     S: Service<Request<Body>, Response = Response<R>, Error = Infallible>,
@@ -89,7 +90,7 @@ where
         });
         (status.expect("a response"), measured.count_total)
     };
-    // The first request of a thread may set things up that stay.
+    // The first request of a thread may allocate memory that stays.
     answer();
     answer()
 }
@@ -98,7 +99,7 @@ fn app<B>(_: Request<B>) -> Ready<Result<Response<Body>, Infallible>> {
     ready(Ok(Response::new(Body::new())))
 }
 
-/// Makes this process one that exports its metrics.
+/// Exports the metrics of this process.
 fn monitored() -> &'static PrometheusHandle {
     static EXPORTED: OnceLock<PrometheusHandle> = OnceLock::new();
     EXPORTED.get_or_init(|| {

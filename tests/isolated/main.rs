@@ -1,9 +1,9 @@
 //! Tests that concern the whole process: one replaces the allocator and sets the global metrics
 //! recorder, the other reads all memory. They may share a process, because allocations are counted
-//! by thread and no other test holds the texts that are looked for.
+//! by thread and no other test holds the texts that it searches for.
 
-// What a request costs the heap.
+// A request that the layer passes on costs no allocation.
 mod allocations;
-// Nothing of a token or a secret is left in memory.
+// No part of a token or secret is left in memory.
 #[cfg(target_os = "linux")]
 mod wiped;

@@ -1,7 +1,7 @@
-//! Nothing of a token or a secret is left in the memory of this process, once what held it is gone.
+//! No part of a token or secret is left in the memory of this process once its holder is dropped.
 //!
-//! The stories leave out what holds tokens and is not ours: there is no socket, the application and
-//! the server are functions, and the requests are made of buffers that are wiped.
+//! The tests use no other code that holds tokens: there is no socket, the app and the server are
+//! functions, and the requests are made of buffers that are wiped.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,16 +27,17 @@ use tower_polar_logout::{
 };
 use zeroize::Zeroizing;
 
-/// A session that is over.
+/// A revoked session id.
 const DEAD: &str = "dead-session-0123";
 
 const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
 
-/// What a form must escape.
+/// Characters that a form must escape.
 const SIGNS: &[u8] = b"!\"#$%&'()+,/:;<=>?@[\\]^`{|}~";
 
+/// Checks the search itself: without it, the other tests prove nothing.
 #[test]
-fn what_is_alive_is_found_and_what_was_wiped_is_not() {
+fn search_finds_living_text_but_not_wiped_text() {
     let secret = Masked::drawn(1, 200, LETTERS);
     assert!(!secret.is_in_memory(), "before it is written anywhere");
     let alive = wiped(secret.bytes());
@@ -44,7 +45,7 @@ fn what_is_alive_is_found_and_what_was_wiped_is_not() {
     drop(alive);
     assert!(!secret.is_in_memory());
     let half = wiped(secret.bytes().skip(100));
-    assert!(secret.is_in_memory(), "also where its beginning was overwritten");
+    assert!(secret.is_in_memory(), "also if its beginning is overwritten");
     drop(half);
     let fragments: Vec<Vec<u8>> =
         (0..4).map(|n| secret.bytes().skip(n * 50).take(50).collect()).collect();
@@ -52,7 +53,7 @@ fn what_is_alive_is_found_and_what_was_wiped_is_not() {
 }
 
 #[test]
-fn a_token_of_a_cookie_is_gone_once_its_logout_is_confirmed() {
+fn cookie_token_is_wiped_after_a_confirmed_logout() {
     let token = Masked::drawn(2, 200, LETTERS);
     let seen = Seen::default();
     let cookie = escaped(token.bytes());
@@ -62,7 +63,7 @@ fn a_token_of_a_cookie_is_gone_once_its_logout_is_confirmed() {
             .build()
             .await
             .expect("a layer");
-        // Decoded by whoever reads it, so that it is in no header as it is.
+        // The cookie is escaped, so no header holds the token itself.
         let request = Request::post("/logout")
             .header(COOKIE, header(b"t=".iter().copied().chain(cookie)))
             .body(Full::default());
@@ -72,8 +73,9 @@ fn a_token_of_a_cookie_is_gone_once_its_logout_is_confirmed() {
     seen.all(1);
 }
 
+/// The body arrives in many pieces.
 #[test]
-fn a_token_of_a_body_in_many_pieces_is_gone_once_its_logout_is_confirmed() {
+fn body_token_is_wiped_after_a_confirmed_logout() {
     let token = Masked::drawn(3, 200, LETTERS);
     let written = Masked::of(escaped(token.bytes()));
     let form = Masked::of(b"t=".iter().copied().chain(written.bytes()));
@@ -96,10 +98,11 @@ fn a_token_of_a_body_in_many_pieces_is_gone_once_its_logout_is_confirmed() {
     }
 }
 
+/// The layer takes a dead credential out of the cookie and of the query, and searches the body.
 #[test]
-fn what_goes_on_without_its_dead_credentials_is_gone_with_the_request() {
+fn rewritten_request_is_wiped_when_it_is_answered() {
     let [cookie, query, decoded] = [4, 5, 6].map(|seed| Masked::drawn(seed, 200, LETTERS));
-    // Decoded to be looked up.
+    // The layer decodes the body to look the token up.
     let body = Masked::of(b"t=".iter().copied().chain(escaped(decoded.bytes())));
     let sent = [cookie, query, body];
     let [cookie, query, body] = &sent;
@@ -139,7 +142,7 @@ fn what_goes_on_without_its_dead_credentials_is_gone_with_the_request() {
 }
 
 #[test]
-fn the_form_that_revokes_is_gone_once_it_is_answered() {
+fn revocation_form_is_wiped_when_it_is_answered() {
     let [token, secret] = [7, 8].map(|seed| Masked::drawn(seed, 200, SIGNS));
     let written = [&token, &secret].map(|text| Masked::of(escaped(text.bytes())));
     let seen = Seen::default();
@@ -154,7 +157,7 @@ fn the_form_that_revokes_is_gone_once_it_is_answered() {
 }
 
 #[test]
-fn the_header_that_authenticates_the_client_is_gone_with_the_client() {
+fn client_authentication_header_is_wiped_with_the_client() {
     let secret = Masked::drawn(9, 200, SIGNS);
     let pair = Masked::of(b"id:".iter().copied().chain(escaped(secret.bytes())));
     let written = base64(&pair);
@@ -173,8 +176,9 @@ fn the_header_that_authenticates_the_client_is_gone_with_the_client() {
     seen.all(1);
 }
 
+/// One runtime seals the token into the journal and ends. The next one opens and delivers it.
 #[test]
-fn a_token_is_gone_that_was_sealed_into_a_journal_and_opened_by_the_next_process() {
+fn journaled_token_is_wiped_in_both_processes() {
     let token = Masked::drawn(10, 200, LETTERS);
     let folder = Folder::new("wiped");
     let journal = || Journal::open(folder.file("journal")).expect("a journal");
@@ -204,7 +208,7 @@ fn a_token_is_gone_that_was_sealed_into_a_journal_and_opened_by_the_next_process
     });
     drop(first);
     seen.all(1);
-    assert!(!token.is_in_memory(), "once it is sealed, and the process ends");
+    assert!(!token.is_in_memory(), "after it is sealed and the runtime has ended");
 
     let seen = Seen::default();
     runtime().block_on(async {
@@ -215,12 +219,12 @@ fn a_token_is_gone_that_was_sealed_into_a_journal_and_opened_by_the_next_process
             .await
             .expect("a layer");
         support::until("it is delivered", || layer.handle().counts().confirmed == 1).await;
-        assert!(!token.is_in_memory(), "once it was opened, and is delivered");
+        assert!(!token.is_in_memory(), "after it is opened and delivered");
     });
     seen.all(1);
 }
 
-/// What was found of several texts while they were to be found: without it, a story proves nothing.
+/// Counts the texts that were found while they were alive: otherwise a test proves nothing.
 #[derive(Clone, Default)]
 struct Seen(Arc<AtomicUsize>);
 
@@ -230,16 +234,16 @@ impl Seen {
     }
 
     fn all(&self, texts: usize) {
-        assert_eq!(self.0.load(Ordering::SeqCst), texts, "it was not looked for, or is not found");
+        assert_eq!(self.0.load(Ordering::SeqCst), texts, "not searched for, or not found");
     }
 }
 
-/// How many of them.
+/// How many of these texts are in memory.
 fn left(texts: &[&Masked]) -> usize {
     texts.iter().filter(|text| text.is_in_memory()).count()
 }
 
-/// A server's part in a story: looks for what is alive while it has the request.
+/// Acts as the server: searches for the living texts while it holds the request.
 fn looking(
     alive: &[&Masked],
     seen: &Seen,
@@ -273,7 +277,7 @@ fn client_with(
     ))
 }
 
-/// Of a server whose tokens are long enough to be found.
+/// A layer for a server whose tokens are long enough to be found.
 fn layer(client: PolarClientBuilder) -> PolarLogoutLayerBuilder {
     let server = PolarServer::RevocationEndpoint("http://127.0.0.1:9/revoke".to_owned());
     PolarLogoutLayer::builder(client.server(server))
@@ -291,16 +295,16 @@ where
     app.oneshot(request).await.expect("an answer").status()
 }
 
-/// One thread for all: what a task has dropped is gone when another goes on.
+/// One thread for all tasks: a value that one task drops is wiped before another task continues.
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// It is wiped when it is dropped, and never moved.
+/// A buffer that is wiped when it is dropped, and never reallocated.
 fn wiped(text: impl Iterator<Item = u8>) -> Zeroizing<Vec<u8>> {
     let mut written = Zeroizing::new(Vec::with_capacity(4096));
     written.extend(text);
-    assert!(written.capacity() == 4096, "it has grown");
+    assert!(written.capacity() == 4096, "the buffer has grown");
     written
 }
 
@@ -326,7 +330,7 @@ fn escaped(text: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     text.flat_map(|byte| [b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]])
 }
 
-/// Made of three bytes at a time, so that it is never there as a whole.
+/// Encodes three bytes at a time, so that the whole result is never in memory.
 fn base64(text: &Masked) -> Masked {
     let mut text = text.bytes().peekable();
     Masked::of(

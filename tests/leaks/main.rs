@@ -1,5 +1,6 @@
-//! What a layer started ends with it: no task and no descriptor is left, whatever its callers did.
-//! One story alone in its process, whose descriptors are counted.
+//! A layer that is shut down leaves no task and no descriptor, whatever its callers did.
+//!
+//! This binary has one test only, because the test counts the descriptors of its process.
 
 use std::fs;
 use std::time::Duration;
@@ -36,7 +37,7 @@ fn address(site: &Site) -> &str {
     site.url.strip_prefix("http://").expect("a URL")
 }
 
-/// Sends all but the end of a logout, or all of it, and hangs up.
+/// Sends a logout, whole or without its end, and hangs up.
 async fn hang_up(site: &Site, token: &str, is_whole: bool) {
     let mut stream = TcpStream::connect(address(site)).await.expect("a connection");
     let (length, body) = if is_whole { (4, "a=b\n") } else { (1_000, "a=b") };
@@ -48,12 +49,12 @@ async fn hang_up(site: &Site, token: &str, is_whole: bool) {
     stream.write_all(request.as_bytes()).await.expect("it listens");
     if is_whole {
         stream.shutdown().await.expect("it is sent");
-        // Until the server has hung up too, with an answer or without.
+        // Reads until the server hangs up too, with or without an answer.
         let _ = stream.read_to_end(&mut Vec::new()).await;
     }
 }
 
-/// A stream that ends when its token is revoked.
+/// Follows a stream until it ends because its token is revoked.
 async fn follow(site: &Site, token: &str) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let request =
@@ -105,7 +106,7 @@ async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
             hang_up(site, &gone.access, true).await;
             hang_up(site, &broken.access, false).await;
             follow(site, &followed.access).await;
-            // One that is left open.
+            // This session is not logged out.
             let living = [("authorization", &*bearer(&living.access))];
             assert_eq!(site.get("/me", &living).await.status, StatusCode::OK);
         }
@@ -115,8 +116,9 @@ async fn use_and_shut_down(polar: &FakePolar, folder: &Folder) {
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0, "all are delivered");
 }
 
+/// Before the shutdown there are logouts, callers that hang up, and streams.
 #[tokio::test]
-async fn after_logouts_hang_ups_streams_and_a_shutdown_no_task_and_no_descriptor_is_left() {
+async fn shutdown_leaves_no_task_and_no_descriptor() {
     let folder = Folder::new("leaks");
     let polar = start_polar().await;
     let base = held();

@@ -1,7 +1,7 @@
-//! What a request carries: each case of `credentials.json`, told through the layer.
+//! The credentials that a request carries: each case of `credentials.json`, sent through the layer.
 //!
-//! A credential is recognised, not parsed, so that no spelling gets around a logout, and no logout
-//! ends what other users share.
+//! A credential is recognised, not parsed. So no spelling gets around a logout, and no logout
+//! denies a value that other users share.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().expect("a list").iter().map(|it| it.as_str().expect("text"))
 }
 
-/// A layer in front of an app that keeps what it sees.
+/// A layer in front of an app that keeps the last request that it saw.
 struct Site {
     polar: TreatedWell,
     layer: PolarLogoutLayer,
@@ -44,7 +44,7 @@ impl Site {
         Self { polar, layer, seen: Arc::default() }
     }
 
-    /// The answer, and the request as the app sees it, if it does.
+    /// The answer, and the request as the app saw it, if it was called.
     async fn send(&self, request: Request<Full<Bytes>>) -> (Answer, Option<request::Parts>) {
         let seen = Arc::clone(&self.seen);
         *seen.lock().expect("no panic") = None;
@@ -66,8 +66,8 @@ impl Site {
     }
 
     async fn revoke(&self, token: &str) {
-        let order = Revocation::access_token(token).expect("a token");
-        assert!(self.layer.handle().revoke([order]).await.is_denied());
+        let revocation = Revocation::access_token(token).expect("a token");
+        assert!(self.layer.handle().revoke([revocation]).await.is_denied());
     }
 
     async fn dead_token(&self) -> String {
@@ -91,13 +91,13 @@ fn with_headers(
     request
 }
 
-/// Characters are bytes.
+/// A value with one byte for each character.
 fn latin_1(text: &str) -> HeaderValue {
     let bytes: Vec<_> = text.chars().map(|it| u8::try_from(it).expect("Latin-1")).collect();
     HeaderValue::from_bytes(&bytes).expect("a value")
 }
 
-/// The text with a token in place of its last such letter, and with `base64(..)` carried out.
+/// The text with the token in place of its last `letter`, and with `base64(..)` encoded.
 fn fill(text: &str, letter: char, token: &str) -> String {
     if let Some((before, rest)) = text.split_once("base64(") {
         let (inside, behind) = rest.split_once(')').expect("a bracket");
@@ -109,7 +109,7 @@ fn fill(text: &str, letter: char, token: &str) -> String {
     [&text[..at], token, &text[at + 1..]].concat()
 }
 
-/// A case of `the_app_never_reads_T` with this token.
+/// The request of a case of `the_app_never_reads_T`, with this token.
 fn request_of(case: &Value, token: &str) -> Request<Full<Bytes>> {
     let target = match case["target"].as_str() {
         Some(target) if case["name"] == "query-percent-encoded" => {
@@ -128,9 +128,9 @@ fn request_of(case: &Value, token: &str) -> Request<Full<Bytes>> {
     with_headers(&target, Method::GET, &headers.collect::<Vec<_>>())
 }
 
-/// The 21 backends behind the layer that read a dead token did so by 32 kinds of spelling.
+/// The cases are the 32 spellings by which 21 backends behind the layer once read a dead token.
 #[tokio::test]
-async fn app_never_reads_a_dead_token_however_it_is_written() {
+async fn app_never_reads_dead_token_in_any_spelling() {
     let site = Site::start(|it| it.access_token(TokenLocation::query("access_token"))).await;
     let token = site.dead_token().await;
     let cases = cases();
@@ -139,19 +139,19 @@ async fn app_never_reads_a_dead_token_however_it_is_written() {
         let sent = request_of(case, &token);
         let (uri, headers) = (sent.uri().clone(), sent.headers().clone());
         let (answer, seen) = site.send(sent).await;
-        let must_be_refused = headers.contains_key(AUTHORIZATION) || name == "in-the-path";
+        let must_be_rejected = headers.contains_key(AUTHORIZATION) || name == "in-the-path";
         let Some(seen) = seen else {
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name}");
             continue;
         };
-        assert!(!must_be_refused, "{name} was let through");
+        assert!(!must_be_rejected, "{name} was let through");
         let is_gone = !headers.iter().any(|header| seen.headers.iter().any(|it| it == header));
         assert!(is_gone && (headers.len() == 1 || seen.uri != uri), "{name}: {seen:?}");
     }
 }
 
 #[tokio::test]
-async fn request_with_a_living_token_passes_unchanged_however_it_is_written() {
+async fn living_token_passes_unchanged_in_any_spelling() {
     let site = Site::start(|it| it.access_token(TokenLocation::query("access_token"))).await;
     site.dead_token().await;
     let token = site.polar.mint().access;
@@ -159,13 +159,13 @@ async fn request_with_a_living_token_passes_unchanged_however_it_is_written() {
         let sent = request_of(case, &token);
         let (uri, headers) = (sent.uri().clone(), sent.headers().clone());
         let (_, seen) = site.send(sent).await;
-        let seen = seen.unwrap_or_else(|| panic!("{} was refused", case["name"]));
+        let seen = seen.unwrap_or_else(|| panic!("{} was rejected", case["name"]));
         assert_eq!((seen.uri, seen.headers), (uri, headers), "{}", case["name"]);
     }
 }
 
 #[tokio::test]
-async fn logout_finds_a_token_in_a_body_of_any_syntax() {
+async fn logout_finds_token_in_body_of_any_syntax() {
     let site = Site::start(|it| {
         it.refresh_token(TokenLocation::form("refresh_token"))
             .refresh_token(TokenLocation::json("refresh_token"))
@@ -190,10 +190,9 @@ async fn logout_finds_a_token_in_a_body_of_any_syntax() {
     }
 }
 
-/// One user's logout denied the word `Bearer`, and so locked out every user of the app for ten
-/// days.
+/// A logout once denied the word `Bearer`, and so locked out every user of the app for ten days.
 #[tokio::test]
-async fn logout_of_one_user_leaves_others_alone_in_every_carrier() {
+async fn logout_leaves_other_users_alone_in_every_carrier() {
     let site = Site::start(|it| it.session_id(TokenLocation::cookie("session"))).await;
     for case in cases()["one_users_logout_leaves_others_alone"].as_array().expect("cases") {
         let (name, carrier) =
@@ -235,9 +234,9 @@ async fn placeholder_is_no_credential() {
     assert_eq!(site.layer.handle().counts().revoked, 0);
 }
 
-/// A cookie planted from a subdomain, or left over, must not lock its victim out.
+/// A cookie that was planted from a subdomain, or left over, must not lock its user out.
 #[tokio::test]
-async fn dead_cookie_beside_a_living_one_is_taken_out() {
+async fn dead_cookie_beside_living_one_is_taken_out() {
     let site = Site::start(|it| it).await;
     let (dead, live) = (site.dead_token().await, site.polar.mint().access);
     let cases = cases();
@@ -253,7 +252,7 @@ async fn dead_cookie_beside_a_living_one_is_taken_out() {
 }
 
 #[tokio::test]
-async fn dead_token_in_no_credentials_place_is_taken_out() {
+async fn dead_token_outside_credential_places_is_taken_out() {
     let site = Site::start(|it| it.access_token(TokenLocation::query("access_token"))).await;
     let dead = site.dead_token().await;
     let cases = cases();
@@ -274,7 +273,7 @@ async fn dead_token_in_no_credentials_place_is_taken_out() {
 }
 
 #[tokio::test]
-async fn dead_token_that_cannot_be_separated_is_rejected() {
+async fn inseparable_dead_token_is_rejected() {
     let site = Site::start(|it| it).await;
     let (dead, live) = (site.dead_token().await, site.polar.mint().access);
     let cases = cases();
@@ -286,8 +285,9 @@ async fn dead_token_that_cannot_be_separated_is_rejected() {
     }
 }
 
+/// Also beside a living token.
 #[tokio::test]
-async fn dead_token_in_authorization_is_rejected_whatever_stands_beside_it() {
+async fn dead_token_in_authorization_is_always_rejected() {
     let site = Site::start(|it| it).await;
     let bearer = |token: &str| (AUTHORIZATION, support::bearer(token).parse().expect("a value"));
     let (dead, live) = (bearer(&site.dead_token().await), site.polar.mint().access);
@@ -312,15 +312,15 @@ async fn session_id_is_the_same_in_every_wrapping() {
             let header = |n| [(COOKIE, cookie(n).parse().expect("a value"))];
             assert_eq!(site.log_out(&header(one)).await.status, StatusCode::NO_CONTENT);
             let (answer, seen) = site.get(&header(other)).await;
-            assert_eq!(answer.status, StatusCode::OK, "a session id that is dead is no error");
+            assert_eq!(answer.status, StatusCode::OK, "a dead session id is no error");
             assert!(seen.expect("the app").headers.is_empty(), "{pair}");
         }
     }
 }
 
-/// The cookie of every anonymous visitor, and the password of a browser's user.
+/// The values are the session cookie of every anonymous visitor, and a password in `Basic`.
 #[tokio::test]
-async fn shared_value_locks_nobody_out() {
+async fn logout_with_shared_value_locks_out_no_user() {
     let site = Site::start(|it| it.session_id(TokenLocation::cookie("session"))).await;
     let anonymous = [(COOKIE, HeaderValue::from_static("session=eyJwYXNzcG9ydCI6e319"))];
     let basic =
@@ -332,13 +332,13 @@ async fn shared_value_locks_nobody_out() {
         assert!(seen.is_some() && answer.removed_cookies().is_empty());
     }
     let (_, seen) = site.get(&basic).await;
-    assert_eq!(seen.expect("the app").headers.len(), 1, "Basic is never denied by its place");
+    assert_eq!(seen.expect("the app").headers.len(), 1, "`Basic` is never denied by its place");
 }
 
-/// A signed cookie, another system's key, a token too long: none was ever sent, and 204 was
-/// answered.
+/// Examples are a signed cookie, a key of another system and a token that is too long. Polar cannot
+/// confirm them, so the answer must not be 204.
 #[tokio::test]
-async fn something_else_in_a_tokens_place_is_denied_and_never_sent() {
+async fn unrecognized_value_is_denied_but_never_sent() {
     let site = Site::start(|it| it.access_token(TokenLocation::header("x-api-key"))).await;
     let value = |text: String| HeaderValue::from_str(&text).expect("a value");
     for header in [
@@ -358,7 +358,7 @@ async fn something_else_in_a_tokens_place_is_denied_and_never_sent() {
 }
 
 #[tokio::test]
-async fn token_of_a_format_to_come_is_sent_and_rejected() {
+async fn token_of_future_format_is_sent_and_rejected() {
     let site = Site::start(|it| it).await;
     let header = [(AUTHORIZATION, format!("Bearer polar_at2-{ID}").parse().expect("a value"))];
     assert_eq!(site.log_out(&header).await.status, StatusCode::NO_CONTENT);
@@ -368,16 +368,17 @@ async fn token_of_a_format_to_come_is_sent_and_rejected() {
 }
 
 #[tokio::test]
-async fn strict_logout_fails_for_something_else_in_a_tokens_place() {
+async fn strict_logout_fails_for_an_unrecognized_value() {
     let site = Site::start(|it| it.require_confirmation(true)).await;
     let header = [(COOKIE, format!("access_token=encrypted.{ID}").parse().expect("a value"))];
     let answer = site.log_out(&header).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// A cookie jar full of planted tokens: all are denied, and Polar is called for the user's own.
+/// The cookie jar is full of planted tokens. The user's own token is in its configured place, and
+/// is one of the sixteen.
 #[tokio::test]
-async fn logout_denies_all_and_sends_sixteen_the_expected_first() {
+async fn logout_denies_all_tokens_but_sends_only_sixteen() {
     let site = Site::start(|it| it).await;
     let planted: Vec<_> = (0..100).map(|_| site.polar.mint().access).collect();
     let own = site.polar.mint().access;
@@ -392,16 +393,17 @@ async fn logout_denies_all_and_sends_sixteen_the_expected_first() {
     assert!(!site.polar.is_alive(&own));
 }
 
+/// A credential of another system is accepted and denied, but never sent.
 #[tokio::test]
-async fn order_to_revoke_what_no_request_could_carry_is_refused() {
+async fn revocation_takes_only_one_whole_credential() {
     let token = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
     for value in ["", "short", "\"\"", &format!("Bearer {token}"), &format!("{token},{token}")] {
         assert!(Revocation::access_token(value).is_err(), "{value}");
         assert!(Revocation::session_id(value).is_err(), "{value}");
     }
     let site = Site::start(|it| it).await;
-    let order = Revocation::access_token(format!("a-jwt-of-another-system.{ID}")).expect("one");
-    let outcome = site.layer.handle().revoke([order]).await;
+    let foreign = Revocation::access_token(format!("a-jwt-of-another-system.{ID}")).expect("one");
+    let outcome = site.layer.handle().revoke([foreign]).await;
     assert_eq!(outcome, LogoutOutcome::Unrecognized);
     assert!(outcome.is_denied() && !outcome.is_confirmed());
     assert_eq!(site.polar.seen().revoke_calls, 0);

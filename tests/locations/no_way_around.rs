@@ -1,8 +1,8 @@
-//! However an app reads a dead token out of a request, it does not read it behind the layer: random
-//! requests, and what is left of them.
+//! Promise 4, no way around: whichever way an app reads tokens, it reads no dead token behind the
+//! layer. The requests are random.
 //!
-//! The seed of a case that fails is printed; `SEED=N cargo test --test locations no_way_around` replays
-//! it.
+//! The seed of a failing case is printed. `SEED=N cargo test --test locations no_way_around`
+//! replays it.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -19,7 +19,7 @@ const CASES: u64 = 3_000;
 
 const LIVING: &str = "polar_at_o_GFEDCBAzyxwvutsrqponmlkjihgfedcba9876543210";
 
-/// Pieces that parsers disagree about. Characters are bytes (Latin-1).
+/// Pieces that parsers disagree about. Each character is one byte (Latin-1).
 const PIECES: &str = "token|TOKEN|t%6Fken|[token]|__Host-token|token=|; token=|&token=|$Version=1|\
     =|==|;|; |&|&amp;|?|+|/|%|%2|%20|%22|%25|%00|%3B|%C3%A9|%FF|%C2%A0|\"|\"|'|,|, | |  |\t|\
     abc|x.y-z~|polar_|polar_at_u_|j:|s:|:|\\|\\\\|\\\"|\\u0|\\u00|\\06|{|}|[|]|{\"token\":\"|\"}|\
@@ -65,7 +65,7 @@ fn spelled(rng: &mut Rng, token: &str) -> Vec<u8> {
     spelled.collect::<String>().into_bytes()
 }
 
-/// Mostly what an app could read, with noise where it may be.
+/// A request with tokens in most places that an app could read, and with noise around them.
 fn random_request(rng: &mut Rng) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     *request.method_mut() = if rng.bool() { Method::GET } else { Method::POST };
@@ -137,10 +137,10 @@ async fn app_never_reads_a_dead_token() {
         read += u64::from(is_read(&request).await);
         fates[fate as usize] += 1;
     }
-    let [passed, lessened, rejected] = fates;
+    let [unchanged, taken_out, rejected] = fates;
     println!(
-        "of {CASES} requests an app would read a dead token in {read}; {passed} passed, {lessened} went \
-         on without it, {rejected} were rejected"
+        "an app would read a dead token in {read} of {CASES} requests: {unchanged} passed \
+         unchanged, {taken_out} went on without it, {rejected} were rejected"
     );
     assert!(is_replay() || read > CASES / 2 && fates.iter().all(|it| *it > CASES / 10));
 }

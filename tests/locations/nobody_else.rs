@@ -1,8 +1,8 @@
-//! A logout ends what its request carried whole, and nothing that another user's request could
-//! share with it: two users whose requests differ in their credentials alone, written in every way
-//! there is.
+//! Promise 5, nobody else is touched: a logout ends the whole credentials of its request, and
+//! nothing that another user's request could share with it. The requests of two users differ only
+//! in their credentials, which are written in random ways.
 //!
-//! The seed of a case that fails is printed; `SEED=N cargo test --test locations nobody_else` replays
+//! The seed of a failing case is printed. `SEED=N cargo test --test locations nobody_else` replays
 //! it.
 
 use base64::Engine;
@@ -17,7 +17,7 @@ use support::readers::{Seed, assert_same, builder, call, is_replay, seeds};
 
 const CASES: u64 = 4_000;
 
-/// What users share: in front of a credential, behind it, beside it. Some is as long as a
+/// Text that users share, before, after or beside a credential. Some of it is as long as a
 /// credential.
 const SHARED: [&str; 18] = [
     "",
@@ -40,7 +40,7 @@ const SHARED: [&str; 18] = [
     "bWFjbWFjbWFjbWFjbWFjbWFjbWFjbWFjbWFjbWFjbWE=",
 ];
 
-/// What `encodeURIComponent` leaves.
+/// The ASCII characters that `encodeURIComponent` encodes.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -56,7 +56,7 @@ fn any<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
     rng.choice(of).expect("some")
 }
 
-/// A carrier with a credential in it. Which carrier, only `rng` decides.
+/// A carrier with the credential in it. Only `rng` decides which carrier.
 fn carried(rng: &mut Rng, depth: u8, credential: &str) -> String {
     if depth == 0 {
         return credential.to_owned();
@@ -82,7 +82,7 @@ fn carried(rng: &mut Rng, depth: u8, credential: &str) -> String {
     }
 }
 
-/// A request with a carrier in one place, and what users share in the others.
+/// A request with a carrier in one place, and shared text in the others.
 fn request(rng: &mut Rng, credential: &str) -> Request<Bytes> {
     let depth = rng.u8(0..4);
     let carrier = carried(rng, depth, credential);
@@ -116,7 +116,7 @@ fn request(rng: &mut Rng, credential: &str) -> Request<Bytes> {
     request
 }
 
-/// Two credentials that differ, as little as they may.
+/// Two credentials that differ, often only a little.
 fn two_credentials(rng: &mut Rng) -> [String; 2] {
     let letters =
         |rng: &mut Rng, most: usize| -> String { (0..most).map(|_| rng.alphanumeric()).collect() };
@@ -130,7 +130,7 @@ fn two_credentials(rng: &mut Rng) -> [String; 2] {
     };
     let at = rng.usize(11..16);
     match rng.u8(0..3) {
-        // In one letter, which may be the same in another case.
+        // The difference is one letter, possibly only its case.
         0 => other = format!("{}{}{}", &one[..at], rng.alphanumeric(), &one[at + 1..]),
         1 => other = [&one[..at], &one[at..].to_ascii_lowercase()].concat(),
         _ => {}
@@ -154,12 +154,12 @@ async fn logout_of_one_user_never_touches_another() {
         call(&layer, &logout).await.expect_err("the app is not called");
         match call(&layer, &others).await {
             Ok(passed) => assert_same(&others, &passed),
-            Err(status) => panic!("{status} for {others:?}, since {mine:?} was a logout"),
+            Err(status) => panic!("{status} for {others:?} after a logout with {mine:?}"),
         }
         let is_whole =
             |it: Request<Bytes>| it.headers() == mine.headers() && it.uri() == mine.uri();
         ended += u64::from(!call(&layer, &mine).await.is_ok_and(is_whole));
     }
-    println!("{ended} of {CASES} logouts ended what they carried, and nothing else");
+    println!("{ended} of {CASES} logouts ended their own credentials, and nothing else");
     assert!(is_replay() || ended > CASES * 2 / 3, "{ended}");
 }

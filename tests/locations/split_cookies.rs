@@ -1,5 +1,5 @@
-//! Over HTTP/2 a client may send each cookie in a field of its own (RFC 9113, section 8.2.3): an
-//! app does not read a dead token out of these, on a real connection.
+//! Over HTTP/2 a client may send each cookie in a field of its own (RFC 9113, section 8.2.3). An
+//! app reads no dead token from these fields. The connection is a real one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use support::readers::{DEAD, Judge, Seed, is_read, is_replay, seeds};
 
 const CASES: u64 = 300;
 
-/// What a cookie field may begin, go on or end with; `T` is the dead token.
+/// Pieces of a cookie field. `T` is the dead token.
 const PIECES: [&str; 18] = [
     "token=T",
     "token=",
@@ -46,7 +46,8 @@ fn cookies(rng: &mut Rng) -> Vec<String> {
     (0..5).map(|_| cookie()).map(|it: String| it.replace('T', DEAD)).collect()
 }
 
-/// In a real server: answers whether an app would read the token, and panics if it still does.
+/// Runs in a real server. Answers whether an app would read the token without the layer, and panics
+/// if an app reads it behind the layer.
 async fn judge(
     judge: Arc<Judge>,
     request: Request<Incoming>,
@@ -61,7 +62,7 @@ async fn judge(
 }
 
 #[tokio::test]
-async fn app_never_reads_a_dead_token_in_split_cookies() {
+async fn app_never_reads_dead_token_in_split_cookies() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -88,5 +89,5 @@ async fn app_never_reads_a_dead_token_in_split_cookies() {
         assert_eq!(response.headers()["x-fields"], "5", "each arrives in a field of its own");
         read += u64::from(response.headers()["x-read"] == "1");
     }
-    assert!(is_replay() || read > CASES / 2, "apps read a token in {read} only");
+    assert!(is_replay() || read > CASES / 2, "apps would read the token in only {read} requests");
 }

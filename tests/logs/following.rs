@@ -1,5 +1,5 @@
-//! Layers that follow one log, in simulated time: what one revokes all reject, whatever becomes of
-//! the log or of one of them.
+//! Layers that follow one log, in simulated time: every layer denies what one has accepted, also if
+//! the log or a layer fails.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -28,7 +28,7 @@ use tower_polar_logout::{
 const SECOND: Duration = Duration::from_secs(1);
 const SESSION: &str = "session-0123456789";
 
-/// Polar, without a socket, so that time can be simulated.
+/// Polar without a socket, so that time can be simulated.
 #[derive(Clone, Default)]
 struct Polar {
     calls: Arc<Mutex<Vec<String>>>,
@@ -41,11 +41,11 @@ impl Polar {
     }
 
     fn go_away(&self) {
-        *self.is_away.lock().expect("it") = true;
+        *self.is_away.lock().expect("the lock") = true;
     }
 
     fn come_back(&self) {
-        *self.is_away.lock().expect("it") = false;
+        *self.is_away.lock().expect("the lock") = false;
     }
 
     fn replica(&self, log: impl RevocationLog) -> PolarLogoutLayerBuilder {
@@ -55,7 +55,7 @@ impl Polar {
     fn replica_with(&self, secret: &str, log: impl RevocationLog) -> PolarLogoutLayerBuilder {
         let polar = self.clone();
         let transport = service_fn(move |_: Request<Full<Bytes>>| {
-            let is_away = *polar.is_away.lock().expect("it");
+            let is_away = *polar.is_away.lock().expect("the lock");
             polar.calls.lock().expect("the calls").push(String::new());
             async move {
                 let status = if is_away { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
@@ -86,8 +86,8 @@ fn hash_of(name: &str) -> TokenHash {
     TokenHash::of(access_token(name))
 }
 
-/// Hands one process what waits for it, without a step of the clock.
-async fn known(handle: &LogoutHandle, credential: &str) {
+/// Waits until the replica knows, without moving the clock.
+async fn until_known(handle: &LogoutHandle, credential: &str) {
     until("the other replica knows", || handle.is_revoked(credential)).await;
 }
 
@@ -95,7 +95,9 @@ async fn status(layer: &PolarLogoutLayer, method: Method, path: &str, name: &str
     let app = layer.layer(service_fn(|request: Request<_>| async move {
         let carries = request.headers().contains_key("authorization");
         let status = if carries { StatusCode::OK } else { StatusCode::IM_A_TEAPOT };
-        Ok::<_, Infallible>(Response::builder().status(status).body(String::new()).expect("one"))
+        Ok::<_, Infallible>(
+            Response::builder().status(status).body(String::new()).expect("a response"),
+        )
     }));
     let mut request = Request::builder().method(method).uri(path);
     if !name.is_empty() {
@@ -105,7 +107,7 @@ async fn status(layer: &PolarLogoutLayer, method: Method, path: &str, name: &str
     app.oneshot(request).await.expect("an answer").status()
 }
 
-/// To a route whose bodies are checked.
+/// Posts to a route whose bodies are checked.
 async fn post_form(layer: &PolarLogoutLayer, form: &str) -> Answer {
     let calls = Arc::new(AtomicUsize::new(0));
     let app = layer.handle().check_body().layer(service_fn(move |request: Request<_>| {
@@ -119,7 +121,7 @@ async fn post_form(layer: &PolarLogoutLayer, form: &str) -> Answer {
     Answer::read(layer.layer(app).oneshot(request).await.expect("an answer")).await
 }
 
-/// Revokes a token at a replica that dies before Polar is told.
+/// Revokes a token at a replica that dies before the token is delivered.
 async fn revoke_and_die(polar: &Polar, secret: &str, log: &MemoryLog, name: &str) {
     polar.go_away();
     let dead = polar.replica_with(secret, log.clone()).logout_deadline(Duration::from_millis(1));
@@ -130,46 +132,48 @@ async fn revoke_and_die(polar: &Polar, secret: &str, log: &MemoryLog, name: &str
 }
 
 /// A step of a log in which nothing has happened.
-fn nothing(is_current: bool) -> Followed {
+fn empty_step(is_current: bool) -> Followed {
     let cursor = Cursor::new("");
     Followed::new(vec![], cursor).with_current(is_current)
 }
 
+/// Replicas that run, and one that starts later, deny the credentials. The replica that accepted
+/// the logout delivers the token, once.
 #[tokio::test(start_paused = true)]
-async fn what_one_replica_revokes_the_others_reject() {
+async fn revocation_reaches_every_replica() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
     let there = handle(polar.replica(log.clone())).await;
-    here.revoke([access("one"), Revocation::session_id(SESSION).expect("one")]).await;
-    known(&there, &access_token("one")).await;
-    known(&there, SESSION).await;
+    here.revoke([access("one"), Revocation::session_id(SESSION).expect("a session id")]).await;
+    until_known(&there, &access_token("one")).await;
+    until_known(&there, SESSION).await;
     let late = handle(polar.replica(log)).await;
     assert!(
         late.is_revoked(access_token("one")) && late.is_revoked(SESSION),
         "before its first request"
     );
     sleep(SECOND * 120).await;
-    assert_eq!(polar.calls(), 1, "delivered once, by the one that accepted it");
+    assert_eq!(polar.calls(), 1, "delivered once, by the replica that accepted it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn token_of_a_dead_replica_is_adopted_once_its_claim_ran_out() {
+async fn dead_replicas_token_is_adopted_after_its_claim() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     revoke_and_die(&polar, "secret", &log, "one").await;
     let calls = polar.calls();
     let alive = handle(polar.replica(log)).await;
     assert!(alive.is_revoked(access_token("one")));
-    // 30 s for the claim, and 35 s for a call that it may have begun just before its end.
+    // 30 s for the claim, and 35 s for a call that may have begun just before the claim ended.
     sleep(SECOND * 64).await;
-    assert_eq!((polar.calls(), alive.counts().adopted), (calls, 0), "it may live yet");
+    assert_eq!((polar.calls(), alive.counts().adopted), (calls, 0), "the replica may still live");
     sleep(SECOND * 17).await;
     assert_eq!((polar.calls(), alive.counts().adopted), (calls + 1, 1));
     assert_eq!(alive.counts().confirmed, 1);
 }
 
-/// A replica that lives and is still trying is never overtaken, however long Polar is away.
+/// However long Polar is away, no replica adopts the tokens of another that is still trying.
 #[tokio::test(start_paused = true)]
-async fn living_replica_keeps_its_tokens_however_long_polar_is_away() {
+async fn living_replica_keeps_its_tokens_during_an_outage() {
     const TOKENS: usize = 100;
     let (polar, log) = (Polar::default(), MemoryLog::new());
     polar.go_away();
@@ -196,9 +200,9 @@ async fn living_replica_keeps_its_tokens_however_long_polar_is_away() {
     assert!(claims < TOKENS * 50, "{claims} claims");
 }
 
-/// Two replicas could adopt the two tokens of one pair, and call Polar about them at once.
+/// If two replicas adopted one token each, they could call Polar about the pair at once.
 #[tokio::test(start_paused = true)]
-async fn tokens_of_one_logout_are_adopted_by_one_replica() {
+async fn one_replica_adopts_a_whole_pair() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     for n in 0..20 {
         polar.go_away();
@@ -216,8 +220,10 @@ async fn tokens_of_one_logout_are_adopted_by_one_replica() {
     assert!(adopted.iter().all(|adopted| adopted % 2 == 0), "{adopted:?}");
 }
 
+/// With `require_confirmation` it is 503. Once the log is back, every replica learns of both
+/// logouts.
 #[tokio::test(start_paused = true)]
-async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
+async fn logout_is_202_while_the_log_is_away() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = polar.replica(log.clone()).build().await.expect("a layer");
     let strict =
@@ -230,13 +236,13 @@ async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
         here.handle().is_revoked(access_token("one"))
             && strict.handle().is_revoked(access_token("two"))
     );
-    assert!(!here.handle().is_revoked(access_token("two")), "nobody can know yet");
+    assert!(!here.handle().is_revoked(access_token("two")), "no other replica can know yet");
     assert!(here.handle().health().log_held > 0);
     sleep(SECOND * 10).await;
     let behind = here.handle().health().log_lag.expect("the link is down");
     assert!((SECOND * 9..SECOND * 11).contains(&behind), "{behind:?}");
     log.come_back();
-    // Both ask again within two seconds.
+    // Both layers ask again within two seconds.
     sleep(SECOND * 3).await;
     assert!(
         here.handle().is_revoked(access_token("two"))
@@ -248,7 +254,7 @@ async fn where_the_log_is_away_a_logout_is_202_and_all_know_once_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_what_the_log_is_yet_to_have() {
+async fn shutdown_waits_until_held_events_are_recorded() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
     log.go_away();
@@ -265,8 +271,9 @@ async fn a_shutdown_waits_for_what_the_log_is_yet_to_have() {
     assert!(late.is_revoked(access_token("one")));
 }
 
+/// A token that was pending is still pending then, and still sealed.
 #[tokio::test(start_paused = true)]
-async fn what_the_log_has_lost_every_replica_that_knew_it_appends_again() {
+async fn lost_events_are_appended_again_by_any_replica() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
     let there = handle(polar.replica(log.clone())).await;
@@ -277,7 +284,7 @@ async fn what_the_log_has_lost_every_replica_that_knew_it_appends_again() {
     let short = polar.replica(log.clone()).logout_deadline(Duration::from_millis(1));
     let dead = short.build().await.expect("a layer");
     dead.handle().revoke([access("pending")]).await;
-    known(&there, &access_token("pending")).await;
+    until_known(&there, &access_token("pending")).await;
     drop((dead, here));
     log.lose_everything();
     // Long enough to append, too short to adopt.
@@ -288,22 +295,24 @@ async fn what_the_log_has_lost_every_replica_that_knew_it_appends_again() {
     drop(there);
     polar.come_back();
     sleep(SECOND * 120).await;
-    assert_eq!(late.counts().adopted, 1, "what was pending is pending still, and known sealed");
+    assert_eq!(late.counts().adopted, 1, "the pending token is still pending, and still sealed");
     assert_eq!((late.counts().pending, late.counts().confirmed), (0, 1));
 }
 
+/// Three replicas notice the loss at once. They do not each append everything.
 #[tokio::test(start_paused = true)]
-async fn replicas_that_append_again_at_once_do_not_all_append_all() {
+async fn replicas_share_the_work_of_appending_again() {
     const TOKENS: usize = 20_000;
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let mut replicas = Vec::new();
     for _ in 0..3 {
         replicas.push(handle(polar.replica(log.clone())).await);
     }
-    let sessions = (0..TOKENS).map(|n| Revocation::session_id(format!("{n:016}")).expect("one"));
+    let sessions =
+        (0..TOKENS).map(|n| Revocation::session_id(format!("{n:016}")).expect("a session id"));
     replicas[0].revoke(sessions).await;
     for replica in &replicas {
-        until("all know", || replica.counts().revoked == TOKENS).await;
+        until("all replicas know", || replica.counts().revoked == TOKENS).await;
     }
     log.lose_everything();
     sleep(SECOND * 5).await;
@@ -312,12 +321,12 @@ async fn replicas_that_append_again_at_once_do_not_all_append_all() {
     assert!((TOKENS..TOKENS * 3).contains(&appended), "{appended}");
 }
 
-/// The race: another replica, which knew of an earlier revocation only, appends again first.
+/// The race: another replica knew only of an earlier expiry, and appends it first.
 #[tokio::test(start_paused = true)]
-async fn what_the_log_shows_with_an_earlier_expiry_is_appended_again_with_the_later_one() {
+async fn later_expiry_is_appended_again_after_a_loss() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
-    here.revoke([Revocation::session_id(SESSION).expect("one")]).await;
+    here.revoke([Revocation::session_id(SESSION).expect("a session id")]).await;
     sleep(SECOND).await;
     log.lose_everything();
     let hash = TokenHash::of(SESSION);
@@ -329,14 +338,14 @@ async fn what_the_log_shows_with_an_earlier_expiry_is_appended_again_with_the_la
         Event::Revoked { expires_at, .. } => Some(expires_at),
         _ => None,
     });
-    // Or it would be let in again by whoever starts after the earlier one.
+    // Otherwise a replica that starts after the earlier expiry would let the session in.
     let latest = expiries.max().expect("a revocation");
     assert!(latest > earlier + SECOND * 60, "{latest:?} is no later than {earlier:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_what_is_appended_again() {
-    /// Takes a second for each append.
+async fn shutdown_waits_until_lost_events_are_appended_again() {
+    /// A log that takes a second for each append.
     struct Slow(MemoryLog);
 
     impl RevocationLog for Slow {
@@ -355,7 +364,8 @@ async fn a_shutdown_waits_for_what_is_appended_again() {
     const SESSIONS: usize = 3_000;
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(Slow(log.clone()))).await;
-    let sessions = (0..SESSIONS).map(|n| Revocation::session_id(format!("{n:016}")).expect("one"));
+    let sessions =
+        (0..SESSIONS).map(|n| Revocation::session_id(format!("{n:016}")).expect("a session id"));
     here.revoke(sessions).await;
     log.lose_everything();
     // Long enough to notice, too short to append.
@@ -366,8 +376,10 @@ async fn a_shutdown_waits_for_what_is_appended_again() {
     assert_eq!(log.events().len(), SESSIONS);
 }
 
+/// Past its limit, a replica denies what other replicas have accepted. Its own logouts are `Full`,
+/// and a layer with this limit does not build.
 #[tokio::test(start_paused = true)]
-async fn past_the_limit_of_one_replica_nobody_who_was_accepted_elsewhere_is_let_in() {
+async fn full_replica_still_learns_of_revocations() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let small = handle(polar.replica(log.clone()).denylist_capacity(5)).await;
     let large = handle(polar.replica(log.clone())).await;
@@ -375,45 +387,56 @@ async fn past_the_limit_of_one_replica_nobody_who_was_accepted_elsewhere_is_let_
         large.revoke([access(n)]).await;
     }
     for n in 0..10 {
-        known(&small, &access_token(n)).await;
+        until_known(&small, &access_token(n)).await;
     }
-    assert_eq!(small.revoke([access("more")]).await, LogoutOutcome::Full, "and it says so");
+    assert_eq!(
+        small.revoke([access("more")]).await,
+        LogoutOutcome::Full,
+        "its own logout is refused"
+    );
     let error = polar.replica(log).denylist_capacity(5).build().await.expect_err("too many");
     assert!(error.to_string().contains("raise it with `.denylist_capacity(20)`"), "{error}");
 }
 
+/// A token that may be revoked is 503. Logouts, anonymous requests and denied tokens are answered
+/// as usual.
 #[tokio::test(start_paused = true)]
-async fn an_app_may_choose_503_over_serving_on_what_it_knew_a_while_ago() {
+async fn max_log_lag_answers_503_when_behind() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
-    let choosy = polar
+    let strict = polar
         .replica(log.clone())
         .max_log_lag(SECOND * 10)
         .when_revoked_at("/login", WhenRevoked::Anonymous)
         .build()
         .await
         .expect("a layer");
-    let easy = polar.replica(log.clone()).build().await.expect("a layer");
+    let lenient = polar.replica(log.clone()).build().await.expect("a layer");
     let get = |layer, path, token| status(layer, Method::GET, path, token);
-    choosy.handle().revoke([access("dead")]).await;
+    strict.handle().revoke([access("dead")]).await;
     log.go_away();
     sleep(SECOND * 9).await;
-    assert_eq!(get(&choosy, "/", "alive").await, StatusCode::OK, "not yet");
+    assert_eq!(get(&strict, "/", "alive").await, StatusCode::OK, "not yet");
     sleep(SECOND * 2).await;
-    assert_eq!(get(&choosy, "/", "alive").await, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(get(&choosy, "/", "dead").await, StatusCode::UNAUTHORIZED, "that is known");
-    assert_eq!(get(&choosy, "/", "").await, StatusCode::IM_A_TEAPOT, "there is nothing to know");
-    assert_eq!(get(&choosy, "/login", "alive").await, StatusCode::IM_A_TEAPOT, "anonymous");
-    assert_eq!(status(&choosy, Method::POST, "/logout", "alive").await, StatusCode::ACCEPTED);
-    assert_eq!(get(&easy, "/", "other").await, StatusCode::OK, "serves on what it knows");
-    let counts = choosy.handle().counts();
+    assert_eq!(get(&strict, "/", "alive").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        get(&strict, "/", "dead").await,
+        StatusCode::UNAUTHORIZED,
+        "it is known to be revoked"
+    );
+    assert_eq!(get(&strict, "/", "").await, StatusCode::IM_A_TEAPOT, "it carries no token");
+    assert_eq!(get(&strict, "/login", "alive").await, StatusCode::IM_A_TEAPOT, "anonymous");
+    assert_eq!(status(&strict, Method::POST, "/logout", "alive").await, StatusCode::ACCEPTED);
+    assert_eq!(get(&lenient, "/", "other").await, StatusCode::OK, "serves on what it knows");
+    let counts = strict.handle().counts();
     assert_eq!((counts.unsure, counts.rejected), (1, 1));
     log.come_back();
     sleep(SECOND * 3).await;
-    assert_eq!(get(&choosy, "/", "other").await, StatusCode::OK);
+    assert_eq!(get(&strict, "/", "other").await, StatusCode::OK);
 }
 
+/// No event is needed for that.
 #[tokio::test(start_paused = true)]
-async fn once_the_log_is_back_a_replica_is_current_also_where_nothing_was_appended_meanwhile() {
+async fn replica_is_current_once_the_log_is_back() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let handle = handle(polar.replica(log.clone())).await;
     for _ in 0..2 {
@@ -427,14 +450,14 @@ async fn once_the_log_is_back_a_replica_is_current_also_where_nothing_was_append
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_in_a_body_is_turned_away_too_where_nobody_knows_whether_it_lives() {
+async fn token_in_a_body_is_503_when_behind() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let layer = polar.replica(log.clone()).max_log_lag(SECOND * 10).build().await.expect("a layer");
     layer.handle().revoke([access("dead")]).await;
     let [alive, dead] =
         ["alive", "dead"].map(|name| format!("token={}&page=1", access_token(name)));
     let answer = post_form(&layer, &alive).await;
-    assert_eq!(answer.seen()["body"], *alive, "all is well");
+    assert_eq!(answer.seen()["body"], *alive, "the log is current");
     log.go_away();
     sleep(SECOND * 11).await;
     let answer = post_form(&layer, &alive).await;
@@ -442,21 +465,22 @@ async fn a_token_in_a_body_is_turned_away_too_where_nobody_knows_whether_it_live
     let answer = post_form(&layer, &dead).await;
     assert_eq!((answer.status, answer.is_from_app()), (StatusCode::UNAUTHORIZED, false));
     let answer = post_form(&layer, "page=1").await;
-    assert_eq!(answer.seen()["body"], "page=1", "there is nothing to know");
+    assert_eq!(answer.seen()["body"], "page=1", "it carries no token");
     let counts = layer.handle().counts();
     assert_eq!((counts.unsure, counts.rejected), (1, 1));
 }
 
+/// A replica that was current becomes behind again.
 #[tokio::test(start_paused = true)]
-async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before() {
-    /// Says of each step whether it is current, as a test tells it.
+async fn replica_is_behind_while_entries_are_unread() {
+    /// A log whose steps are current or not, as the test says.
     struct Steps(tokio::sync::Mutex<mpsc::UnboundedReceiver<bool>>);
 
     impl RevocationLog for Steps {
         fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
             Box::pin(async {
                 let step = self.0.lock().await.recv().await;
-                Ok(nothing(step.expect("the test goes on")))
+                Ok(empty_step(step.expect("the test goes on")))
             })
         }
 
@@ -467,7 +491,7 @@ async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before()
 
     let (steps, told) = mpsc::unbounded_channel();
     let step = |is_current| {
-        steps.send(is_current).expect("it is followed");
+        steps.send(is_current).expect("the log is followed");
         sleep(SECOND * 6)
     };
     step(false).await;
@@ -492,7 +516,7 @@ async fn while_there_is_more_to_read_it_is_behind_also_where_it_was_not_before()
 }
 
 #[tokio::test(start_paused = true)]
-async fn times_without_end_are_allowed() {
+async fn unlimited_durations_are_allowed() {
     let (polar, log) = (Polar::default(), MemoryLog::new().adopt_after(Duration::MAX));
     revoke_and_die(&polar, "secret", &log, "one").await;
     let here = polar
@@ -508,21 +532,21 @@ async fn times_without_end_are_allowed() {
         here.handle().is_revoked(access_token("one"))
             && here.handle().is_revoked(access_token("two"))
     );
-    assert_eq!(here.handle().health().log_lag, None, "it is followed still");
-    assert_eq!(here.handle().counts().adopted, 0, "never");
+    assert_eq!(here.handle().health().log_lag, None, "the log is still followed");
+    assert_eq!(here.handle().counts().adopted, 0, "a claim never ends");
     log.go_away();
     sleep(SECOND * 600).await;
     assert_eq!(status(&here, Method::GET, "/", "alive").await, StatusCode::OK);
 }
 
-/// Were it not so, the test itself would never end: hence the thread.
+/// Runs in a thread of its own: if the log starved the runtime, the test would never end.
 #[test]
-fn a_log_that_never_waits_keeps_nobody_else_from_his_turn() {
+fn log_that_never_waits_starves_no_logout() {
     struct Hasty;
 
     impl RevocationLog for Hasty {
         fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
-            Box::pin(ready(Ok(nothing(true))))
+            Box::pin(ready(Ok(empty_step(true))))
         }
 
         fn append(&self, _: Vec<Event>) -> LogFuture<'_, Kept> {
@@ -535,7 +559,7 @@ fn a_log_that_never_waits_keeps_nobody_else_from_his_turn() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
             let layer = Polar::default().replica(Hasty).build().await.expect("a layer");
-            // The follower has its turn first.
+            // The follower runs first.
             tokio::task::yield_now().await;
             let outcome = layer.handle().revoke([access("one")]).await;
             answered.send(outcome).expect("the test waits");
@@ -545,8 +569,9 @@ fn a_log_that_never_waits_keeps_nobody_else_from_his_turn() {
     assert_eq!(outcome, LogoutOutcome::Confirmed);
 }
 
+/// With `allow_stale_start` the layer starts behind, and catches up once the log is back.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_away_ends_in_build_unless_the_app_starts_behind() {
+async fn build_fails_while_the_log_is_away() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     handle(polar.replica(log.clone())).await.revoke([access("dead")]).await;
     log.go_away();
@@ -558,7 +583,7 @@ async fn a_log_that_is_away_ends_in_build_unless_the_app_starts_behind() {
     assert!(behind.handle().health().log_lag.is_some());
     sleep(SECOND).await;
     let answer = status(&behind, Method::GET, "/", "dead").await;
-    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE, "and lets nobody in");
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE, "it lets no token in");
     log.come_back();
     sleep(SECOND * 3).await;
     assert!(behind.handle().is_revoked(access_token("dead")), "it has caught up");
@@ -566,9 +591,10 @@ async fn a_log_that_is_away_ends_in_build_unless_the_app_starts_behind() {
     assert_eq!(status(&behind, Method::GET, "/", "alive").await, StatusCode::OK);
 }
 
+/// With `allow_stale_start` the layer starts behind, and reads on.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_behind() {
-    /// Never comes to its end.
+async fn build_times_out_if_the_log_never_ends() {
+    /// A log that is never read to its end.
     struct Endless;
 
     impl RevocationLog for Endless {
@@ -594,21 +620,22 @@ async fn a_log_that_takes_too_long_to_read_ends_in_build_unless_the_app_starts_b
 
     let polar = Polar::default();
     let started = Instant::now();
-    let error = polar.replica(Endless).build().await.expect_err("it never ends");
+    let error = polar.replica(Endless).build().await.expect_err("the log never ends");
     assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Log, 30));
     assert!(error.to_string().contains("startup_timeout"), "{error}");
     let behind = polar.replica(Endless).startup_timeout(SECOND * 5).allow_stale_start(true);
     let behind = handle(behind).await;
-    assert!(behind.is_revoked(access_token("0")), "it knows what it has read");
+    assert!(behind.is_revoked(access_token("0")), "it denies what it has read");
     sleep(SECOND * 10).await;
     assert!(behind.is_revoked(access_token("12")), "and reads on");
     assert!(behind.health().log_lag.is_some());
     assert!(behind.counts().skipped >= 12);
 }
 
-/// Sealed under a secret that only some replicas know yet: they deliver it, the others keep it.
+/// While a secret is exchanged, only some replicas know the new one. The others leave the token
+/// alone.
 #[tokio::test(start_paused = true)]
-async fn while_a_secret_is_exchanged_who_can_read_a_token_delivers_it() {
+async fn replica_with_the_new_secret_delivers_the_token() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     revoke_and_die(&polar, "new", &log, "one").await;
     let old = handle(polar.replica_with("old", log.clone())).await;
@@ -622,7 +649,7 @@ async fn while_a_secret_is_exchanged_who_can_read_a_token_delivers_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_could_read_is_delivered_once_its_secret_is_set() {
+async fn unreadable_token_is_delivered_after_set_credentials() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     revoke_and_die(&polar, "new", &log, "one").await;
     let here = handle(polar.replica_with("old", log.clone())).await;
@@ -634,10 +661,10 @@ async fn what_nobody_could_read_is_delivered_once_its_secret_is_set() {
     assert!(log.events().contains(&Event::Delivered { hash: hash_of("one") }));
 }
 
-/// The race: a replica that has not exchanged the secret yet dies, and one that has is to deliver
-/// what it left.
+/// The race: a replica dies before it has exchanged the secret. A replica that has exchanged it
+/// delivers the tokens of the dead one.
 #[tokio::test(start_paused = true)]
-async fn what_was_sealed_under_the_former_secret_is_delivered_after_an_exchange_too() {
+async fn token_sealed_under_former_secret_is_delivered() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica_with("first", log.clone())).await;
     for secret in ["second", "third"] {
@@ -651,9 +678,10 @@ async fn what_was_sealed_under_the_former_secret_is_delivered_after_an_exchange_
     assert_eq!(here.counts().dead_letters, 0);
 }
 
-/// An append whose acknowledgement is lost is made twice: the second may come after the delivery.
+/// An append whose acknowledgement is lost is made twice, and the second may come after the
+/// delivery. The delivery is recorded again then, or the token would be pending indefinitely.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_revoked_again_after_its_delivery_is_closed_again_and_not_sent_again() {
+async fn delivered_token_is_not_sent_again() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     let here = handle(polar.replica(log.clone())).await;
     here.revoke([access("one")]).await;
@@ -662,14 +690,14 @@ async fn a_token_that_is_revoked_again_after_its_delivery_is_closed_again_and_no
     assert_eq!(*delivered, Event::Delivered { hash: hash_of("one") });
     log.append(vec![revoked.clone()]).await.expect("kept");
     sleep(SECOND * 120).await;
-    assert_eq!(log.events().last(), Some(delivered), "or it would be pending for ever");
+    assert_eq!(log.events().last(), Some(delivered), "otherwise it stays pending");
     assert_eq!((polar.calls(), here.counts().adopted), (1, 0));
 }
 
-/// The race: the log fails after it has kept a revocation, and before it is told of the delivery.
+/// The race: the log records a revocation, then fails before the delivery is recorded.
 #[tokio::test(start_paused = true)]
-async fn a_delivery_that_the_log_did_not_take_note_of_is_noted_once_it_does() {
-    /// Refuses the first of these notes, and forgets the second.
+async fn unrecorded_delivery_is_recorded_later() {
+    /// Refuses the first `Delivered`, and forgets the second.
     #[derive(Clone)]
     struct Failing(MemoryLog, Arc<AtomicUsize>);
 
@@ -680,7 +708,7 @@ async fn a_delivery_that_the_log_did_not_take_note_of_is_noted_once_it_does() {
 
         fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
             if matches!(events[..], [Event::Delivered { .. }]) {
-                let failure = || Error::log("the log has failed");
+                let failure = || Error::log("the log failed");
                 match self.1.fetch_add(1, Ordering::SeqCst) {
                     0 => return Box::pin(ready(Err(failure()))),
                     1 => return Box::pin(ready(Ok(Kept::ForNow(Box::pin(ready(Err(failure()))))))),
@@ -690,7 +718,7 @@ async fn a_delivery_that_the_log_did_not_take_note_of_is_noted_once_it_does() {
             self.0.append(events)
         }
 
-        /// Never, here: else it would be noted as soon as it is found open.
+        /// Long: an adoption would record the delivery too.
         fn adopt_after(&self) -> Duration {
             SECOND * 3600
         }
@@ -707,22 +735,24 @@ async fn a_delivery_that_the_log_did_not_take_note_of_is_noted_once_it_does() {
     assert_eq!(polar.calls(), 1);
 }
 
+/// The replica can no longer learn of revocations. With `max_log_lag` it stops serving, but
+/// logouts still work.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
+async fn replica_answers_503_after_its_log_panics() {
     #[derive(Clone, Default)]
     struct Panicking(Arc<Mutex<u32>>);
 
     impl RevocationLog for Panicking {
         fn follow(&self, _: Option<Cursor>) -> LogFuture<'_, Followed> {
             let calls = {
-                let mut calls = self.0.lock().expect("it");
+                let mut calls = self.0.lock().expect("the lock");
                 *calls += 1;
                 *calls
             };
             Box::pin(async move {
                 sleep(SECOND).await;
                 assert!(calls < 3, "the log has a bug");
-                Ok(nothing(true))
+                Ok(empty_step(true))
             })
         }
 
@@ -742,7 +772,7 @@ async fn a_log_that_panics_is_loud_and_lets_nobody_in_who_may_be_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn being_behind_means_nothing_without_a_log() {
+async fn stale_start_and_lag_options_need_a_log() {
     let client = || PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"));
     for builder in [client().allow_stale_start(true), client().max_log_lag(SECOND)] {
         let builder =
@@ -755,9 +785,9 @@ async fn being_behind_means_nothing_without_a_log() {
     }
 }
 
-/// A revocation of a token that another replica has confirmed is no work for anybody.
+/// A token that another replica has delivered is no longer pending here.
 #[tokio::test(start_paused = true)]
-async fn what_is_delivered_elsewhere_leaves_the_queue() {
+async fn token_delivered_elsewhere_leaves_the_queue() {
     let (polar, log) = (Polar::default(), MemoryLog::new());
     polar.go_away();
     let here = handle(polar.replica(log.clone()).logout_deadline(Duration::from_millis(1))).await;
@@ -767,23 +797,23 @@ async fn what_is_delivered_elsewhere_leaves_the_queue() {
     let delivered = Event::Delivered { hash: hash_of("one") };
     log.append(vec![delivered]).await.expect("kept");
     sleep(SECOND * 40).await;
-    assert_eq!(here.counts().pending, 0, "also where it was in flight just then");
-    assert_eq!(here.counts().confirmed, 0, "by another");
-    // Junk that nobody can open is no reason to stop.
+    assert_eq!(here.counts().pending, 0, "even if it was in flight");
+    assert_eq!(here.counts().confirmed, 0, "another replica delivered it");
+    // Junk that no replica can open must not stop the follower.
     let hash = hash_of("junk");
     let sealed = Some(SealedToken::from_bytes(*b"junk"));
     let junk = Event::Revoked { hash, expires_at: SystemTime::UNIX_EPOCH, sealed };
     log.append(vec![junk]).await.expect("kept");
     sleep(SECOND * 120).await;
     assert_eq!(here.counts().dead_letters, 1);
-    here.revoke([Revocation::session_id(SESSION).expect("one")]).await;
+    here.revoke([Revocation::session_id(SESSION).expect("a session id")]).await;
     assert!(here.is_revoked(SESSION));
 }
 
-/// The race: entries are read, and lost before the log notices. It tells of them together with the
-/// loss, and nobody else may have them.
+/// The race: entries are read, and are lost before the log notices. The log returns them together
+/// with the loss. Perhaps no other replica has them.
 #[tokio::test(start_paused = true)]
-async fn what_is_told_together_with_the_loss_is_appended_again_too() {
+async fn events_read_with_a_loss_are_appended_again() {
     #[derive(Clone, Default)]
     struct Losing(Arc<Mutex<Vec<Event>>>);
 

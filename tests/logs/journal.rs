@@ -1,4 +1,4 @@
-//! What the journal keeps, whatever becomes of the process, the disk or the file.
+//! The journal keeps its events, even if the process, the disk or the file fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 const REVOKED: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("revoked");
 
-/// A directory of the test's own, gone with it.
+/// A directory of the test's own, removed at its end.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -28,7 +28,7 @@ impl Dir {
         Self::under(Path::new(env!("CARGO_TARGET_TMPDIR")))
     }
 
-    /// For what opens thousands of files and is about what is in them: syncs cost nothing there.
+    /// For tests that open thousands of files and need no durability: syncs cost nothing there.
     fn in_memory() -> Self {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { Self::under(memory) } else { Self::new() }
@@ -64,7 +64,7 @@ fn open(path: &Path) -> Journal {
     Journal::open(path).expect("a journal")
 }
 
-/// What is wrong with the file, which must be named, and left as it was.
+/// The error for this file, which must name the file and leave it unchanged.
 fn refused(path: &Path) -> Error {
     let before = fs::read(path).ok();
     let error = Journal::open(path).expect_err("a refusal");
@@ -83,7 +83,7 @@ fn sealed(n: usize) -> SealedToken {
     SealedToken::from_bytes(format!("sealed token {n:0>120}").into_bytes())
 }
 
-/// Whole milliseconds, which is what the journal keeps.
+/// A time in milliseconds, the unit of the journal.
 fn at(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
 }
@@ -104,11 +104,11 @@ fn delivered(n: usize) -> Event {
     Event::Delivered { hash: hash(n) }
 }
 
-/// What a replay says of each hash: its expiry, and the sealed token where it is pending.
+/// The replay of a journal: for each hash its expiry, and the sealed token if it is pending.
 type State = BTreeMap<[u8; 32], (SystemTime, Option<Vec<u8>>)>;
 
 async fn state(journal: &Journal) -> State {
-    let events = journal.follow(None).await.expect("all it holds").into_events();
+    let events = journal.follow(None).await.expect("its events").into_events();
     let count = events.len();
     let state: State = events
         .into_iter()
@@ -116,7 +116,7 @@ async fn state(journal: &Journal) -> State {
             Event::Revoked { hash, expires_at, sealed } => {
                 (*hash.as_bytes(), (expires_at, sealed.map(|sealed| sealed.as_bytes().to_vec())))
             }
-            other => panic!("{other:?} is no state"),
+            other => panic!("a replay has no {other:?}"),
         })
         .collect();
     assert_eq!(state.len(), count, "each hash once");
@@ -134,7 +134,7 @@ fn entries_in_file(path: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn what_was_appended_is_there_when_it_is_opened_again() {
+async fn appended_events_are_kept_across_reopening() {
     let dir = Dir::new();
     let expires_at = at(4_102_444_800_123);
     let journal = open(&dir.path());
@@ -154,8 +154,10 @@ async fn what_was_appended_is_there_when_it_is_opened_again() {
     assert_eq!(after, State::from(expected));
 }
 
+/// An expiry is rounded up to a millisecond. One out of range becomes the nearest that can be
+/// stored.
 #[tokio::test]
-async fn what_hardly_expires_or_never_had_to_is_kept_as_long_as_it_can_be() {
+async fn extreme_expiries_are_kept() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let nanos = SystemTime::UNIX_EPOCH + Duration::from_nanos(4_102_444_800_000_000_001);
@@ -170,7 +172,7 @@ async fn what_hardly_expires_or_never_had_to_is_kept_as_long_as_it_can_be() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_takes_nothing_back() {
+async fn append_is_kept_if_its_future_is_dropped() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     drop(journal.append(vec![revoked(1, later())]));
@@ -178,9 +180,9 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
     assert_eq!(state_at(&dir.path()).await.len(), 1);
 }
 
-/// One handle closes it for all: what was appended is on disk, and the file is free at once.
+/// Each handle closes the journal for all. Appended events are on disk then, and the file is free.
 #[tokio::test]
-async fn a_closed_journal_refuses_appends_and_opens_again() {
+async fn closed_journal_refuses_appends_and_opens_again() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let other_handle = journal.clone();
@@ -193,7 +195,7 @@ async fn a_closed_journal_refuses_appends_and_opens_again() {
 }
 
 #[tokio::test]
-async fn in_any_order_and_any_number_of_times_events_say_the_same_of_the_denylist() {
+async fn denylist_ignores_order_and_repetition_of_events() {
     let (soon, late) = (at(4_000_000_000_000), at(4_100_000_000_000));
     let events = [
         Event::Revoked { hash: hash(1), expires_at: late, sealed: None },
@@ -223,13 +225,14 @@ async fn in_any_order_and_any_number_of_times_events_say_the_same_of_the_denylis
             assert_eq!(found.map(|found| found.0), expiry, "{told:?}");
             let last = told.iter().rfind(|&&n| n != 0);
             let is_pending = found.is_some_and(|found| found.1.is_some());
-            assert_eq!(is_pending, last == Some(&1), "{told:?}: at worst, Polar is told twice");
+            assert_eq!(is_pending, last == Some(&1), "{told:?}: at worst, Polar is called twice");
         }
     }
 }
 
+/// The other logout comes after the delivery. Without a sealed token it makes nothing pending.
 #[tokio::test]
-async fn logged_out_again_after_delivery_a_token_is_pending_again_if_it_came_sealed() {
+async fn sealed_token_is_pending_again_after_another_logout() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let events = vec![pending(1, later()), pending(2, later()), delivered(1), delivered(2)];
@@ -240,8 +243,9 @@ async fn logged_out_again_after_delivery_a_token_is_pending_again_if_it_came_sea
     assert!(state[hash(2).as_bytes()].1.is_none());
 }
 
+/// It may be sealed under a newer key.
 #[tokio::test]
-async fn of_two_sealed_tokens_the_newer_is_kept_for_it_may_have_the_newer_key() {
+async fn newer_sealed_token_replaces_the_older() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let newer = SealedToken::from_bytes(*b"newer");
@@ -252,7 +256,7 @@ async fn of_two_sealed_tokens_the_newer_is_kept_for_it_may_have_the_newer_key() 
 }
 
 #[tokio::test]
-async fn an_expired_revocation_stays_until_polar_is_told_and_then_goes() {
+async fn expired_revocation_stays_until_it_is_delivered() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let past = SystemTime::now() - HOUR;
@@ -260,11 +264,11 @@ async fn an_expired_revocation_stays_until_polar_is_told_and_then_goes() {
     for n in 10..20 {
         journal.append(vec![revoked(n, past)]).await.expect("kept");
         let state = state(&journal).await;
-        assert_eq!(state.len(), 1, "what is spent is not replayed");
+        assert_eq!(state.len(), 1, "expired and not pending: not replayed");
         assert!(state[hash(1).as_bytes()].1.is_some());
     }
     drop(journal);
-    assert_eq!(entries_in_file(&dir.path()), 1, "what is spent is not kept");
+    assert_eq!(entries_in_file(&dir.path()), 1, "expired and not pending: not kept");
 
     let journal = open(&dir.path());
     journal.append(vec![delivered(1)]).await.expect("kept");
@@ -274,7 +278,7 @@ async fn an_expired_revocation_stays_until_polar_is_told_and_then_goes() {
 }
 
 #[tokio::test]
-async fn a_later_expiry_saves_a_revocation_from_being_removed() {
+async fn later_expiry_keeps_a_revocation() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let past = SystemTime::now() - HOUR;
@@ -286,7 +290,7 @@ async fn a_later_expiry_saves_a_revocation_from_being_removed() {
 }
 
 #[tokio::test]
-async fn under_a_steady_load_of_short_lived_revocations_the_file_stops_growing() {
+async fn file_stops_growing_under_a_steady_load() {
     const ROUNDS: usize = 60;
     const A_ROUND: usize = 1_000;
     let dir = Dir::new();
@@ -294,7 +298,7 @@ async fn under_a_steady_load_of_short_lived_revocations_the_file_stops_growing()
     let past = SystemTime::now() - HOUR;
     let mut sizes = Vec::new();
     for round in 0..ROUNDS {
-        // Each is pending for a round, then delivered, and has expired by then.
+        // Each is pending for a round, and is delivered after it has expired.
         let new = (0..A_ROUND).map(|n| pending(round * A_ROUND + n, past));
         let old = (0..A_ROUND).map(|n| delivered(round.saturating_sub(1) * A_ROUND + n));
         let appends = new.zip(old).map(|(new, old)| journal.append(vec![new, old]));
@@ -305,13 +309,13 @@ async fn under_a_steady_load_of_short_lived_revocations_the_file_stops_growing()
     }
     println!("{A_ROUND} revocations a round; KiB after each: {sizes:?}");
     let (early, late) = sizes.split_at(ROUNDS / 3);
-    assert!(late.iter().max() <= early.iter().max(), "it still grows");
+    assert!(late.iter().max() <= early.iter().max(), "the file still grows");
     drop(journal);
     println!("KiB when closed: {}", fs::metadata(dir.path()).unwrap().len() / 1024);
 }
 
 #[tokio::test]
-async fn once_the_last_handle_is_dropped_it_can_be_opened_again_at_once() {
+async fn journal_reopens_once_its_last_handle_is_dropped() {
     let dir = Dir::new();
     for n in 0..20 {
         let journal = open(&dir.path());
@@ -324,7 +328,7 @@ async fn once_the_last_handle_is_dropped_it_can_be_opened_again_at_once() {
     assert_eq!(state_at(&dir.path()).await.len(), 20);
 }
 
-/// As [`refused`], for a file that is being written.
+/// Like [`refused`], for a file that is being written.
 fn refused_in_use(path: &Path) -> String {
     let message = Journal::open(path).expect_err("a refusal").to_string();
     assert!(message.contains(path.to_str().unwrap()), "it does not name the file: {message}");
@@ -332,7 +336,7 @@ fn refused_in_use(path: &Path) -> String {
 }
 
 #[test]
-fn where_no_file_can_be_the_error_says_which_and_why() {
+fn error_says_why_a_path_is_impossible() {
     let dir = Dir::new();
     let file = dir.0.join("file");
     fs::write(&file, "text").unwrap();
@@ -350,9 +354,10 @@ fn where_no_file_can_be_the_error_says_which_and_why() {
     assert_eq!(Journal::open("").expect_err("no path").kind(), ErrorKind::Log);
 }
 
+/// Not even root can write these.
 #[cfg(target_os = "linux")]
 #[test]
-fn where_not_even_root_can_write_the_error_names_the_file() {
+fn error_names_a_file_that_cannot_be_written() {
     for (path, reason) in [
         ("/proc/revocations.redb", "cannot be created"),
         ("/proc/version", "is "),
@@ -364,7 +369,7 @@ fn where_not_even_root_can_write_the_error_names_the_file() {
 }
 
 #[test]
-fn a_file_that_is_not_a_journal_is_refused_and_left_as_it_is() {
+fn foreign_file_is_refused_unchanged() {
     let dir = Dir::new();
     let path = dir.path();
     for content in [&b"short"[..], &b"a text file\n".repeat(10_000), &vec![0; 100_000]] {
@@ -372,14 +377,14 @@ fn a_file_that_is_not_a_journal_is_refused_and_left_as_it_is() {
         let message = refused(&path).to_string();
         assert!(message.contains("is not a journal"), "{message}");
     }
-    // A journal never has no bytes: one that has lost them must not pass for a new one.
+    // A journal's file is never empty. One that is must not be taken for a new journal.
     fs::write(&path, "").unwrap();
     let message = refused(&path).to_string();
     assert!(message.contains("is empty"), "{message}");
 }
 
 #[test]
-fn a_redb_file_of_somebody_else_is_refused_and_left_as_it_is() {
+fn foreign_redb_file_is_refused_unchanged() {
     let dir = Dir::new();
     let cases: [fn(&Database); 4] = [
         |_| {},
@@ -412,7 +417,7 @@ fn a_redb_file_of_somebody_else_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_journal_of_a_newer_format_is_refused_and_left_as_it_is() {
+fn newer_format_is_refused_unchanged() {
     let dir = Dir::new();
     drop(open(&dir.path()));
     let database = Database::open(dir.path()).unwrap();
@@ -428,8 +433,9 @@ fn a_journal_of_a_newer_format_is_refused_and_left_as_it_is() {
     assert!(message.contains("has format 2, of a newer"), "{message}");
 }
 
+/// The entry is not skipped: the whole journal is refused.
 #[tokio::test]
-async fn an_entry_that_is_not_what_was_written_is_refused_and_not_passed_over() {
+async fn altered_entry_is_refused() {
     let dir = Dir::new();
     let journal = open(&dir.path());
     let events = vec![pending(1, later()), revoked(2, later())];
@@ -464,10 +470,10 @@ async fn an_entry_that_is_not_what_was_written_is_refused_and_not_passed_over() 
         assert!(message.contains("is damaged"), "{message}");
     }
     alter(|_| {});
-    assert_eq!(state_at(&dir.path()).await.len(), 2, "unaltered, it is opened");
+    assert_eq!(state_at(&dir.path()).await.len(), 2, "without a change the journal opens");
 }
 
-/// A journal as it was closed, and one as a crash leaves it; with what each says.
+/// A closed journal, and one after a crash, each with its replay.
 async fn images() -> [(&'static str, Vec<u8>, State); 2] {
     let dir = Dir::new();
     let journal = open(&dir.path());
@@ -484,12 +490,12 @@ async fn images() -> [(&'static str, Vec<u8>, State); 2] {
     [("closed", closed, said.clone()), ("crashed", crashed, said)]
 }
 
-/// Opened with all that it said, or refused as it is: nothing in between, and no panic.
+/// The journal is opened with all its events, or refused unchanged. It never panics.
 async fn whole_or_refused(path: &Path, bytes: &[u8], said: &State, what: &str) -> bool {
     fs::write(path, bytes).unwrap();
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Journal::open(path)));
     if let Ok(journal) = opened.expect("no panic") {
-        assert!(state(&journal).await == *said, "{what}: opened, but not whole");
+        assert!(state(&journal).await == *said, "{what}: opened, but incomplete");
         return true;
     }
     refused(path);
@@ -497,7 +503,7 @@ async fn whole_or_refused(path: &Path, bytes: &[u8], said: &State, what: &str) -
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_is_opened_whole_or_refused() {
+async fn cut_file_is_opened_whole_or_refused() {
     let dir = Dir::in_memory();
     for (name, image, said) in images().await {
         let lengths = (1..400).chain((400..image.len()).step_by(509)).chain([image.len() - 1]);
@@ -508,15 +514,19 @@ async fn a_file_that_was_cut_is_opened_whole_or_refused() {
             cut += 1;
         }
         println!("{name}: cut {cut} times, opened whole {opened}, refused {}", cut - opened);
-        assert!(whole_or_refused(&dir.path(), &image, &said, name).await, "uncut, it is opened");
+        assert!(
+            whole_or_refused(&dir.path(), &image, &said, name).await,
+            "without a cut the journal opens"
+        );
     }
 }
 
+/// One bit is flipped.
 #[tokio::test]
-async fn a_file_with_a_flipped_bit_is_opened_whole_or_refused() {
+async fn damaged_file_is_opened_whole_or_refused() {
     let dir = Dir::in_memory();
     for (name, image, said) in images().await {
-        // All of what the file says of itself, and some of everything else.
+        // All of the header's start, and a sample of everything else.
         let header = (0..128).chain((128..320 * 8).step_by(7));
         let pages = (320 * 8..image.len() * 8).step_by(8 * 211 + 3);
         let (mut opened, mut flipped) = (0, 0);
@@ -531,8 +541,9 @@ async fn a_file_with_a_flipped_bit_is_opened_whole_or_refused() {
     }
 }
 
+/// The header has flags that redb does not set, and a damaged commit.
 #[tokio::test]
-async fn a_header_with_flags_that_nobody_sets_and_a_damaged_commit_is_opened_whole_or_refused() {
+async fn damaged_header_is_opened_whole_or_refused() {
     let dir = Dir::in_memory();
     for (name, image, said) in images().await {
         for flags in (8..=255).step_by(5) {
@@ -547,7 +558,7 @@ async fn a_header_with_flags_that_nobody_sets_and_a_damaged_commit_is_opened_who
     }
 }
 
-/// A process that does this with the journal at `path`: `tests/support/child.rs`.
+/// A process that performs `task` on the journal at `path`: `tests/support/child.rs`.
 fn child(task: &str, path: &Path, shell: &str) -> (Child, BufReader<ChildStdout>) {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let mut child = Command::new("sh")
@@ -563,12 +574,12 @@ fn child(task: &str, path: &Path, shell: &str) -> (Child, BufReader<ChildStdout>
     (child, BufReader::new(stdout))
 }
 
-/// The next line that says `word`, and what follows it; `None` once there are no more.
+/// The text after `word` in the next line that contains it, or `None` after the last line.
 fn heard(from: &mut impl BufRead, word: &str) -> Option<String> {
     loop {
         let mut line = String::new();
         from.read_line(&mut line).expect("a line");
-        // A line that was cut by a kill says nothing.
+        // A line that a kill cut short does not count.
         let line = line.strip_suffix('\n')?;
         if let Some((_, rest)) = line.split_once(word) {
             return Some(rest.trim().to_owned());
@@ -578,34 +589,36 @@ fn heard(from: &mut impl BufRead, word: &str) -> Option<String> {
 
 #[cfg(unix)]
 #[test]
-fn a_journal_in_use_by_another_process_is_refused() {
+fn journal_is_refused_while_another_process_has_it() {
     let dir = Dir::new();
     let (mut holder, mut said) = child("hold", &dir.path(), ":");
-    heard(&mut said, "holding").expect("it holds the journal");
+    heard(&mut said, "holding").expect("the child holds the journal");
     let message = refused_in_use(&dir.path());
     assert!(message.contains("is in use"), "{message}");
     holder.stdin.take().unwrap().write_all(b"enough\n").unwrap();
-    assert!(holder.wait().unwrap().success(), "it did not notice");
+    assert!(holder.wait().unwrap().success(), "the child failed");
     drop(open(&dir.path()));
 }
 
+/// Even if the umask allows all.
 #[cfg(unix)]
 #[test]
-fn a_new_journal_is_its_owners_alone_whatever_the_umask_allows() {
+fn new_journal_is_readable_by_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
     let (mut holder, mut said) = child("hold", &dir.path(), "umask 000");
-    heard(&mut said, "holding").expect("it holds the journal");
+    heard(&mut said, "holding").expect("the child holds the journal");
     let mode = fs::metadata(dir.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert_eq!(dir.names(), ["revocations.redb"], "nothing else was left there");
+    assert_eq!(dir.names(), ["revocations.redb"], "the child left another file");
     drop(holder.stdin.take());
     assert!(holder.wait().unwrap().success());
 }
 
+/// The process is killed at a random moment.
 #[cfg(unix)]
 #[tokio::test]
-async fn killed_at_any_moment_a_process_leaves_all_it_acknowledged() {
+async fn acknowledged_events_survive_a_kill() {
     let dir = Dir::new();
     let mut acknowledged = BTreeSet::new();
     for round in 1..=10 {
@@ -617,10 +630,10 @@ async fn killed_at_any_moment_a_process_leaves_all_it_acknowledged() {
             Some(())
         };
         for _ in 0..=moment {
-            note(&mut said).expect("it goes on until it is killed");
+            note(&mut said).expect("the child appends until it is killed");
         }
         victim.kill().unwrap();
-        // What it said before it was killed counts as well.
+        // Lines from before the kill count as well.
         while note(&mut said).is_some() {}
         victim.wait().unwrap();
 
@@ -634,10 +647,10 @@ async fn killed_at_any_moment_a_process_leaves_all_it_acknowledged() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_full_disk_is_said_and_once_there_is_room_it_goes_on() {
+async fn full_disk_is_reported_until_there_is_room() {
     for kib in [72, 100, 150, 300, 500] {
         let dir = Dir::new();
-        // Half KiB is the unit of a POSIX shell; a limit stands in for a disk.
+        // The limit stands in for a disk. Its unit in a POSIX shell is half a KiB.
         let full = format!("trap '' XFSZ; ulimit -S -f {}", kib * 2);
         let (mut writer, mut said) = child("fill-disk", &dir.path(), &full);
         let mut acknowledged = BTreeSet::new();
@@ -645,7 +658,7 @@ async fn a_full_disk_is_said_and_once_there_is_room_it_goes_on() {
         while refusal.is_none() {
             let mut line = String::new();
             said.read_line(&mut line).unwrap();
-            assert!(!line.is_empty(), "it goes on until its disk is full");
+            assert!(!line.is_empty(), "the child appends until its disk is full");
             if let Some(n) = line.strip_prefix("acknowledged ") {
                 acknowledged.insert(n.trim().parse::<usize>().unwrap());
             }
@@ -664,7 +677,7 @@ async fn a_full_disk_is_said_and_once_there_is_room_it_goes_on() {
             acknowledged.insert(n.parse().unwrap());
         }
         assert!(writer.wait().unwrap().success());
-        assert!(acknowledged.len() > when_full + 1_000, "it went on");
+        assert!(acknowledged.len() > when_full + 1_000, "the child appends again");
 
         let found = state_at(&dir.path()).await;
         println!(

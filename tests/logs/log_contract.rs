@@ -1,4 +1,4 @@
-//! What every revocation log does, whatever keeps it: one set of cases, run over each.
+//! The contract of every revocation log: one set of cases, run over each log.
 
 use std::any::Any;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use tower_polar_logout::{Journal, RedisLog};
 /// Handles of one log.
 struct Log {
     open: Box<dyn Fn() -> Box<dyn RevocationLog>>,
-    /// Several may have it open, and follow what the others append.
+    /// Several processes may have it open and follow each other's events.
     is_shared: bool,
     _keeper: Box<dyn Any>,
 }
@@ -51,18 +51,18 @@ macro_rules! contract {
     ($($kind:ident)*) => {
         $(mod $kind {
             cases!($kind:
-                an_empty_log_is_current_at_once
-                what_was_appended_is_told_by_the_same_handle_and_by_one_opened_later
-                what_is_delivered_is_pending_no_more
-                the_later_expiry_holds_and_to_append_twice_is_harmless
-                sealed_bytes_come_back_as_they_were
-                an_expiry_comes_back_as_late_as_it_was_or_a_second_later
-                what_expires_never_or_expired_long_ago_is_kept
-                an_empty_append_is_kept
-                an_append_whose_future_is_dropped_is_kept
-                many_at_once_are_all_kept
-                what_comes_after_a_cursor_is_told
-                claims_are_told_to_all_in_one_order
+                empty_log_is_current_at_once
+                appended_events_are_followed_by_every_handle
+                delivered_token_is_no_longer_pending
+                later_expiry_wins_and_repetition_is_harmless
+                sealed_bytes_come_back_unchanged
+                expiry_comes_back_at_most_a_second_later
+                extreme_expiries_are_kept
+                empty_append_is_kept
+                append_is_kept_if_its_future_is_dropped
+                simultaneous_appends_are_all_kept
+                events_after_a_cursor_are_followed
+                claims_reach_every_handle_in_one_order
             );
         })*
     };
@@ -79,13 +79,14 @@ macro_rules! cases {
 
 contract!(memory journal redis);
 
-async fn an_empty_log_is_current_at_once(log: Log) {
+async fn empty_log_is_current_at_once(log: Log) {
     let followed = soon(log.open().follow(None)).await.expect("an answer");
     assert!(followed.is_current() && !followed.has_lost());
     assert!(followed.events().is_empty() && followed.skipped() == 0);
 }
 
-async fn what_was_appended_is_told_by_the_same_handle_and_by_one_opened_later(log: Log) {
+/// By the handle that appended them, and by one that is opened later.
+async fn appended_events_are_followed_by_every_handle(log: Log) {
     let first = log.open();
     keep(&*first, vec![revoked(1), pending(2)]).await;
     keep(&*first, vec![revoked(3)]).await;
@@ -98,7 +99,7 @@ async fn what_was_appended_is_told_by_the_same_handle_and_by_one_opened_later(lo
     }
 }
 
-async fn what_is_delivered_is_pending_no_more(log: Log) {
+async fn delivered_token_is_no_longer_pending(log: Log) {
     let first = log.open();
     keep(&*first, vec![pending(1), pending(2), pending(3)]).await;
     keep(&*first, vec![delivered(1)]).await;
@@ -109,8 +110,9 @@ async fn what_is_delivered_is_pending_no_more(log: Log) {
     assert!(!seen.is_pending(1) && seen.is_pending(2) && !seen.is_pending(3));
 }
 
-/// Or two replicas could both take themselves for the first. A log of one process keeps none.
-async fn claims_are_told_to_all_in_one_order(log: Log) {
+/// In different orders, two replicas could each take their own claim for the first. A log of one
+/// process keeps no claims.
+async fn claims_reach_every_handle_in_one_order(log: Log) {
     if !log.is_shared {
         return;
     }
@@ -139,7 +141,7 @@ fn until(n: usize, expires_at: SystemTime) -> Event {
     Event::Revoked { hash: hash(n), expires_at, sealed: None }
 }
 
-async fn the_later_expiry_holds_and_to_append_twice_is_harmless(log: Log) {
+async fn later_expiry_wins_and_repetition_is_harmless(log: Log) {
     let first = log.open();
     let now = SystemTime::now();
     keep(&*first, vec![pending(1), pending(1)]).await;
@@ -150,10 +152,10 @@ async fn the_later_expiry_holds_and_to_append_twice_is_harmless(log: Log) {
     for n in [1, 2] {
         assert!(seen.expiries[hash(n).as_bytes()] >= now + 3 * HOUR);
     }
-    assert!(seen.is_pending(1), "an entry without a sealed token takes none away");
+    assert!(seen.is_pending(1), "an entry without a sealed token removes none");
 }
 
-async fn sealed_bytes_come_back_as_they_were(log: Log) {
+async fn sealed_bytes_come_back_unchanged(log: Log) {
     let mut random = fastrand::Rng::with_seed(7);
     let all: Vec<Vec<u8>> = [0, 1, 95, 127, 128, 255, 4_200, 70_000]
         .into_iter()
@@ -171,7 +173,8 @@ async fn sealed_bytes_come_back_as_they_were(log: Log) {
     }
 }
 
-async fn an_expiry_comes_back_as_late_as_it_was_or_a_second_later(log: Log) {
+/// An expiry never comes back earlier than it was written.
+async fn expiry_comes_back_at_most_a_second_later(log: Log) {
     let now = SystemTime::now();
     let asked: Vec<_> = (0..200_u32)
         .map(|n| now + Duration::from_secs(60) * (n + 1) + Duration::from_nanos(7_654_321) * n)
@@ -186,7 +189,7 @@ async fn an_expiry_comes_back_as_late_as_it_was_or_a_second_later(log: Log) {
     }
 }
 
-async fn what_expires_never_or_expired_long_ago_is_kept(log: Log) {
+async fn extreme_expiries_are_kept(log: Log) {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let in_9000 = UNIX_EPOCH + 7_030 * YEAR;
     let sealed = |n, expires_at| {
@@ -206,17 +209,17 @@ async fn what_expires_never_or_expired_long_ago_is_kept(log: Log) {
         assert!(seen.expiries[hash(n).as_bytes()] >= in_9000);
     }
     for n in [3, 4, 5] {
-        assert!(seen.is_pending(n), "it is yet to be delivered");
+        assert!(seen.is_pending(n), "it must still be delivered");
     }
 }
 
-async fn an_empty_append_is_kept(log: Log) {
+async fn empty_append_is_kept(log: Log) {
     let first = log.open();
     keep(&*first, Vec::new()).await;
     assert_eq!(told(&*first).await.expiries.len(), 0);
 }
 
-async fn an_append_whose_future_is_dropped_is_kept(log: Log) {
+async fn append_is_kept_if_its_future_is_dropped(log: Log) {
     let first = log.open();
     for n in 0..100 {
         drop(first.append(vec![pending(n)]));
@@ -225,7 +228,7 @@ async fn an_append_whose_future_is_dropped_is_kept(log: Log) {
     soon(all).await;
 }
 
-async fn many_at_once_are_all_kept(log: Log) {
+async fn simultaneous_appends_are_all_kept(log: Log) {
     let first = log.open();
     let appends: Vec<_> = (0..2_500).map(|n| first.append(vec![pending(n), revoked(n)])).collect();
     for kept in soon(join_all(appends)).await {
@@ -237,7 +240,7 @@ async fn many_at_once_are_all_kept(log: Log) {
     assert_eq!((seen.expiries.len(), seen.sealed.len()), (5_000, 5_000));
 }
 
-async fn what_comes_after_a_cursor_is_told(log: Log) {
+async fn events_after_a_cursor_are_followed(log: Log) {
     if !log.is_shared {
         return;
     }
@@ -252,7 +255,7 @@ async fn what_comes_after_a_cursor_is_told(log: Log) {
     let mut from_there = Told { cursor: seen.cursor.clone(), ..Told::default() };
     let waiting = from_there.until(&*other, |seen| seen.has(2_500));
     tokio::join!(waiting, keep(&*one, vec![revoked(2_500)]));
-    // A third that begins where the other was.
+    // A third handle that begins at the cursor of the other.
     let mut late = Told { cursor: seen.cursor, ..Told::default() };
     late.catch_up(&*log.open()).await;
     assert!(late.has(2_500) && late.losses == 0);

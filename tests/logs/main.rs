@@ -2,15 +2,15 @@
 
 // Layers that follow one log, in simulated time.
 mod following;
-// What the journal keeps if the process, the disk or the file fails.
+// The journal keeps its events if the process, the disk or the file fails.
 mod journal;
-// What every log does, wherever it keeps its events: one set of cases for all of them.
+// The contract of every log: one set of cases, run over each log.
 mod log_contract;
-// An app is started again with the log of the process before.
+// An app is started again with the log of the previous process.
 mod recovery;
 // A Redis whose clock is wrong or jumps.
 mod redis_clock;
-// `RedisLog` while all goes well.
+// `RedisLog` while Redis works.
 mod redis_log;
 // A Redis that refuses: passwords, permissions, versions, certificates.
 mod redis_refusals;

@@ -1,4 +1,4 @@
-//! The layer on its log: restarts, secrets that changed, a log that fails, a disk that is full.
+//! The layer on its log: restarts, exchanged secrets, a log that fails, a full disk.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ async fn layer(builder: PolarLogoutLayerBuilder) -> PolarLogoutLayer {
     builder.build().await.expect("a layer")
 }
 
-/// Waits until the tasks of a dropped layer have let go of its log.
+/// Waits until the tasks of a dropped layer have closed its log.
 async fn closed(path: &Path) {
     loop {
         match Journal::open(path) {
@@ -41,14 +41,14 @@ async fn closed(path: &Path) {
 }
 
 #[tokio::test]
-async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
+async fn denylist_and_queue_survive_a_restart() {
     let (polar, folder) = (start_polar().await, Folder::new("restart"));
     let (pending, delivered) = (polar.mint().access, polar.mint().access);
     {
         let handle =
             layer(impatient_builder(&polar).revocation_log(journal(&folder))).await.handle();
         assert_eq!(handle.revoke([access(&delivered)]).await, LogoutOutcome::Confirmed);
-        handle.revoke([Revocation::session_id(SESSION).expect("one")]).await;
+        handle.revoke([Revocation::session_id(SESSION).expect("a session id")]).await;
         assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     }
     closed(&folder.file("journal")).await;
@@ -70,15 +70,16 @@ async fn after_a_restart_the_denylist_is_whole_and_the_queue_goes_on() {
     for credential in [&*pending, &*delivered, SESSION] {
         assert!(handle.is_revoked(credential), "before the first request is served");
     }
-    assert_eq!(handle.counts().pending, 1, "what was confirmed is not sent again");
+    assert_eq!(handle.counts().pending, 1, "the confirmed token is not sent again");
     polar.until(|seen| seen.revoke_calls > calls).await;
     polar.recover();
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     assert!(!polar.is_alive(&pending));
 }
 
+/// It is delivered once the app gives the secret that sealed it.
 #[tokio::test]
-async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given() {
+async fn token_of_another_secret_is_a_dead_letter() {
     let (polar, folder) = (start_polar().await, Folder::new("secret"));
     let token = polar.mint().access;
     polar.behave(Fault::Freeze);
@@ -109,7 +110,7 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
         let handle = layer(builder).await.handle();
         assert_eq!(*letters.lock().expect("the letters"), [TokenHash::of(&token)]);
         assert_eq!((handle.counts().dead_letters, handle.counts().pending), (1, 0));
-        assert!(handle.is_revoked(&token), "the denylist stays whole");
+        assert!(handle.is_revoked(&token), "the denylist is complete");
         assert!(polar.is_alive(&token));
     }
     closed(&path).await;
@@ -118,11 +119,12 @@ async fn what_another_secret_sealed_is_a_dead_letter_until_that_secret_is_given(
         .previous_client_secret("polar_cs_yesterday");
     let handle = layer(builder).await.handle();
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
-    assert!(!polar.is_alive(&token), "nothing was thrown away");
+    assert!(!polar.is_alive(&token), "the log kept the token");
 }
 
+/// The token was sealed under the old secret.
 #[tokio::test]
-async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_start() {
+async fn exchanged_credentials_open_the_log_after_restart() {
     let (polar, folder) = (start_polar().await, Folder::new("exchange"));
     let token = polar.mint().access;
     polar.behave(Fault::Freeze);
@@ -136,7 +138,7 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
             .logout_deadline(Duration::from_millis(1));
         let handle = layer(builder).await.handle();
         handle.revoke([access(&token)]).await;
-        handle.set_credentials(polar.credentials()).await.expect("good ones");
+        handle.set_credentials(polar.credentials()).await.expect("valid credentials");
     }
     closed(&folder.file("journal")).await;
     polar.recover();
@@ -147,7 +149,7 @@ async fn credentials_that_are_exchanged_at_run_time_open_the_log_at_the_next_sta
 }
 
 #[tokio::test]
-async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
+async fn build_fails_if_the_log_exceeds_the_limit() {
     let (polar, folder) = (start_polar().await, Folder::new("limit"));
     let log = journal(&folder);
     let expires_at = SystemTime::now() + Duration::from_secs(3600);
@@ -163,12 +165,12 @@ async fn a_log_that_holds_more_than_the_limit_is_said_at_start_up() {
         .await
         .expect_err("too many");
     assert!(error.to_string().contains("raise it with `.denylist_capacity(20)`"), "{error}");
-    // The file is free again at once, for a second try.
+    // The failed build has closed the file.
     let builder = impatient_builder(&polar).revocation_log(journal(&folder)).denylist_capacity(20);
     assert_eq!(layer(builder).await.handle().counts().revoked, 10);
 }
 
-/// All that a log holds.
+/// A step with everything that a log holds.
 fn all(events: Vec<Event>) -> Followed {
     let cursor = Cursor::new("end");
     Followed::new(events, cursor)
@@ -184,29 +186,30 @@ struct Fragile {
 impl RevocationLog for Fragile {
     fn follow(&self, after: Option<Cursor>) -> LogFuture<'_, Followed> {
         Box::pin(async move {
-            if *self.is_broken.lock().expect("it") {
+            if *self.is_broken.lock().expect("the lock") {
                 return Err(Error::log("the log cannot be read"));
             }
             if after.is_some() {
                 std::future::pending::<()>().await;
             }
-            Ok(all(self.events.lock().expect("it").clone()))
+            Ok(all(self.events.lock().expect("the lock").clone()))
         })
     }
 
     fn append(&self, events: Vec<Event>) -> LogFuture<'_, Kept> {
         Box::pin(async move {
-            if *self.is_broken.lock().expect("it") {
+            if *self.is_broken.lock().expect("the lock") {
                 return Err(Error::log("the log cannot be written"));
             }
-            self.events.lock().expect("it").extend(events);
+            self.events.lock().expect("the lock").extend(events);
             Ok(Kept::Durably)
         })
     }
 }
 
+/// The app goes on, and the next logout succeeds once the log works again.
 #[tokio::test]
-async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
+async fn logout_is_503_while_the_log_fails() {
     let (polar, log) = (start_polar().await, Fragile::default());
     let app = App::start(
         Server::Axum,
@@ -216,27 +219,27 @@ async fn where_the_log_fails_a_logout_is_503_the_app_goes_on_and_it_recovers() {
     let token = polar.mint().access;
     let authorization = bearer(&token);
     let headers = [("authorization", &*authorization)];
-    *log.is_broken.lock().expect("it") = true;
+    *log.is_broken.lock().expect("the lock") = true;
     let answer = app.post("/logout", &headers).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.header("retry-after"), "5");
-    assert!(app.handle.is_revoked(&token), "denied here all the same");
-    assert!(!polar.is_alive(&token), "and Polar was told");
+    assert!(app.handle.is_revoked(&token), "denied even so");
+    assert!(!polar.is_alive(&token), "delivered even so");
     assert!(app.get("/", &[]).await.is_from_app());
-    *log.is_broken.lock().expect("it") = false;
+    *log.is_broken.lock().expect("the lock") = false;
     assert_eq!(app.post("/logout", &headers).await.status, StatusCode::NO_CONTENT);
-    assert!(!log.events.lock().expect("it").is_empty());
+    assert!(!log.events.lock().expect("the lock").is_empty());
 }
 
-/// The flood: more logouts than the denylist has room for. What was refused is not in the log, or
-/// the next start would find more there than it has room for.
+/// The flood: more logouts than the denylist has room for. Those that were refused are not in the
+/// log; otherwise the next start would find more there than it has room for.
 #[tokio::test]
-async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
+async fn flood_past_the_limit_permits_the_next_start() {
     let (polar, log) = (start_polar().await, Fragile::default());
     let handle = layer(impatient_builder(&polar).revocation_log(log.clone()).denylist_capacity(5))
         .await
         .handle();
-    let flood = (0..20).map(|n| Revocation::session_id(format!("{n:016}")).expect("one"));
+    let flood = (0..20).map(|n| Revocation::session_id(format!("{n:016}")).expect("a session id"));
     assert_eq!(handle.revoke(flood).await, LogoutOutcome::Full);
     drop(handle);
     let handle =
@@ -245,9 +248,9 @@ async fn a_flood_past_the_limit_does_not_stand_in_the_way_of_the_next_start() {
 }
 
 /// The race: the queue is full when the log is written, and has room when the token is sent. The
-/// log does not have the token then, so nobody may be told that it will be delivered.
+/// log does not have the token then, so the layer must not promise its delivery.
 #[tokio::test]
-async fn what_the_log_has_no_seal_of_is_not_acknowledged_as_on_its_way() {
+async fn unsealed_token_is_not_acknowledged_as_pending() {
     let (polar, log) = (start_polar().await, Fragile::default());
     polar.behave(Fault::Freeze);
     let builder = impatient_builder(&polar).revocation_log(log.clone()).queue_capacity(1);
@@ -257,15 +260,16 @@ async fn what_the_log_has_no_seal_of_is_not_acknowledged_as_on_its_way() {
     assert_eq!(handle.revoke([access(&second)]).await, LogoutOutcome::Busy);
     let sealed = |token: &str| {
         let hash = TokenHash::of(token);
-        log.events.lock().expect("it").iter().any(|event| {
+        log.events.lock().expect("the lock").iter().any(|event| {
             matches!(event, Event::Revoked { hash: of, sealed: Some(_), .. } if *of == hash)
         })
     };
     assert!(sealed(&first) && !sealed(&second));
 }
 
+/// The logout is answered then, and its token is denied.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
+async fn hanging_log_holds_a_logout_ten_seconds() {
     struct Hanging;
 
     impl RevocationLog for Hanging {
@@ -289,7 +293,7 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
         .session_id(TokenLocation::bearer())
         .revocation_log(Hanging);
     let handle = layer(builder).await.handle();
-    let session = Revocation::session_id(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("a session id");
     let started = tokio::time::Instant::now();
     assert_eq!(handle.revoke([session]).await, LogoutOutcome::Unrecorded);
     assert_eq!(started.elapsed().as_secs(), 10);
@@ -297,21 +301,22 @@ async fn a_log_that_hangs_holds_a_logout_no_longer_than_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_read_ends_in_build() {
+async fn build_fails_if_the_log_cannot_be_read() {
     let (polar, log) = (start_polar().await, Fragile::default());
-    *log.is_broken.lock().expect("it") = true;
+    *log.is_broken.lock().expect("the lock") = true;
     let error = impatient_builder(&polar).revocation_log(log).build().await.expect_err("no log");
     assert_eq!(error.kind(), ErrorKind::Log);
 }
 
+/// It never holds the token itself.
 #[tokio::test]
-async fn what_the_log_holds_of_a_token_is_its_hash_and_a_seal() {
+async fn log_holds_a_hash_and_a_seal() {
     let (polar, log) = (start_polar().await, Fragile::default());
     let handle = layer(impatient_builder(&polar).revocation_log(log.clone())).await.handle();
     let token = polar.mint().access;
     handle.revoke([access(&token)]).await;
     handle.shutdown(Duration::from_secs(60)).await;
-    let events = log.events.lock().expect("it").clone();
+    let events = log.events.lock().expect("the lock").clone();
     let [Event::Revoked { hash, sealed: Some(sealed), .. }, Event::Delivered { hash: delivered }] =
         &*events
     else {
@@ -322,17 +327,17 @@ async fn what_the_log_holds_of_a_token_is_its_hash_and_a_seal() {
     assert!(!sealed.as_bytes().windows(core.len()).any(|window| window == core));
 }
 
-/// A file may grow no further; then it may.
+/// A limit on the file size stands in for the disk. Once it is lifted, logouts succeed again.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_full_disk_is_503_for_logouts_and_nothing_to_all_others_and_it_passes() {
+async fn full_disk_fails_logouts_and_nothing_else() {
     let (polar, folder) = (start_polar().await, Folder::new("disk"));
     let path = folder.file("journal");
     let mut demo = Demo::start_on(&path, &polar).await;
     let size = std::fs::metadata(&path).expect("the journal").len();
     prlimit(&demo, &format!("fsize={size}:unlimited")).await;
     let token = polar.mint().access;
-    // What fits into the pages that the file has already is kept.
+    // Events that fit into the existing pages of the file are kept.
     let mut kept = Vec::new();
     let refused = loop {
         let token = polar.mint().access;

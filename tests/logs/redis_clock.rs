@@ -1,4 +1,4 @@
-//! What becomes of revocations when the clock of Redis is set: nothing expires early.
+//! The clock of Redis is set: no revocation expires early.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,16 +15,16 @@ async fn entries(redis: &RedisServer) -> usize {
     redis.ask(cmd("XLEN").arg(STREAM)).await
 }
 
-/// The race: a revocation is stored by a clock that is late, the clock is put right, and a replica
-/// starts, for which it has expired long ago.
+/// The race: a revocation is stored by a clock that is behind, and the clock is corrected. For a
+/// replica that starts then, the revocation has expired long ago.
 #[tokio::test]
-async fn what_is_in_the_stream_when_the_clock_is_set_forward_is_appended_again() {
+async fn revocations_are_appended_again_after_the_clock_jumps() {
     let redis = RedisServer::start("redis-clock-forward").await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set_clock(-40 * DAY);
     let replica = || layer(RedisLog::connect(&proxy.url()).expect("a URL")).build();
     let here = replica().await.expect("a layer").handle();
-    let session = Revocation::session_id(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("a session id");
     soon(here.revoke([session])).await;
 
     proxy.set_clock(0);
@@ -38,10 +38,9 @@ async fn what_is_in_the_stream_when_the_clock_is_set_forward_is_appended_again()
     assert!(here.is_revoked(SESSION) && late.is_revoked(SESSION));
 }
 
-/// The race: the clock is set after one append and before the next, which is written by the clock
-/// as it was.
+/// The race: the clock is set between two appends. The second is written by the clock as it was.
 #[tokio::test]
-async fn what_is_written_just_when_the_clock_is_set_forward_is_written_once_more() {
+async fn append_during_a_clock_jump_is_written_again() {
     let redis = RedisServer::start("redis-clock-write").await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set_clock(-40 * DAY);
@@ -51,13 +50,14 @@ async fn what_is_written_just_when_the_clock_is_set_forward_is_written_once_more
     let begun = SystemTime::now();
     keep(&log, vec![revoked(2)]).await;
     let seen = told(&open(&redis.url())).await;
-    assert!(seen.expiries[hash(2).as_bytes()] >= begun + HOUR, "or it would not hold at all");
+    assert!(seen.expiries[hash(2).as_bytes()] >= begun + HOUR, "otherwise it would have expired");
     keep(&log, vec![revoked(3)]).await;
-    assert_eq!(entries(&redis).await, 4, "the second one twice, and no other");
+    assert_eq!(entries(&redis).await, 4, "only the second is written twice");
 }
 
+/// It costs no extra entry.
 #[tokio::test]
-async fn a_clock_that_is_set_back_loses_nothing_and_costs_nothing() {
+async fn clock_set_back_loses_nothing() {
     let redis = RedisServer::start("redis-clock-back").await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set_clock(DAY);
@@ -76,9 +76,9 @@ async fn a_clock_that_is_set_back_loses_nothing_and_costs_nothing() {
     }
 }
 
-/// By less than the time that a read may wait, nobody can tell: a clock that is slewed is no loss.
+/// A correction shorter than a read may wait cannot be noticed.
 #[tokio::test]
-async fn a_clock_that_is_put_right_by_a_moment_is_no_loss() {
+async fn slewed_clock_is_no_loss() {
     let redis = RedisServer::start("redis-clock-slewed").await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set_clock(-1);

@@ -1,4 +1,4 @@
-//! What a log in Redis keeps, for whom, and for how long.
+//! A log in Redis: its entries, its readers, and when it is trimmed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,13 +10,14 @@ use support::redis::{RedisServer, STREAM, entries, layer, open};
 use tower_polar_logout::log::{Event, Kept, RevocationLog};
 use tower_polar_logout::{ErrorKind, RedisLog};
 
-/// How many entries the stream has.
+/// The number of entries in the stream.
 async fn length(redis: &RedisServer) -> usize {
     redis.ask(cmd("XLEN").arg(STREAM)).await
 }
 
+/// Events that are appended while it waits reach it at once.
 #[tokio::test]
-async fn what_one_replica_appends_another_is_told_and_what_comes_later_at_once() {
+async fn appended_events_reach_another_replica() {
     let redis = RedisServer::start("redis-two").await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![pending(1), revoked(2)]).await;
@@ -29,11 +30,11 @@ async fn what_one_replica_appends_another_is_told_and_what_comes_later_at_once()
     let appending = keep(&one, vec![revoked(3)]);
     tokio::join!(waiting, appending);
     assert_eq!(seen.losses, 0);
-    assert_eq!(told(&one).await.expiries.len(), 3, "and so is the one itself");
+    assert_eq!(told(&one).await.expiries.len(), 3, "the replica itself too");
 }
 
 #[tokio::test]
-async fn who_goes_on_from_a_cursor_is_told_what_came_after_it_only() {
+async fn cursor_skips_the_events_before_it() {
     let redis = RedisServer::start("redis-cursor").await;
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
@@ -45,8 +46,9 @@ async fn who_goes_on_from_a_cursor_is_told_what_came_after_it_only() {
     assert!(!seen.has(1) && seen.has(2));
 }
 
+/// The next `follow` could take that answer for its own.
 #[tokio::test]
-async fn a_follow_that_is_dropped_leaves_no_answer_behind_for_the_next() {
+async fn dropped_follow_leaves_no_answer_behind() {
     let redis = RedisServer::start("redis-dropped-follow").await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![revoked(0)]).await;
@@ -64,7 +66,7 @@ async fn a_follow_that_is_dropped_leaves_no_answer_behind_for_the_next() {
 }
 
 #[tokio::test]
-async fn what_others_write_into_the_stream_is_passed_over_and_counted() {
+async fn foreign_entries_are_skipped_and_counted() {
     let redis = RedisServer::start("redis-junk").await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![revoked(1)]).await;
@@ -105,8 +107,9 @@ async fn ten_thousand_appends_at_once_are_all_kept() {
     assert_eq!((seen.expiries.len(), seen.sealed.len()), (10_000, 10_000));
 }
 
+/// An append is one entry. A very large one is several, in one transaction.
 #[tokio::test]
-async fn an_append_is_one_entry_and_a_very_large_one_is_several_in_one_transaction() {
+async fn large_append_is_one_transaction() {
     let redis = RedisServer::start("redis-large").await;
     let log = open(&redis.url());
     keep(&log, (0..1_000).map(pending).collect()).await;
@@ -117,11 +120,11 @@ async fn an_append_is_one_entry_and_a_very_large_one_is_several_in_one_transacti
     assert!(calls.contains("cmdstat_exec:calls=1,"), "{calls}");
     let seen = told(&log).await;
     assert_eq!(seen.sealed.len(), 3_500);
-    assert_eq!(length(&redis).await, 4, "it knows them for its own");
+    assert_eq!(length(&redis).await, 4, "it recognises its own entries");
 }
 
 #[tokio::test]
-async fn a_log_belongs_to_one_layer_and_so_do_its_clones() {
+async fn log_and_its_clones_belong_to_one_layer() {
     let redis = RedisServer::start("redis-one-layer").await;
     let log = RedisLog::connect(&redis.url()).expect("a URL");
     for error in [
@@ -140,20 +143,20 @@ async fn a_log_belongs_to_one_layer_and_so_do_its_clones() {
     assert!(told(&log).await.has(1));
 }
 
-/// The next try is another layer's: it may have the log.
+/// The next attempt is another layer, which can have the log.
 #[tokio::test]
-async fn a_log_is_free_again_after_a_failed_build() {
+async fn failed_build_releases_its_log() {
     let redis = RedisServer::start("redis-released").await;
     keep(&open(&redis.url()), (0..3).map(revoked).collect()).await;
     let log = RedisLog::connect(&redis.url()).expect("a URL");
     let build = |capacity| layer(log.clone()).denylist_capacity(capacity).build();
-    build(1).await.expect_err("too many for it");
+    build(1).await.expect_err("more than the capacity");
     assert_eq!(build(10).await.expect("room for all").handle().counts().revoked, 3);
 }
 
 #[tokio::test]
-async fn times_without_end_are_allowed() {
-    let redis = RedisServer::start("redis-for-ever").await;
+async fn unlimited_durations_are_allowed() {
+    let redis = RedisServer::start("redis-unlimited").await;
     keep(&open(&redis.url()), vec![pending(1)]).await;
     let log = RedisLog::connect(&redis.url()).expect("a URL").adopt_after(Duration::MAX);
     let layer = layer(log).startup_timeout(Duration::MAX).max_log_lag(Duration::MAX);
@@ -163,13 +166,13 @@ async fn times_without_end_are_allowed() {
 }
 
 #[test]
-fn without_a_runtime_it_is_not_assigned() {
+fn assign_fails_without_a_runtime() {
     let log = RedisLog::connect("redis://localhost").expect("a URL");
     assert_eq!(log.assign("client").expect_err("no runtime").kind(), ErrorKind::Runtime);
 }
 
 #[tokio::test]
-async fn applications_that_share_a_redis_do_not_mix() {
+async fn apps_that_share_a_redis_stay_apart() {
     let redis = RedisServer::start("redis-two-clients").await;
     let other = RedisLog::connect(&redis.url()).expect("a URL");
     other.assign("other").expect("assigned");
@@ -190,7 +193,7 @@ async fn applications_that_share_a_redis_do_not_mix() {
 }
 
 #[tokio::test]
-async fn its_connections_end_with_its_last_handle() {
+async fn connections_end_with_the_last_handle() {
     let redis = RedisServer::start("redis-ends").await;
     let log = open(&redis.url());
     let clone = log.clone();
@@ -210,7 +213,7 @@ async fn its_connections_end_with_its_last_handle() {
     soon(alone).await;
 }
 
-/// Adds them as Redis would have some hours ago.
+/// Adds entries with the ids of some hours ago.
 async fn add_long_ago(redis: &RedisServer, hours: u32, entries: &[Vec<u8>]) {
     let then = (SystemTime::now() - hours * HOUR).duration_since(UNIX_EPOCH).expect("a time");
     let mut connection = redis.connection().await;
@@ -223,7 +226,7 @@ async fn add_long_ago(redis: &RedisServer, hours: u32, entries: &[Vec<u8>]) {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered() {
+async fn only_expired_and_delivered_entries_are_trimmed() {
     let redis = RedisServer::start("redis-trim").await;
     let expired = |n| Event::Revoked {
         hash: hash(n),
@@ -233,7 +236,7 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
     let old = entries(&redis, &redis.url(), (0..2_000).map(expired)).await;
     let undelivered = entries(&redis, &redis.url(), [pending(5_000)].into_iter()).await;
     add_long_ago(&redis, 9, &old[..1_000]).await;
-    // It holds for nine hours from then on: so long nothing is trimmed.
+    // It holds for nine hours from then on. Nothing is trimmed in that time.
     add_long_ago(&redis, 8, &undelivered).await;
     add_long_ago(&redis, 7, &old[1_000..]).await;
 
@@ -241,7 +244,7 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
     keep(&log, vec![revoked(6_000)]).await;
     let mut seen = told(&log).await;
     seen.catch_up(&log).await;
-    assert_eq!(length(&redis).await, 2_002, "an entry from nine hours ago could hold still");
+    assert_eq!(length(&redis).await, 2_002, "an entry from nine hours ago could still hold");
 
     redis.ask::<()>(cmd("DEL").arg(STREAM)).await;
     let long_expired = Event::Revoked {
@@ -262,7 +265,7 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
     let left = length(&redis).await;
     assert!((1_002..1_202).contains(&left), "{left}");
     let seen_by_another = told(&open(&redis.url())).await;
-    assert!(seen_by_another.has(5_000) && seen_by_another.has(6_000), "they are there still");
+    assert!(seen_by_another.has(5_000) && seen_by_another.has(6_000), "neither was trimmed");
 
     keep(&log, vec![delivered(5_000)]).await;
     let another = open(&redis.url());
@@ -274,20 +277,20 @@ async fn what_has_expired_is_trimmed_but_nothing_that_holds_or_is_not_delivered(
     assert_eq!(seen.losses, 0);
 }
 
-/// The race: a replica whose clock is ahead of Redis's trims the stream. By its own it would forget
-/// what holds still.
+/// The race: a replica whose clock is ahead of Redis trims the stream. By its own clock it would
+/// remove revocations that have not expired.
 #[tokio::test]
-async fn the_stream_is_trimmed_by_the_clock_of_redis_and_not_by_a_replicas_own() {
+async fn trimming_follows_the_clock_of_redis() {
     let redis = RedisServer::start("redis-trim-clock").await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set_clock(-24 * 3600);
     let living = entries(&redis, &proxy.url(), (0..1_000).map(revoked)).await;
-    // As a Redis does that is a day behind.
+    // Redis is a day behind.
     add_long_ago(&redis, 24, &living).await;
     let log = open(&proxy.url());
     let mut seen = told(&log).await;
     seen.catch_up(&log).await;
     let calls: String = redis.ask(cmd("INFO").arg("commandstats")).await;
-    assert!(calls.contains("cmdstat_xtrim:calls=2,"), "one to see whether it may: {calls}");
-    assert_eq!(length(&redis).await, 1_000, "they hold for an hour yet");
+    assert!(calls.contains("cmdstat_xtrim:calls=2,"), "one call tests the permission: {calls}");
+    assert_eq!(length(&redis).await, 1_000, "they hold for another hour");
 }

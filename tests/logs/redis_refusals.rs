@@ -1,4 +1,4 @@
-//! What a person is told whose Redis cannot be used: what to do, and no secret.
+//! Errors about a Redis that cannot be used: they say what to do, and hold no secret.
 
 use std::error::Error as _;
 use std::io;
@@ -38,7 +38,7 @@ fn all_texts(error: &Error) -> String {
     texts.join(" ")
 }
 
-/// It can neither be followed nor appended to for good.
+/// The log can neither be followed nor appended to durably.
 async fn refused(log: RedisLog, hint: &str) {
     refused_to_read(&log, hint).await;
     let kept = soon(log.append(vec![revoked(1)])).await.expect("kept");
@@ -57,7 +57,7 @@ fn with_secret(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn whoever_it_does_not_let_in_is_told_why() {
+async fn connection_error_says_why_redis_refuses() {
     let free = RedisServer::start("redis-no-password").await;
     let locked =
         RedisServer::start_with("redis-password", Persistence::None, &["--requirepass", SECRET])
@@ -77,7 +77,7 @@ async fn whoever_it_does_not_let_in_is_told_why() {
 }
 
 #[tokio::test]
-async fn a_user_needs_the_rights_that_are_documented_and_no_others() {
+async fn documented_rights_are_sufficient() {
     let redis = RedisServer::start("redis-acl").await;
     let allow = |user: &str, rights: &[&str]| {
         let mut command = cmd("ACL");
@@ -96,7 +96,7 @@ async fn a_user_needs_the_rights_that_are_documented_and_no_others() {
     seen.catch_up(&log).await;
     assert_eq!(seen.expiries.len(), 2_500);
     let log: String = redis.ask(cmd("INFO").arg("commandstats")).await;
-    assert!(log.contains("cmdstat_xtrim:calls=2,"), "one to see whether it may: {log}");
+    assert!(log.contains("cmdstat_xtrim:calls=2,"), "one call tests the permission: {log}");
 
     redis.ask::<()>(allow("reader", &["~*", "+xread", "+xrange", "+time"])).await;
     refused(connect(&of("reader")), "does not permit this command for this user").await;
@@ -104,18 +104,18 @@ async fn a_user_needs_the_rights_that_are_documented_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_replica_of_a_redis_takes_no_writes_and_is_refused_before_the_first_request() {
+async fn build_refuses_a_read_only_replica() {
     let redis = RedisServer::start("redis-replica").await;
     redis.ask::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg("1")).await;
     let hint = "is a replica, which accepts no writes: give the URL of the primary";
     refused(connect(&redis.url()), hint).await;
     let layer = layer(RedisLog::connect(&redis.url()).expect("a URL"));
-    let error = soon(layer.build()).await.expect_err("it takes no writes");
+    let error = soon(layer.build()).await.expect_err("it accepts no writes");
     assert!(error.to_string().contains(hint), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_no_redis_of_its_own_is_told_from_one_that_is() {
+async fn error_says_why_a_redis_is_unusable() {
     let redis = RedisServer::start("redis-wrong-type").await;
     redis.ask::<()>(cmd("SET").arg(STREAM).arg("x")).await;
     refused(connect(&redis.url()), "not a stream: choose another key with `stream()`").await;
@@ -143,7 +143,7 @@ async fn what_is_no_redis_of_its_own_is_told_from_one_that_is() {
     refused(connect(&with_secret(&proxy.url())), "has closed the connection").await;
 }
 
-/// What to answer to these bytes.
+/// Computes the answer to the bytes that were received.
 type Answer = fn(&[u8]) -> Vec<u8>;
 
 async fn server(answer: Answer) -> String {
@@ -165,8 +165,9 @@ async fn server(answer: Answer) -> String {
     url
 }
 
+/// Such a server may repeat the password. The error does not.
 #[tokio::test]
-async fn what_is_no_redis_at_all_is_told_so_and_may_repeat_the_password_without_our_doing_so() {
+async fn error_says_if_the_server_is_not_redis() {
     let answers: [Answer; 6] = [
         |_| b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_vec(),
         <[u8]>::to_vec,
@@ -190,7 +191,7 @@ async fn what_is_no_redis_at_all_is_told_so_and_may_repeat_the_password_without_
 }
 
 #[tokio::test]
-async fn over_tls_it_trusts_the_authority_it_is_given_and_no_other() {
+async fn tls_trusts_the_given_authority_alone() {
     let redis =
         RedisServer::start_with("redis-tls", Persistence::None, &["--requirepass", SECRET]).await;
     let authority = Authority::new();
@@ -220,7 +221,7 @@ async fn over_tls_it_trusts_the_authority_it_is_given_and_no_other() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_socket_will_do() {
+async fn unix_socket_works() {
     // A socket's path must be short.
     let socket = std::env::temp_dir().join(format!("polar-logout-{}.sock", std::process::id()));
     let path = socket.to_str().expect("text");
@@ -233,7 +234,7 @@ async fn a_socket_will_do() {
     let _ = std::fs::remove_file(&socket);
 }
 
-/// What is logged on this thread.
+/// The log lines of this thread.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -249,7 +250,7 @@ impl io::Write for Logged {
 }
 
 impl Logged {
-    /// From now on, and until the guard is dropped.
+    /// Listens until the guard is dropped.
     fn start() -> (Self, DefaultGuard) {
         let logged = Self::default();
         let writer = logged.clone();
@@ -267,8 +268,9 @@ impl Logged {
     }
 }
 
+/// The line about its end counts the revocations that were written.
 #[tokio::test]
-async fn an_outage_is_logged_once_with_its_reason_and_its_end_with_what_was_written() {
+async fn outage_is_logged_with_reason_and_end() {
     let (logged, _guard) = Logged::start();
     let mut redis =
         RedisServer::start_with("redis-logged", Persistence::Always, &["--requirepass", SECRET])
@@ -295,8 +297,9 @@ async fn an_outage_is_logged_once_with_its_reason_and_its_end_with_what_was_writ
     assert_eq!(logged.count(SECRET), 0, "{text}");
 }
 
+/// The log tries again several times.
 #[tokio::test]
-async fn an_outage_of_one_reason_is_one_warning_however_often_it_is_tried() {
+async fn repeated_failure_is_one_warning() {
     let (logged, _guard) = Logged::start();
     let redis = RedisServer::start("redis-logged-once").await;
     let proxy = Proxy::start(redis.port()).await;
@@ -306,7 +309,7 @@ async fn an_outage_of_one_reason_is_one_warning_however_often_it_is_tried() {
     let Kept::ForNow(written) = soon(log.append(vec![revoked(1)])).await.expect("kept") else {
         panic!("nothing gets through");
     };
-    // Of a try, nothing tells. A second for each, and a short pause between them.
+    // Nothing reports an attempt. Each takes a second, with a short pause between them.
     tokio::time::sleep(Duration::from_secs(3)).await;
     proxy.mend();
     soon(written).await.expect("written");
@@ -317,7 +320,7 @@ async fn an_outage_of_one_reason_is_one_warning_however_often_it_is_tried() {
 }
 
 #[tokio::test]
-async fn an_append_of_several_entries_that_is_refused_is_logged_with_the_reason_of_redis() {
+async fn refused_transaction_is_logged_with_its_reason() {
     let (logged, _guard) = Logged::start();
     let redis = RedisServer::start("redis-logged-transaction").await;
     redis.ask::<()>(cmd("SET").arg(STREAM).arg("x")).await;
@@ -328,13 +331,14 @@ async fn an_append_of_several_entries_that_is_refused_is_logged_with_the_reason_
     assert!(text.contains("that is not a stream"), "{text}");
 }
 
+/// Its end is not logged either.
 #[tokio::test]
-async fn an_outage_that_concerned_nobody_is_not_logged_and_neither_is_its_end() {
+async fn outage_without_appends_is_not_logged() {
     let (logged, _guard) = Logged::start();
     let mut redis = RedisServer::start("redis-not-logged").await;
     redis.kill().await;
     let log = connect(&redis.url());
-    // Once it has been tried by those who read, so it has by those who write.
+    // Once the reader has tried to connect, the writer has too.
     refused_to_read(&log, "cannot be reached").await;
     redis.start_again().await;
     let connected = async {
@@ -349,7 +353,7 @@ async fn an_outage_that_concerned_nobody_is_not_logged_and_neither_is_its_end() 
     soon(connected).await;
     match soon(log.append(vec![revoked(1)])).await.expect("kept") {
         Kept::Durably => {}
-        // It is just about to find out.
+        // The writer is about to notice that Redis is back.
         Kept::ForNow(written) => soon(written).await.expect("written"),
     }
     let text = logged.text();

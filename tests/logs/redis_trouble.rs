@@ -1,4 +1,4 @@
-//! What becomes of a log while Redis is away, and after it has lost what it had.
+//! A log while Redis is away, and after Redis has lost entries.
 
 use redis::{Cmd, Value, cmd};
 use support::log::{Told, keep, pending, revoked, soon, told};
@@ -16,8 +16,9 @@ async fn kept_for_now(log: &RedisLog, n: usize) -> LogFuture<'static, ()> {
     }
 }
 
+/// They are kept for now, and written once Redis is back.
 #[tokio::test]
-async fn while_redis_is_dead_appends_are_kept_for_now_and_written_once_it_is_back() {
+async fn appends_are_held_while_redis_is_dead() {
     let mut redis = RedisServer::start_with("redis-dead", Persistence::Always, &[]).await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![revoked(1)]).await;
@@ -38,8 +39,9 @@ async fn while_redis_is_dead_appends_are_kept_for_now_and_written_once_it_is_bac
     keep(&one, vec![revoked(50)]).await;
 }
 
+/// Appends are kept for now if Redis does not answer in time.
 #[tokio::test]
-async fn a_redis_that_answers_nothing_holds_an_append_up_for_a_second_and_loses_nothing() {
+async fn frozen_redis_loses_no_append() {
     let redis = RedisServer::start("redis-frozen").await;
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
@@ -53,8 +55,9 @@ async fn a_redis_that_answers_nothing_holds_an_append_up_for_a_second_and_loses_
     assert!(seen.has(1) && seen.has(2) && seen.has(3));
 }
 
+/// The connection is cut or frozen.
 #[tokio::test]
-async fn a_line_that_is_cut_or_frozen_is_told_of_and_mends_itself() {
+async fn broken_connection_is_reported_and_restored() {
     let redis = RedisServer::start("redis-line").await;
     let proxy = Proxy::start(redis.port()).await;
     let (one, two) = (open(&redis.url()), open(&proxy.url()));
@@ -64,7 +67,7 @@ async fn a_line_that_is_cut_or_frozen_is_told_of_and_mends_itself() {
         harm(&proxy);
         let held = kept_for_now(&two, 10 + n).await;
         keep(&one, vec![revoked(n)]).await;
-        let error = soon(two.follow(seen.cursor.clone())).await.expect_err("no line");
+        let error = soon(two.follow(seen.cursor.clone())).await.expect_err("no connection");
         assert!(error.to_string().contains("the Redis at 127.0.0.1:"), "{error}");
         proxy.mend();
         seen.until(&two, |seen| seen.has(n) && seen.has(10 + n)).await;
@@ -73,33 +76,34 @@ async fn a_line_that_is_cut_or_frozen_is_told_of_and_mends_itself() {
     assert_eq!(seen.losses, 0);
 }
 
+/// It is written a few times at most.
 #[tokio::test]
-async fn a_slow_line_gets_a_large_append_through_in_the_end_and_writes_it_a_few_times_at_most() {
+async fn large_append_gets_through_a_slow_connection() {
     let redis = RedisServer::start("redis-slow").await;
     let proxy = Proxy::start(redis.port()).await;
     let log = open(&proxy.url());
     keep(&log, vec![revoked(0)]).await;
-    // About three seconds for what is given one at first.
+    // The append takes about three seconds; the first attempt gets one.
     proxy.slow_down(50_000);
     match soon(log.append((1..=1_000).map(pending).collect())).await.expect("kept") {
         Kept::ForNow(written) => soon(written).await.expect("written"),
-        Kept::Durably => panic!("it cannot be so fast"),
+        Kept::Durably => panic!("the connection is too slow for that"),
     }
     keep_durably(&log, 2_000).await;
     let count: usize = redis.ask(cmd("XLEN").arg(STREAM)).await;
-    // What was given up arrives all the same; but each time there is twice as long for it.
+    // An attempt that timed out arrives later. Each attempt has twice as long as the one before.
     assert!((3..9).contains(&count), "{count} entries");
     let seen = told(&open(&redis.url())).await;
     assert_eq!((seen.expiries.len(), seen.sealed.len()), (1_002, 1_000));
 }
 
 #[tokio::test]
-async fn what_is_held_for_a_layer_that_is_dropped_is_written_all_the_same() {
+async fn held_events_outlive_a_dropped_layer() {
     let mut redis = RedisServer::start("redis-dropped-layer").await;
     let log = RedisLog::connect(&redis.url()).expect("a URL");
     let layer = layer(log).build().await.expect("a layer");
     redis.kill().await;
-    let session = Revocation::session_id(SESSION).expect("one");
+    let session = Revocation::session_id(SESSION).expect("a session id");
     assert_eq!(soon(layer.handle().revoke([session])).await, LogoutOutcome::Pending);
     drop(layer);
     redis.start_again().await;
@@ -109,22 +113,23 @@ async fn what_is_held_for_a_layer_that_is_dropped_is_written_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_connection_that_redis_closes_for_being_idle_is_no_outage() {
+async fn closed_idle_connection_is_no_outage() {
     let redis = RedisServer::start("redis-idle").await;
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
     let mut seen = told(&log).await;
     for n in 2..10 {
         redis.ask::<Value>(cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal")).await;
-        // The writer learns of it as it is told: by then, so has the rest of this runtime.
+        // Meanwhile the writer notices the closed connection too.
         soon(async { while log.follow(seen.cursor.clone()).await.is_err() {} }).await;
         keep(&log, vec![revoked(n)]).await;
         seen.until(&log, |seen| seen.has(n)).await;
     }
 }
 
+/// They are kept for now until Redis accepts writes again.
 #[tokio::test]
-async fn a_redis_that_is_full_or_read_only_is_away_until_it_takes_writes_again() {
+async fn full_or_read_only_redis_holds_appends() {
     let redis = RedisServer::start("redis-full").await;
     let log = open(&redis.url());
     keep(&log, vec![revoked(0)]).await;
@@ -143,11 +148,11 @@ async fn a_redis_that_is_full_or_read_only_is_away_until_it_takes_writes_again()
         (2, replica_of("127.0.0.1", "1"), replica_of("NO", "ONE")),
         (3, set("min-replicas-to-write", "1"), set("min-replicas-to-write", "0")),
     ];
-    for (n, harm, mend) in harms {
+    for (n, harm, repair) in harms {
         redis.ask::<()>(harm).await;
         let held = kept_for_now(&log, n).await;
         let at_once = kept_for_now(&log, 10 + n).await;
-        redis.ask::<()>(mend).await;
+        redis.ask::<()>(repair).await;
         soon(held).await.expect("written");
         soon(at_once).await.expect("written");
     }
@@ -155,8 +160,9 @@ async fn a_redis_that_is_full_or_read_only_is_away_until_it_takes_writes_again()
     assert_eq!(seen.expiries.len(), 7);
 }
 
+/// Redis lost them before the log had read them back.
 #[tokio::test]
-async fn what_redis_acknowledged_and_lost_before_it_was_read_back_is_written_again() {
+async fn acknowledged_entries_are_written_again_if_lost() {
     let redis = RedisServer::start("redis-unseen").await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![pending(1)]).await;
@@ -169,7 +175,7 @@ async fn what_redis_acknowledged_and_lost_before_it_was_read_back_is_written_aga
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_empty_has_lost_what_was_read() {
+async fn empty_redis_is_reported_as_one_loss() {
     let mut redis = RedisServer::start("redis-empty").await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![revoked(1)]).await;
@@ -179,10 +185,10 @@ async fn a_redis_that_comes_back_empty_has_lost_what_was_read() {
     seen.until(&two, |seen| seen.losses == 1).await;
     keep_durably(&one, 2).await;
     seen.until(&two, |seen| seen.has(2)).await;
-    assert_eq!(seen.losses, 1, "it is told once");
+    assert_eq!(seen.losses, 1, "the loss is reported once");
 }
 
-/// Whether Redis is known to be back or not.
+/// Waits until the event is written, also if Redis is not known to be back.
 async fn keep_durably(log: &RedisLog, n: usize) {
     match soon(log.append(vec![revoked(n)])).await.expect("kept") {
         Kept::ForNow(written) => soon(written).await.expect("written"),
@@ -191,7 +197,7 @@ async fn keep_durably(log: &RedisLog, n: usize) {
 }
 
 #[tokio::test]
-async fn an_older_copy_in_its_place_has_lost_what_came_after() {
+async fn restored_older_copy_is_reported_as_loss() {
     let redis = RedisServer::start("redis-older").await;
     let (one, two) = (open(&redis.url()), open(&redis.url()));
     keep(&one, vec![revoked(1)]).await;
@@ -204,14 +210,15 @@ async fn an_older_copy_in_its_place_has_lost_what_came_after() {
     restore.arg(STREAM).arg(0).arg(copy).arg("REPLACE");
     redis.ask::<()>(restore).await;
     seen.until(&two, |seen| seen.losses == 1).await;
-    // Who wrote it has not read it back yet, and knows from that that it is gone.
+    // The writer has not read its entry back, so it knows that the entry is lost.
     Told::default().until(&one, |seen| seen.has(2)).await;
     let seen = told(&open(&redis.url())).await;
     assert!(seen.has(1) && seen.has(2));
 }
 
+/// Redis syncs once a second. The log writes lost entries again.
 #[tokio::test]
-async fn a_crash_that_takes_the_last_second_takes_nothing_for_good() {
+async fn crash_that_loses_a_second_loses_nothing() {
     let options = &["--no-appendfsync-on-rewrite", "no"];
     let mut redis =
         RedisServer::start_with("redis-everysec", Persistence::EverySecond, options).await;
@@ -227,7 +234,7 @@ async fn a_crash_that_takes_the_last_second_takes_nothing_for_good() {
     seen.until(&log, |seen| seen.has(5)).await;
 }
 
-/// Waits until somebody waits in Redis for an entry to come.
+/// Waits until a reader waits in Redis for an entry.
 async fn until_blocked(redis: &RedisServer) {
     let mut info = String::new();
     while !info.contains("blocked_clients:1\r") {
@@ -235,7 +242,7 @@ async fn until_blocked(redis: &RedisServer) {
     }
 }
 
-/// Does this to the stream while `log` waits for an entry of it.
+/// Runs the commands while `log` waits for an entry.
 async fn while_it_waits(
     redis: &RedisServer,
     log: &RedisLog,
@@ -252,10 +259,10 @@ async fn while_it_waits(
     followed.map(|followed| seen.apply(followed))
 }
 
-/// The race: an entry comes, is read, and is lost before the reader looks whether the stream is the
-/// one it knew. Nobody else may have read it.
+/// The race: an entry is read, and is lost before the reader checks that the stream is the one it
+/// knew. Perhaps no other replica has read it.
 #[tokio::test]
-async fn what_was_read_just_before_all_was_lost_is_told_all_the_same() {
+async fn entry_read_just_before_a_loss_is_reported() {
     let redis = RedisServer::start("redis-read-and-lost").await;
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
@@ -266,7 +273,7 @@ async fn what_was_read_just_before_all_was_lost_is_told_all_the_same() {
         until_blocked(&redis).await;
         let mut connection = redis.connection().await;
         let mut commands = redis::pipe();
-        // Sent together, they are done before anything that the reader has sent.
+        // Sent together, they run before any command of the reader.
         commands.cmd("XADD").arg(STREAM).arg("*").arg("e").arg(entry).ignore();
         commands.cmd("FLUSHALL").ignore();
         commands.exec_async(&mut connection).await.expect("done");
@@ -284,7 +291,7 @@ fn stream_command(name: &str, arguments: &[&str]) -> Cmd {
 }
 
 #[tokio::test]
-async fn a_stream_that_changes_while_it_is_waited_for_is_noticed() {
+async fn stream_change_is_noticed_while_waiting() {
     let redis = RedisServer::start("redis-changes").await;
     let log = open(&redis.url());
     keep(&log, vec![revoked(1)]).await;
@@ -299,12 +306,12 @@ async fn a_stream_that_changes_while_it_is_waited_for_is_noticed() {
     keep(&log, vec![revoked(2)]).await;
     seen.catch_up(&log).await;
     while_it_waits(&redis, &log, &mut seen, &[delete.clone(), add_lower]).await.expect("an answer");
-    assert_eq!((seen.losses, seen.skipped), (2, 1), "begun anew, with lower ids");
+    assert_eq!((seen.losses, seen.skipped), (2, 1), "created again, with lower ids");
 
     while_it_waits(&redis, &log, &mut seen, &[delete.clone(), add_higher])
         .await
         .expect("an answer");
-    assert_eq!((seen.losses, seen.skipped), (3, 2), "begun anew, with higher ids");
+    assert_eq!((seen.losses, seen.skipped), (3, 2), "created again, with higher ids");
 
     let replace = stream_command("SET", &["x"]);
     let error =

@@ -1,14 +1,14 @@
-//! Makes the filter that is modelled out of the one that is used.
+//! Makes the filter for the models from the source of the real filter.
 //!
-//! By its text, so that the library need not know of loom: loom's primitives take the place of
-//! std's, and each line that the filter's argument rests on gets a switch that breaks it.
+//! The script edits the text, so that the library need not know of loom. loom's primitives replace
+//! those of std. Each line that the filter's proof needs gets a switch that breaks it.
 
 use std::path::Path;
 use std::{env, fs};
 
 const SOURCE: &str = "../../src/revocation/denylist/filter.rs";
 
-/// What can be broken: its name, the code, and what takes its place.
+/// The lines that can be broken: the name, the code, and its replacement.
 const BREAKS: [(&str, &str, &str); 6] = [
     ("second look", "self.generation.0.load(Ordering::Relaxed) != generation", "false"),
     ("fence before the second look", "fence(Ordering::Acquire)", ""),
@@ -32,7 +32,7 @@ fn main() {
     let (filter, _tests) = source.split_once("#[cfg(test)]").expect("the filter, then its tests");
     let mut filter = filter
         .lines()
-        // An included file must not begin with documentation of itself.
+        // An included file must not begin with inner doc comments.
         .filter(|line| !line.starts_with("//!"))
         .map(|line| line.replace("use std::sync::", "use loom::sync::") + "\n")
         .collect::<String>();
@@ -42,12 +42,12 @@ fn main() {
         let switch = format!("if crate::is_broken({name:?}) {{{broken}}} else {{ {code} }}");
         replace(&mut filter, code, &switch);
     }
-    let out = env::var_os("OUT_DIR").expect("cargo says where");
+    let out = env::var_os("OUT_DIR").expect("a folder from cargo");
     fs::write(Path::new(&out).join("filter.rs"), filter).expect("room for a file");
 }
 
 fn replace(text: &mut String, from: &str, to: &str) {
     let found = text.matches(from).count();
-    assert_eq!(found, 1, "`{from}` was to be found once in {SOURCE}: mend this script");
+    assert_eq!(found, 1, "`{from}` must occur once in {SOURCE}: fix this script");
     *text = text.replace(from, to);
 }

@@ -1,42 +1,42 @@
-//! The house: which rooms `src/` has, which files stand in each, and who may import whom. Reads
-//! every path that begins with `crate`, `self` or `super`, and holds it against the table.
+//! The modules of `src/`: the files of each, and which module or file may import which. The tests
+//! compare every path that begins with `crate` or `super` with the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder of `src/`, or a file that stands alone there.
-struct Room {
+/// A folder of `src/`, or a file without a folder.
+struct Module {
     name: &'static str,
-    /// Rooms further down. `token` and `error` may be imported by all.
+    /// Modules further down. All modules may import `token` and `error`.
     imports: &'static [&'static str],
-    /// From top to bottom: each imports only files that stand after it. The file of the room itself
-    /// stands apart: it is the face to the other rooms, and holds what all of these share.
+    /// From top to bottom: each file imports only files after it. The module's own file is not in
+    /// the list: the other modules import from it, and its files share its items.
     files: &'static [&'static str],
 }
 
-const fn room(
+const fn module(
     name: &'static str,
     imports: &'static [&'static str],
     files: &'static [&'static str],
-) -> Room {
-    Room { name, imports, files }
+) -> Module {
+    Module { name, imports, files }
 }
 
-/// Everybody's.
+/// All modules may import these.
 const FOUNDATIONS: [&str; 2] = ["token", "error"];
 
 /// From top to bottom.
-const HOUSE: &[Room] = &[
-    room("guide", &[], &[]),
-    room("observability", &[], &[]),
-    room(
+const MODULES: &[Module] = &[
+    module("guide", &[], &[]),
+    module("observability", &[], &[]),
+    module(
         "builder",
         &["middleware", "revocation", "delivery", "location", "polar", "log", "spawner"],
         &["build", "redirect"],
     ),
-    room("handle", &["middleware", "revocation", "polar", "telemetry"], &["extract"]),
-    room(
+    module("handle", &["middleware", "revocation", "polar", "telemetry"], &["extract"]),
+    module(
         "middleware",
         &["revocation", "location", "telemetry", "spawner"],
         &[
@@ -60,17 +60,17 @@ const HOUSE: &[Room] = &[
             "client_kind",
         ],
     ),
-    room(
+    module(
         "revocation",
         &["delivery", "polar", "log", "telemetry", "spawner"],
         &["start", "follower", "revoker", "recorder", "outcome", "signal", "denylist", "log_lag"],
     ),
-    room(
+    module(
         "delivery",
         &["polar", "log", "telemetry", "spawner"],
         &["courier", "queue", "recently_confirmed", "backoff"],
     ),
-    room(
+    module(
         "testing",
         &["polar", "log"],
         &[
@@ -94,7 +94,7 @@ const HOUSE: &[Room] = &[
             "lock",
         ],
     ),
-    room(
+    module(
         "location",
         &[],
         &[
@@ -109,7 +109,7 @@ const HOUSE: &[Room] = &[
             "cookie_attributes",
         ],
     ),
-    room(
+    module(
         "polar",
         &["tls"],
         &[
@@ -123,19 +123,19 @@ const HOUSE: &[Room] = &[
             "credentials",
         ],
     ),
-    room("log", &["tls"], &["journal", "redis", "seal", "refusal", "millis"]),
-    room("telemetry", &[], &["audit", "correlation", "gauges", "counts", "health", "metrics"]),
-    room("tls", &[], &[]),
-    room("spawner", &[], &[]),
-    room("token", &[], &["reading", "polar_token"]),
-    room("error", &[], &[]),
+    module("log", &["tls"], &["journal", "redis", "seal", "refusal", "millis"]),
+    module("telemetry", &[], &["audit", "correlation", "gauges", "counts", "health", "metrics"]),
+    module("tls", &[], &[]),
+    module("spawner", &[], &[]),
+    module("token", &[], &["reading", "polar_token"]),
+    module("error", &[], &[]),
 ];
 
-/// A source, by the room and the file in it that it belongs to.
+/// A source file, by the module and the file in it that it belongs to.
 struct Source {
     path: PathBuf,
-    room: String,
-    /// `None` for the file of the room itself.
+    module: String,
+    /// `None` for the module's own file.
     file: Option<String>,
     /// How many names its module path has.
     depth: usize,
@@ -159,14 +159,14 @@ fn sources() -> Vec<Source> {
         let module = path.strip_prefix(&src).expect("in src").with_extension("");
         let names: Vec<_> = module.iter().map(|name| name.to_str().expect("text")).collect();
         Source {
-            room: names[0].to_owned(),
+            module: names[0].to_owned(),
             file: names.get(1).map(|name| (*name).to_owned()),
             depth: names.len(),
             path,
         }
     });
-    // The contents page names every room, and its tests none.
-    sources.filter(|source| source.room != "lib").collect()
+    // `lib.rs` is the contents page: it names every module.
+    sources.filter(|source| source.module != "lib").collect()
 }
 
 /// The code without comments and without unit tests.
@@ -201,91 +201,94 @@ fn names_after<'a>(code: &'a str, path: &'a str) -> impl Iterator<Item = &'a str
     })
 }
 
-fn find(name: &str) -> Option<&'static Room> {
-    HOUSE.iter().find(|room| room.name == name)
+fn find(name: &str) -> Option<&'static Module> {
+    MODULES.iter().find(|module| module.name == name)
 }
 
 #[test]
-fn rooms_import_downward_only() {
+fn modules_import_downward_only() {
     let mut wrong = Vec::new();
     let mut found = 0;
     for source in sources() {
-        let Some(room) = find(&source.room) else {
-            wrong.push(format!("{} is in no room of the house", source.path.display()));
+        let Some(module) = find(&source.module) else {
+            wrong.push(format!("{} is in no module of the table", source.path.display()));
             continue;
         };
         for import in names_after(&code(&source), "crate::") {
             found += 1;
-            // What the root exports is public, and not a room: only texts name it.
+            // A public name that the root exports is not a module.
             let is_known = find(import).is_some();
-            let is_free = import == room.name
-                || FOUNDATIONS.contains(&import) && !FOUNDATIONS.contains(&room.name)
+            let is_free = import == module.name
+                || FOUNDATIONS.contains(&import) && !FOUNDATIONS.contains(&module.name)
                 || import == "error";
-            if is_known && !is_free && !room.imports.contains(&import) {
+            if is_known && !is_free && !module.imports.contains(&import) {
                 wrong.push(format!(
                     "{} must not import {import} ({})",
-                    room.name,
+                    module.name,
                     source.path.display()
                 ));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(found > 150, "only {found} imports found: does this test still read them?");
+    assert!(found > 150, "only {found} imports found: does this test still find them all?");
 }
 
 #[test]
-fn files_of_a_room_import_downward_only() {
+fn files_of_a_module_import_downward_only() {
     let mut wrong = Vec::new();
     let mut found = 0;
     for source in sources() {
-        let (Some(room), Some(file)) = (find(&source.room), &source.file) else { continue };
-        let Some(place) = room.files.iter().position(|name| name == file) else {
+        let (Some(module), Some(file)) = (find(&source.module), &source.file) else { continue };
+        let Some(place) = module.files.iter().position(|name| name == file) else {
             wrong.push(format!("{} is not in the table", source.path.display()));
             continue;
         };
-        let to_the_room = [
-            format!("crate::{}::", room.name),
-            // As many as lead from the source's own module up to the room.
+        let to_the_module = [
+            format!("crate::{}::", module.name),
+            // One `super` for each level from the source up to its module.
             "super::".repeat(source.depth - 1),
         ];
         let code = code(&source);
-        for import in to_the_room.iter().flat_map(|path| names_after(&code, path)) {
-            let Some(other) = room.files.iter().position(|name| *name == import) else { continue };
+        for import in to_the_module.iter().flat_map(|path| names_after(&code, path)) {
+            let Some(other) = module.files.iter().position(|name| *name == import) else {
+                continue;
+            };
             found += 1;
             if other < place {
                 wrong.push(format!(
                     "{}: {file} must not import {import}, which stands above it ({})",
-                    room.name,
+                    module.name,
                     source.path.display()
                 ));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(found > 80, "only {found} imports found: does this test still read them?");
+    assert!(found > 80, "only {found} imports found: does this test still find them all?");
 }
 
 #[test]
-fn the_table_goes_downward_only() {
+fn table_goes_downward_only() {
     let order: BTreeMap<_, _> =
-        HOUSE.iter().enumerate().map(|(at, room)| (room.name, at)).collect();
-    for (at, room) in HOUSE.iter().enumerate() {
-        for import in room.imports {
-            assert!(order[import] > at, "{} imports {import}, which stands above it", room.name);
+        MODULES.iter().enumerate().map(|(at, module)| (module.name, at)).collect();
+    for (at, module) in MODULES.iter().enumerate() {
+        for import in module.imports {
+            assert!(order[import] > at, "{} imports {import}, which stands above it", module.name);
         }
     }
 }
 
 #[test]
-fn the_table_names_what_there_is() {
+fn table_lists_exactly_the_existing_files() {
     let there: BTreeSet<_> =
-        sources().into_iter().map(|source| (source.room, source.file)).collect();
+        sources().into_iter().map(|source| (source.module, source.file)).collect();
     let mut table = BTreeSet::new();
-    for room in HOUSE {
-        table.insert((room.name.to_owned(), None));
-        table
-            .extend(room.files.iter().map(|file| (room.name.to_owned(), Some((*file).to_owned()))));
+    for module in MODULES {
+        table.insert((module.name.to_owned(), None));
+        table.extend(
+            module.files.iter().map(|file| (module.name.to_owned(), Some((*file).to_owned()))),
+        );
     }
     assert_eq!(there, table);
 }

@@ -1,6 +1,6 @@
-//! Every path and every link target in the tracked Markdown files exists: files, anchors, pages of the
-//! guide, and paths in backticks. Addresses on the web and items of the API are not followed; rustdoc
-//! checks the latter.
+//! Every path and every link target in the tracked Markdown files exists: files, anchors, pages of
+//! the guide, and paths in backticks. Web addresses are not checked. Rustdoc checks the items of
+//! the API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Folders whose names begin a path in backticks.
+/// Text in backticks is a path if it begins with one of these.
 const FOLDERS: [&str; 6] = [".ci/", "benches/", "docs/", "examples/", "src/", "tests/"];
 
 #[test]
@@ -75,12 +75,12 @@ fn broken_targets_are_found() {
     }
 }
 
-/// The name under which the headings of the crate's front page are kept.
+/// The key for the headings of the crate's front page.
 const FRONT: &str = "src/lib.rs";
 
 struct Repository {
     tracked: BTreeSet<String>,
-    /// Of each Markdown file, and of the crate's front page.
+    /// The anchors of each Markdown file, and of the crate's front page.
     anchors: BTreeMap<String, BTreeSet<String>>,
     /// The file of each page of the guide, by the name of its module.
     guide: BTreeMap<String, String>,
@@ -136,7 +136,7 @@ impl Repository {
         self.exists(&target) && (anchor.is_empty() || has_anchor())
     }
 
-    /// Whether git tracks this file, or something in this folder.
+    /// Whether git tracks this file, or a file in this folder.
     fn exists(&self, path: &str) -> bool {
         let folder = format!("{}/", path.trim_end_matches('/'));
         let inside = self.tracked.range(folder.clone()..).next();
@@ -164,7 +164,7 @@ fn guide_pages(guide: &str) -> BTreeMap<String, String> {
     pages.collect()
 }
 
-/// A path beside `page`, from the root of the repository; `None` if it leads out of it.
+/// A path relative to `page`, as a path from the root; `None` if it leads out of the repository.
 fn resolved(page: &str, path: &str) -> Option<String> {
     let mut parts: Vec<_> = page.split('/').collect();
     parts.pop();
@@ -183,8 +183,8 @@ fn resolved(page: &str, path: &str) -> Option<String> {
 /// The first word of a code span, if it names a file or a folder of the repository.
 fn path_in(span: &str) -> Option<&str> {
     let word = span.split_whitespace().next()?;
-    let is_one = FOLDERS.iter().any(|folder| word.starts_with(folder)) || is_markdown(word);
-    is_one.then_some(word)
+    let is_path = FOLDERS.iter().any(|folder| word.starts_with(folder)) || is_markdown(word);
+    is_path.then_some(word)
 }
 
 fn without_fences(text: &str) -> String {

@@ -1,8 +1,8 @@
-//! The crate itself: its source and its dependencies.
+//! The crate itself: its source, its documents and its dependencies.
 
-// Which module may import which.
+// Modules import only the modules that the table allows.
 mod layering;
-// Each path and link in the Markdown files has its target.
+// Each path and link in the Markdown files has a target.
 mod links;
-// No dependency demands a newer Rust than the crate promises.
+// No dependency needs a newer Rust than the crate promises.
 mod msrv;

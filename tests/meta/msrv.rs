@@ -1,4 +1,4 @@
-//! The oldest Rust that `Cargo.toml` promises is one that every dependency builds with.
+//! Every dependency builds with the oldest Rust that `Cargo.toml` promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 #[test]
-fn no_dependency_demands_a_newer_rust_than_the_crate_promises() {
+fn no_dependency_needs_a_newer_rust() {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -55,7 +55,7 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("text")
 }
 
-/// None is older than all.
+/// A missing version sorts before all others.
 fn version(value: &Value) -> Vec<u32> {
     let parts = value.as_str().unwrap_or_default().split('.');
     parts.filter_map(|part| part.parse().ok()).collect()

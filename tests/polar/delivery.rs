@@ -1,4 +1,5 @@
-//! What was accepted reaches Polar: retry, pause, coalescing, confirmation, dead letters, shutdown.
+//! Accepted revocations reach Polar: retries, pauses, coalescing, verification, dead letters and
+//! shutdown.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,17 +34,17 @@ async fn handle(builder: PolarLogoutLayerBuilder) -> LogoutHandle {
     builder.build().await.expect("a layer").handle()
 }
 
-/// Waits for what nothing announces where time is paused, and lets it pass.
+/// Waits, in paused time, for a condition that nothing announces.
 async fn in_time(mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(48 * 3600), "never came to pass");
+        assert!(started.elapsed() < Duration::from_secs(48 * 3600), "the condition never held");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 #[tokio::test]
-async fn what_polar_did_not_take_at_first_it_gets_again_until_it_does() {
+async fn failed_revocation_is_sent_again_until_it_succeeds() {
     let bad_gateway = Fault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None };
     for fault in [unavailable(), bad_gateway, Fault::Drop, Fault::DropAfterRevoking] {
         let polar = start_polar().await;
@@ -61,7 +62,7 @@ async fn what_polar_did_not_take_at_first_it_gets_again_until_it_does() {
 }
 
 #[tokio::test]
-async fn concurrent_logouts_of_one_token_make_one_call_and_share_its_outcome() {
+async fn concurrent_logouts_of_one_token_share_one_call() {
     let polar = start_polar().await;
     let app = App::start(Server::Axum, builder(&polar).build().await.expect("a layer")).await;
     let token = polar.mint().access;
@@ -81,7 +82,7 @@ async fn concurrent_logouts_of_one_token_make_one_call_and_share_its_outcome() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_confirmed_is_not_sent_again() {
+async fn confirmed_token_is_not_sent_again() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar)).await;
     let token = polar.mint().access;
@@ -92,7 +93,7 @@ async fn a_token_that_is_confirmed_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_full_queue_denies_here_and_answers_503() {
+async fn full_queue_still_denies_and_answers_503() {
     let polar = start_polar().await;
     polar.behave(Fault::Freeze);
     let layer =
@@ -107,9 +108,9 @@ async fn a_full_queue_denies_here_and_answers_503() {
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(answer.header("retry-after"), "60");
         }
-        assert!(app.handle.is_revoked(&pair.access), "denied here all the same");
+        assert!(app.handle.is_revoked(&pair.access), "denied all the same");
     }
-    // One that is on its way already needs no room.
+    // A token that is already in the queue needs no room.
     let answer = app.post("/logout", &[("authorization", &bearer(&pairs[0].access))]).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     polar.recover();
@@ -119,15 +120,16 @@ async fn a_full_queue_denies_here_and_answers_503() {
     assert_ne!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "there is room again");
 }
 
+/// The app's callback gets the dead letter, and does no harm if it panics.
 #[tokio::test]
-async fn what_polar_refuses_for_good_becomes_a_dead_letter_that_the_app_hears_of() {
+async fn refused_token_becomes_a_dead_letter() {
     let polar = start_polar().await;
     let heard = Arc::new(Mutex::new(Vec::new()));
     let letters = Arc::clone(&heard);
     let handle = handle(builder(&polar).on_dead_letter(move |letter| {
         let DeadLetter::Refused { reason, .. } = letter else { panic!("{letter:?}") };
         letters.lock().expect("the letters").push(reason.to_string());
-        panic!("a callback of the app's that panics harms nobody");
+        panic!("a panic in the app's callback does no harm");
     }))
     .await;
     for _ in 0..2 {
@@ -142,7 +144,7 @@ async fn what_polar_refuses_for_good_becomes_a_dead_letter_that_the_app_hears_of
 }
 
 #[tokio::test]
-async fn a_lost_commit_is_found_out_and_the_token_is_dead_in_the_end() {
+async fn verified_logout_revokes_despite_lost_commits() {
     let polar = start_polar().await;
     let handle =
         handle(builder(&polar).verify_revocation(true).logout_deadline(Duration::from_secs(60)))
@@ -157,30 +159,30 @@ async fn a_lost_commit_is_found_out_and_the_token_is_dead_in_the_end() {
 }
 
 #[tokio::test]
-async fn many_lost_commits_hold_nobody_up() {
+async fn many_lost_commits_do_not_block_delivery() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar).verify_revocation(true).logout_deadline(AT_ONCE)).await;
     let tokens: Vec<_> = (0..50).map(|_| polar.mint().access).collect();
     polar.behave_next(tokens.len(), Fault::LoseCommit);
     let outcomes = join_all(tokens.iter().map(|token| handle.revoke([access(token)]))).await;
     assert!(outcomes.iter().all(|outcome| *outcome == LogoutOutcome::Pending));
-    until("they are sent again", || handle.counts().pending == 0).await;
+    until("all tokens are sent again", || handle.counts().pending == 0).await;
     assert!(tokens.iter().all(|token| !polar.is_alive(token)));
 }
 
 #[tokio::test]
-async fn without_confirmation_a_lost_commit_is_believed() {
+async fn lost_commit_goes_unnoticed_without_verification() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar)).await;
     let token = polar.mint().access;
     polar.behave_next(1, Fault::LoseCommit);
     assert_eq!(handle.revoke([access(&token)]).await, LogoutOutcome::Confirmed);
-    assert!(polar.is_alive(&token), "which is why `confirm` exists");
+    assert!(polar.is_alive(&token), "`verify_revocation` exists for this");
     assert!(handle.is_revoked(&token));
 }
 
 #[tokio::test]
-async fn a_late_commit_is_waited_for() {
+async fn verification_waits_for_a_late_commit() {
     let polar = start_polar().await;
     let handle =
         handle(builder(&polar).verify_revocation(true).logout_deadline(Duration::from_secs(60)))
@@ -191,8 +193,9 @@ async fn a_late_commit_is_waited_for() {
     assert!(!polar.is_alive(&token));
 }
 
+/// The introspection endpoint that belongs to a `RevocationEndpoint` is not known.
 #[tokio::test]
-async fn to_confirm_at_an_unknown_introspection_endpoint_is_a_configuration_error() {
+async fn build_fails_if_verification_has_no_endpoint() {
     let polar = start_polar().await;
     let endpoint = format!("{}/v1/oauth2/revoke", polar.url());
     let error = builder(&polar)
@@ -200,12 +203,12 @@ async fn to_confirm_at_an_unknown_introspection_endpoint_is_a_configuration_erro
         .verify_revocation(true)
         .build()
         .await
-        .expect_err("nowhere to ask");
+        .expect_err("no introspection endpoint");
     assert!(error.to_string().contains("introspection endpoint"), "{error}");
 }
 
 #[tokio::test]
-async fn wrong_credentials_keep_the_tokens_until_right_ones_are_given() {
+async fn tokens_wait_until_wrong_credentials_are_replaced() {
     let polar = start_polar().await;
     let wrong = ClientCredentials::new(polar.client_id(), "polar_cs_of_yesterday");
     let handle = handle(
@@ -220,18 +223,18 @@ async fn wrong_credentials_keep_the_tokens_until_right_ones_are_given() {
     let outcome = handle.revoke(tokens.iter().map(access)).await;
     assert_eq!(outcome, LogoutOutcome::Pending);
     let misconfigured = Some(ErrorClass::Misconfigured);
-    until("Polar refuses us", || handle.health().last_error == misconfigured).await;
+    until("Polar refuses the credentials", || handle.health().last_error == misconfigured).await;
     assert!(tokens.iter().all(|token| polar.is_alive(token)));
 
     let unusable = ClientCredentials::new("", "");
-    assert!(handle.set_credentials(unusable).await.is_err(), "and nothing has changed");
-    handle.set_credentials(polar.credentials()).await.expect("good ones");
+    assert!(handle.set_credentials(unusable).await.is_err(), "they are refused");
+    handle.set_credentials(polar.credentials()).await.expect("usable credentials");
     polar.revoked(10).await;
     assert!(tokens.iter().all(|token| !polar.is_alive(token)));
 }
 
 #[tokio::test]
-async fn a_shutdown_tries_once_more_what_waits_after_a_failure() {
+async fn shutdown_retries_tokens_that_wait_after_a_failure() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar).logout_deadline(AT_ONCE)).await;
     polar.behave(unavailable());
@@ -242,12 +245,12 @@ async fn a_shutdown_tries_once_more_what_waits_after_a_failure() {
     assert_eq!(handle.shutdown(Duration::from_secs(60)).await.pending, 0);
     assert!(tokens.iter().all(|token| !polar.is_alive(token)));
     let late = access_token("late");
-    assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy, "intake has stopped");
-    assert!(handle.is_revoked(&late), "but not the denial");
+    assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy, "the intake has stopped");
+    assert!(handle.is_revoked(&late), "denied all the same");
 }
 
 #[tokio::test]
-async fn when_the_last_handle_is_dropped_nothing_goes_on() {
+async fn all_tasks_end_when_the_layer_is_dropped() {
     let polar = start_polar().await;
     let layer = builder(&polar).logout_deadline(AT_ONCE).build().await.expect("a layer");
     polar.behave(Fault::Freeze);
@@ -258,15 +261,15 @@ async fn when_the_last_handle_is_dropped_nothing_goes_on() {
     drop(handle);
     polar.until(|seen| seen.in_flight == 4).await;
     drop(layer);
-    // The calls are given up, which the server sees.
+    // The server sees that the calls are given up.
     polar.until(|seen| seen.in_flight == 0).await;
-    // What it had received it would still revoke: its tasks end here too.
+    // The server still works on the calls that it received: its tasks must end, too.
     polar.recover();
     until("all tasks end", || metrics.num_alive_tasks() <= before).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_panics_is_a_failure_like_any_other() {
+async fn panicking_transport_is_tried_again() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let polar = scripted(move |_| {
@@ -280,7 +283,7 @@ async fn a_transport_that_panics_is_a_failure_like_any_other() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
-/// A layer whose Polar is a function, for stories with paused time.
+/// A layer whose Polar is a function, for tests with paused time.
 fn scripted(
     polar: impl Fn(&Request<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
 ) -> PolarLogoutLayerBuilder {
@@ -305,8 +308,9 @@ fn answer(status: u16, retry_after: Option<&str>) -> Response<Full<Bytes>> {
     response.body(Full::default()).expect("a response")
 }
 
+/// The pause is as long as a 429 or 503 asks for, but at most 15 minutes.
 #[tokio::test(start_paused = true)]
-async fn a_429_or_503_pauses_the_whole_queue_for_as_long_as_it_says_but_not_for_ever() {
+async fn retry_after_pauses_the_whole_queue() {
     let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(61));
     for (status, retry_after, at_least, at_most) in [
         (429, "60", 60, 61),
@@ -347,7 +351,7 @@ async fn a_429_or_503_pauses_the_whole_queue_for_as_long_as_it_says_but_not_for_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_keeps_failing_does_not_hold_back_the_others() {
+async fn failing_tokens_do_not_delay_the_others() {
     let handle = handle(scripted(|request| {
         let form = body_of(request);
         answer(if form.contains("poison") { 500 } else { 200 }, None)
@@ -361,7 +365,7 @@ async fn a_token_that_keeps_failing_does_not_hold_back_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_tells_what_a_readiness_probe_asks() {
+async fn health_answers_a_readiness_probe() {
     let down = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let is_down = Arc::clone(&down);
     let handle = handle(scripted(move |_| {
@@ -382,10 +386,10 @@ async fn health_tells_what_a_readiness_probe_asks() {
     assert_eq!((health.last_error, health.oldest_age), (None, None));
 }
 
-/// 5,000 people log out while Polar is away for an hour. When it is back it takes 500 calls a
-/// minute, as production does.
+/// 5,000 users log out while Polar is down for an hour. Afterwards Polar accepts 500 calls a
+/// minute, as in production. It gets the oldest revocations first.
 #[tokio::test(start_paused = true)]
-async fn polar_down_for_an_hour_gets_everything_oldest_first_and_within_its_allowance() {
+async fn polar_down_for_an_hour_gets_everything() {
     const LOGOUTS: usize = 5000;
     const A_MINUTE: Duration = Duration::from_secs(60);
     let started = Instant::now();
@@ -426,8 +430,8 @@ async fn polar_down_for_an_hour_gets_everything_oldest_first_and_within_its_allo
     let calls = calls.lock().expect("the calls");
     let order: Vec<usize> = calls.taken.iter().map(|form| number_in(form)).collect();
     assert_eq!(order.len(), LOGOUTS, "each once");
-    // A few found out that Polar was down, and go last. All others come in their order, but for the
-    // four that are in flight at once, and for every eighth call, which takes the oldest.
+    // A few logouts found that Polar was down, and are sent last. All others are sent in order,
+    // except for the four in flight at once, and for every eighth call, which takes the oldest.
     let never_failed: Vec<_> = order.iter().filter(|n| !calls.failed.contains(n)).collect();
     let mut in_order = never_failed.clone();
     in_order.sort_unstable();
@@ -436,14 +440,14 @@ async fn polar_down_for_an_hour_gets_everything_oldest_first_and_within_its_allo
     let out_of_place = never_failed.iter().enumerate().filter(is_out_of_place).count();
     println!(
         "{LOGOUTS} logouts, an hour down: {} calls while down, all delivered {} s after, \
-         {} calls refused by the allowance, {out_of_place} out of their order",
+         {} calls refused by the allowance, {out_of_place} out of order",
         calls.failed.len(),
         took.as_secs(),
         calls.limited,
     );
     assert_eq!(out_of_place, 0, "oldest first");
-    assert!(calls.limited <= 10 * 4, "no more than what was in flight when the allowance ended");
-    assert!(calls.failed.len() < 500, "a server that is down is asked rarely");
+    assert!(calls.limited <= 10 * 4, "only the calls in flight when the allowance ended");
+    assert!(calls.failed.len() < 500, "a server that is down is called rarely");
 }
 
 fn number_in(form: &str) -> usize {
@@ -452,7 +456,7 @@ fn number_in(form: &str) -> usize {
 
 #[derive(Default)]
 struct Calls {
-    /// Those that were called while it was down.
+    /// The logouts whose call failed while Polar was down.
     failed: Vec<usize>,
     window: Option<Instant>,
     in_window: usize,
@@ -485,10 +489,10 @@ impl ShutdownWhenDone for LogoutHandle {
     }
 }
 
-/// 100 logouts wait for a Polar that accepts and never answers. Beside them 200 other requests come
-/// and go: all of them are through before the first logout is.
+/// 100 logouts wait for a Polar that accepts calls and never answers. Meanwhile 200 other requests
+/// are all answered.
 #[tokio::test]
-async fn a_frozen_polar_delays_no_other_request() {
+async fn frozen_polar_delays_no_other_request() {
     let polar = start_polar().await;
     let layer =
         builder(&polar).logout_deadline(Duration::from_secs(3600)).build().await.expect("a layer");
@@ -503,7 +507,7 @@ async fn a_frozen_polar_delays_no_other_request() {
     let others = async {
         app.until(|counts| counts.logouts == 100).await;
         let beside = latencies(&app).await;
-        assert_eq!(app.handle.counts().pending, 100, "they waited for nobody");
+        assert_eq!(app.handle.counts().pending, 100, "no logout was answered before them");
         polar.recover();
         beside
     };
@@ -521,7 +525,7 @@ async fn a_frozen_polar_delays_no_other_request() {
 }
 
 #[tokio::test]
-async fn a_frozen_polar_holds_no_logout_past_its_deadline() {
+async fn frozen_polar_holds_no_logout_past_its_deadline() {
     let polar = start_polar().await;
     polar.behave(Fault::Freeze);
     let layer = builder(&polar).logout_deadline(AT_ONCE).build().await.expect("a layer");
@@ -540,7 +544,7 @@ async fn a_frozen_polar_holds_no_logout_past_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_logout_waits_for_polar_as_long_as_its_deadline_be_it_minutes() {
+async fn logout_waits_for_polar_until_a_long_deadline() {
     const A_MINUTE: Duration = Duration::from_secs(60);
     let back = Instant::now() + A_MINUTE * 10;
     let polar = move |_: &_| answer(if Instant::now() < back { 502 } else { 200 }, None);
@@ -549,16 +553,16 @@ async fn a_logout_waits_for_polar_as_long_as_its_deadline_be_it_minutes() {
 }
 
 #[tokio::test]
-async fn a_deadline_without_end_is_no_overflow() {
+async fn longest_deadline_does_not_overflow() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar).logout_deadline(Duration::MAX)).await;
     assert_eq!(handle.revoke([access(&polar.mint().access)]).await, LogoutOutcome::Confirmed);
     assert_eq!(handle.shutdown(Duration::MAX).await.pending, 0);
 }
 
-/// Logouts that keep coming while it shuts down are turned away, and do not keep it from ending.
+/// Logouts that arrive during the shutdown are turned away, and do not prolong it.
 #[tokio::test]
-async fn a_shutdown_stops_intake_at_once() {
+async fn shutdown_stops_the_intake_at_once() {
     let polar = start_polar().await;
     let handle = handle(builder(&polar).logout_deadline(AT_ONCE)).await;
     polar.behave(Fault::Freeze);
@@ -568,7 +572,7 @@ async fn a_shutdown_stops_intake_at_once() {
         for n in 0..100 {
             let late = access_token(format!("late{n}"));
             assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy);
-            assert!(handle.is_revoked(&late), "denied here all the same");
+            assert!(handle.is_revoked(&late), "denied all the same");
         }
         assert_eq!(handle.counts().pending, 1);
         polar.recover();

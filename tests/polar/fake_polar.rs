@@ -1,4 +1,4 @@
-//! `FakePolar` answers as Polar does, fails as it is told to, and survives what it is sent.
+//! `FakePolar` answers as Polar does, fails as a test tells it to, and survives hostile input.
 
 use std::collections::HashSet;
 use std::io;
@@ -27,10 +27,10 @@ const TOKEN: &str = "/v1/oauth2/token";
 const USERINFO: &str = "/v1/oauth2/userinfo";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-// What Polar was recorded to do.
+// The recorded answers of Polar.
 
 #[tokio::test]
-async fn it_answers_every_recorded_request_as_polar_did() {
+async fn server_answers_every_request_as_polar_did() {
     let polar = FakePolar::start().await.unwrap();
     let recorded: Value = serde_json::from_str(VECTORS).unwrap();
     let vectors = recorded["vectors"].as_array().unwrap();
@@ -44,10 +44,10 @@ async fn it_answers_every_recorded_request_as_polar_did() {
         }
     }
     println!("{} of 47 vectors answered as recorded", 47 - different.len());
-    assert!(different.is_empty(), "answered otherwise:\n{}", different.join("\n"));
+    assert!(different.is_empty(), "answered differently:\n{}", different.join("\n"));
 }
 
-/// Sends what a vector says, and lists in what the answer is not the recorded one.
+/// Sends the request of a vector, and lists how the answer differs from the recorded one.
 async fn replay(polar: &FakePolar, vector: &Value) -> Vec<String> {
     let minted = Minted::new(polar).await;
     let text = |value: &Value| minted.fill(polar, value.as_str().unwrap());
@@ -113,14 +113,14 @@ fn compare(reply: &Reply, expect: &Value) -> Vec<String> {
     if expect.get("text").is_some() {
         seen.push(("text", json!(reply.body)));
     }
-    // A header that was not recorded was not there: null on both sides.
+    // A header that was not recorded was absent: null on both sides.
     seen.iter()
         .filter(|(name, value)| expect[name] != *value)
         .map(|(name, value)| format!("{name}: {value}, recorded {}", expect[name]))
         .collect()
 }
 
-/// Whether the access and the refresh token work, by using both: the refresh token up.
+/// Whether the access and the refresh token work. Uses both, and so uses up the refresh token.
 async fn works(polar: &FakePolar, pair: &TokenPair) -> (bool, bool) {
     committed(polar).await;
     let alive = (polar.is_alive(&pair.access), polar.is_alive(&pair.refresh));
@@ -158,7 +158,7 @@ impl Minted {
             return "x".repeat(length.parse().unwrap());
         }
         let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        // Longer names before those that they begin with.
+        // Longer names are replaced before their own prefixes.
         let filled = text
             .replace("$CLIENT_ID_PERCENT_ENCODED", &encoded(polar.client_id()))
             .replace("$CLIENT_SECRET_PERCENT_ENCODED", &encoded(polar.client_secret()))
@@ -171,12 +171,12 @@ impl Minted {
             .replace("$ACCESS_ONLY", &self.access_only)
             .replace("$ACCESS", &self.pair.access)
             .replace("$REFRESH", &self.pair.refresh);
-        assert!(!filled.contains('$'), "a name that this test does not know: {filled}");
+        assert!(!filled.contains('$'), "a name unknown to this test: {filled}");
         filled
     }
 }
 
-/// A form is an object, or a list of pairs where a name comes twice.
+/// A form is an object, or a list of pairs if a name occurs twice.
 fn pairs(form: &Value, text: impl Fn(&Value) -> String) -> Vec<(String, String)> {
     match form {
         Value::Array(list) => {
@@ -230,7 +230,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn a_refresh_ends_the_old_pair_and_no_other() {
+async fn refresh_ends_the_old_pair_and_no_other() {
     let polar = FakePolar::start().await.unwrap();
     let (old, bystander) = (polar.mint(), polar.mint());
 
@@ -245,7 +245,7 @@ async fn a_refresh_ends_the_old_pair_and_no_other() {
     let again = refresh(&polar, &old.refresh).await;
     assert_eq!((again.status, again.json()), (400, json!({ "error": "invalid_grant" })));
 
-    // Revoking what the refresh has used up leaves what it made.
+    // Revoking the used-up refresh token leaves the new pair alive.
     assert_eq!(revoke(&polar, &old.refresh).await.unwrap().status, 200);
     committed(&polar).await;
     assert!(polar.is_alive(new));
@@ -253,7 +253,7 @@ async fn a_refresh_ends_the_old_pair_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_revoked_pair_leaves_the_others_alive() {
+async fn revocation_leaves_other_pairs_alive() {
     let polar = FakePolar::start().await.unwrap();
     let (gone, stays) = (polar.mint(), polar.mint());
     assert_eq!(revoke(&polar, &gone.refresh).await.unwrap().status, 200);
@@ -262,7 +262,7 @@ async fn a_revoked_pair_leaves_the_others_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_access_token_expires_and_its_refresh_token_does_not() {
+async fn access_token_expires_and_refresh_token_does_not() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let refreshed = refresh(&polar, &polar.mint().refresh).await.json();
@@ -276,10 +276,10 @@ async fn an_access_token_expires_and_its_refresh_token_does_not() {
     assert!(!polar.is_alive(&pair.access) && polar.is_alive(&pair.refresh));
 }
 
-/// Both tokens of a live pair are active, with all that Polar tells about them. A dead pair, another
-/// client's and one that never was are not.
+/// Both tokens of a live pair are active, with every field that Polar returns. Tokens that are
+/// dead, unknown or of another client are inactive.
 #[tokio::test]
-async fn introspection_tells_the_live_from_the_dead() {
+async fn introspection_distinguishes_live_from_dead_tokens() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -313,9 +313,10 @@ async fn introspection_tells_the_live_from_the_dead() {
     assert_eq!(polar.seen().introspections, 6);
 }
 
-/// Polar tells about the pair: `active` ends with the access token, and the refresh token works on.
+/// `active` is about the pair: it ends with the access token, although the refresh token still
+/// works.
 #[tokio::test]
-async fn refresh_token_reads_inactive_once_its_pair_expired() {
+async fn refresh_token_is_inactive_when_access_token_expired() {
     let polar = FakePolar::start().await.unwrap();
     let expired = polar.mint_expired();
     for token in [&expired.access, &expired.refresh] {
@@ -325,10 +326,10 @@ async fn refresh_token_reads_inactive_once_its_pair_expired() {
     assert_eq!(refresh(&polar, &expired.refresh).await.status, 200);
 }
 
-/// `GET` and `POST` are answered alike. A bearer that is not a live access token is told what is
-/// wrong with it; a call without a bearer is only told that it needs one.
+/// `GET` and `POST` are answered alike. The challenge names an error only if the call has a bearer
+/// token.
 #[tokio::test]
-async fn userinfo_rejects_what_is_no_live_access_token() {
+async fn userinfo_accepts_only_a_live_access_token() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     assert_eq!(userinfo(&polar, &pair.access).await.status, 200);
@@ -354,7 +355,7 @@ async fn userinfo_rejects_what_is_no_live_access_token() {
     assert_eq!(polar.seen().userinfo, 8);
 }
 
-/// The answer says what is missing.
+/// The answer names the missing field.
 #[tokio::test]
 async fn refresh_is_refused_without_a_refresh_token() {
     let polar = FakePolar::start().await.unwrap();
@@ -365,8 +366,8 @@ async fn refresh_is_refused_without_a_refresh_token() {
     assert_eq!((refused.status, refused.json()), (400, body));
 }
 
-/// A client is registered for one method. The token endpoint takes no other, right as the
-/// credentials are; revocation and introspection take both.
+/// A client is registered for one method. The token endpoint refuses the other one, even with the
+/// right credentials. Revocation and introspection accept both.
 #[tokio::test]
 async fn token_endpoint_takes_only_the_registered_method() {
     let polar = FakePolar::start().await.unwrap();
@@ -408,8 +409,9 @@ async fn token_endpoint_takes_only_the_registered_method() {
 
 // Signing in.
 
+/// It works only once.
 #[tokio::test]
-async fn a_code_is_exchanged_once_and_only_with_its_verifier_and_redirect_uri() {
+async fn code_exchange_needs_its_verifier_and_redirect_uri() {
     let polar = FakePolar::start().await.unwrap();
     // RFC 7636, appendix B.
     let verifier = ("code_verifier", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
@@ -440,8 +442,9 @@ async fn a_code_is_exchanged_once_and_only_with_its_verifier_and_redirect_uri() 
     assert_eq!((again.status, &again.json()["error"]), (400, &json!("invalid_grant")));
 }
 
+/// It needs no verifier.
 #[tokio::test(start_paused = true)]
-async fn a_code_without_a_challenge_needs_no_verifier_and_lasts_ten_minutes() {
+async fn code_without_a_challenge_lasts_ten_minutes() {
     let polar = FakePolar::start().await.unwrap();
     let redirect_uri = ("redirect_uri", "http://127.0.0.1/cb");
     for (seconds, status) in [(599, 200), (600, 400)] {
@@ -452,8 +455,10 @@ async fn a_code_without_a_challenge_needs_no_verifier_and_lasts_ten_minutes() {
     }
 }
 
+/// Without the right client and a usable redirect URI the answer is 400. Other errors go back to
+/// the app.
 #[tokio::test]
-async fn a_request_to_sign_in_that_is_not_right_ends_here_or_goes_back_with_an_error() {
+async fn invalid_authorization_request_is_refused_or_redirected() {
     let polar = FakePolar::start().await.unwrap();
     for redirect_uri in ["", "/cb", "ftp://app.example/", "https://app.example/#part"] {
         assert_eq!(authorize(&polar, redirect_uri, &[]).await.status, 400, "{redirect_uri}");
@@ -470,7 +475,7 @@ async fn a_request_to_sign_in_that_is_not_right_ends_here_or_goes_back_with_an_e
     }
 }
 
-/// As a browser is sent there. What is given twice counts as it is given last.
+/// Sends a browser's request. If a parameter is given twice, the last one counts.
 async fn authorize(polar: &FakePolar, redirect_uri: &str, more: &[(&str, &str)]) -> Reply {
     let mut query = vec![
         ("response_type", "code"),
@@ -499,7 +504,7 @@ async fn exchange_code(polar: &FakePolar, code: &str, more: &[(&str, &str)]) -> 
 // Faults.
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_comes_before_everything_else() {
+async fn delay_comes_before_everything_else() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     polar.behave(Fault::Delay(Duration::from_secs(60)));
@@ -518,7 +523,7 @@ async fn a_delay_comes_before_everything_else() {
 }
 
 #[tokio::test]
-async fn a_status_has_no_body_and_revokes_nothing() {
+async fn status_fault_has_no_body_and_revokes_nothing() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let status = StatusCode::TOO_MANY_REQUESTS;
@@ -537,7 +542,7 @@ async fn a_status_has_no_body_and_revokes_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_can_be_anything() {
+async fn answer_fault_can_have_any_status_and_body() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let body = json!({ "error": "temporarily_unavailable" });
@@ -545,7 +550,7 @@ async fn an_answer_can_be_anything() {
     let reply = revoke(&polar, &pair.access).await.unwrap();
     assert_eq!((reply.status, reply.json()), (502, body.clone()));
 
-    // Also what HTTP has no room for: the server goes on.
+    // The server survives even a status that HTTP does not allow here.
     for status in [100, 101, 204, 304, 999] {
         let status = StatusCode::from_u16(status).unwrap();
         polar.behave(Fault::Answer { status, body: body.to_string() });
@@ -555,7 +560,7 @@ async fn an_answer_can_be_anything() {
 }
 
 #[tokio::test]
-async fn a_dropped_call_is_not_answered() {
+async fn dropped_call_is_not_answered() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
 
@@ -572,7 +577,7 @@ async fn a_dropped_call_is_not_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frozen_call_is_served_at_the_thaw() {
+async fn frozen_call_is_served_after_recover() {
     let polar = FakePolar::start().await.unwrap();
     let pairs = [polar.mint(), polar.mint(), polar.mint()];
     polar.behave(Fault::Freeze);
@@ -588,7 +593,7 @@ async fn a_frozen_call_is_served_at_the_thaw() {
         polar.until(|seen| seen.in_flight == 3).await;
         time::sleep(HOUR).await;
         assert!(pairs.iter().all(|pair| polar.is_alive(&pair.access)));
-        // Another fault is no thaw.
+        // Another fault does not end the freeze.
         polar.behave(Fault::Drop);
         time::sleep(HOUR).await;
         assert_eq!(polar.seen().in_flight, 3);
@@ -603,15 +608,15 @@ async fn a_frozen_call_is_served_at_the_thaw() {
     assert_eq!((seen.answered, seen.revoked), (3, 3));
 }
 
-/// Polar answers a revoke call 200 and commits later. Until then every call is told the state before,
-/// and a refresh wins: the pair that it makes outlives the logout.
+/// Polar answers a revoke call with 200 and commits later. Until then every call sees the old
+/// state, and a refresh makes a pair that outlives the logout.
 #[tokio::test(start_paused = true)]
 async fn revoke_commits_after_its_answer() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let start = Instant::now();
     assert_eq!(revoke(&polar, &pair.access).await.unwrap().status, 200);
-    assert!(!polar.is_alive(&pair.access) && !polar.is_alive(&pair.refresh), "how it ends");
+    assert!(!polar.is_alive(&pair.access) && !polar.is_alive(&pair.refresh), "the final state");
     assert_eq!((polar.seen().answered, polar.seen().revoked, polar.seen().uncommitted), (1, 0, 1));
 
     assert_eq!(userinfo(&polar, &pair.access).await.status, 200);
@@ -623,14 +628,14 @@ async fn revoke_commits_after_its_answer() {
     assert_eq!(works(&polar, &new).await, (true, true));
 }
 
-/// The token endpoint, too, commits after its answer: until then the new pair does not exist, so a
-/// revoke call for it finds nothing, and the old pair works on.
+/// The token endpoint also commits after its answer. Until then the old pair works, and a revoke
+/// call for the new pair finds nothing.
 #[tokio::test(start_paused = true)]
 async fn refresh_commits_after_its_answer() {
     let polar = FakePolar::start().await.unwrap();
     let old = polar.mint();
     let new = issued(&polar, &refresh(&polar, &old.refresh).await);
-    assert!(polar.is_alive(&new.access) && !polar.is_alive(&old.refresh), "how it ends");
+    assert!(polar.is_alive(&new.access) && !polar.is_alive(&old.refresh), "the final state");
 
     assert_eq!(userinfo(&polar, &old.access).await.status, 200);
     assert_eq!(userinfo(&polar, &new.access).await.status, 401);
@@ -643,7 +648,7 @@ async fn refresh_commits_after_its_answer() {
     assert_eq!(works(&polar, &old).await, (false, false));
 }
 
-/// The pair of a code exists from the commit on. The code is used up at once.
+/// The pair of a code exists once it is committed. The code is used up at once.
 #[tokio::test(start_paused = true)]
 async fn code_exchange_commits_after_its_answer() {
     let polar = FakePolar::start().await.unwrap();
@@ -674,12 +679,12 @@ async fn commit_comes_when_the_fault_says() {
     assert_eq!(userinfo(&polar, &new.access).await.status, 401);
     committed(&polar).await;
     assert!(start.elapsed() >= 2 * HOUR);
-    // An hour is how long it lives, and two have passed since it was issued.
+    // The access token lived for an hour, and two have passed since it was issued.
     assert_eq!(works(&polar, &new).await, (false, true));
     assert_eq!(works(&polar, &old).await, (false, false));
 }
 
-/// A lost commit is answered as any other. The token lives on.
+/// A lost commit is answered like any other. The token stays alive.
 #[tokio::test]
 async fn revoke_is_answered_although_its_commit_is_lost() {
     let polar = FakePolar::start().await.unwrap();
@@ -690,7 +695,7 @@ async fn revoke_is_answered_although_its_commit_is_lost() {
     assert_eq!((polar.seen().answered, polar.seen().revoked), (1, 0));
 }
 
-/// If the commit of a refresh is lost, the new pair never exists and the old pair lives on.
+/// If the commit of a refresh is lost, the new pair never exists and the old pair stays alive.
 #[tokio::test]
 async fn refresh_is_answered_although_its_commit_is_lost() {
     let polar = FakePolar::start().await.unwrap();
@@ -702,7 +707,7 @@ async fn refresh_is_answered_although_its_commit_is_lost() {
     assert_eq!(works(&polar, &old).await, (true, true));
 }
 
-/// Every fault can be played at the token endpoint, and only there.
+/// A fault can be set for the token endpoint alone.
 #[tokio::test(start_paused = true)]
 async fn token_endpoint_has_faults_of_its_own() {
     let polar = FakePolar::start().await.unwrap();
@@ -725,7 +730,7 @@ async fn token_endpoint_has_faults_of_its_own() {
 }
 
 #[tokio::test]
-async fn orders_for_the_next_calls_are_taken_in_turn() {
+async fn faults_for_the_next_calls_apply_in_sequence() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let status = |status| Fault::Status { status, retry_after: None };
@@ -742,7 +747,7 @@ async fn orders_for_the_next_calls_are_taken_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rate_limit_spares_bearers_and_ends_with_its_minute() {
+async fn rate_limit_spares_bearers_and_lasts_a_minute() {
     let polar = FakePolar::start().await.unwrap();
     let (first, second, third) = (polar.mint(), polar.mint(), polar.mint());
     polar.rate_limit(2);
@@ -767,8 +772,8 @@ async fn the_rate_limit_spares_bearers_and_ends_with_its_minute() {
 // Two calls about one pair.
 
 /// Polar keeps both tokens of a pair in one row and blocks on its lock. So two calls about one pair
-/// freeze it, until the database gives up on the second one, which is answered 500. The first one
-/// revokes the pair as usual.
+/// freeze Polar, until the database gives up on the second call, which is answered 500. The first
+/// call revokes the pair as usual.
 #[tokio::test(start_paused = true)]
 async fn server_freezes_when_two_revocations_touch_one_pair() {
     let polar = FakePolar::start().await.unwrap();
@@ -814,8 +819,8 @@ async fn server_freezes_when_a_refresh_meets_a_revocation() {
     assert_eq!(works(&polar, &pair).await, (false, false));
 }
 
-/// A revoke call that comes while its pair is being refreshed freezes the server, and revokes nothing:
-/// the refresh goes through, and the new pair lives.
+/// A revoke call that comes while its pair is being refreshed freezes the server, and revokes
+/// nothing. The refresh succeeds, and the new pair is alive.
 #[tokio::test(start_paused = true)]
 async fn server_freezes_when_a_revocation_meets_a_refresh() {
     let polar = FakePolar::start().await.unwrap();
@@ -834,8 +839,8 @@ async fn server_freezes_when_a_revocation_meets_a_refresh() {
     assert_eq!(works(&polar, &old).await, (false, false));
 }
 
-/// A revoke call for a dead pair writes its row, too. Tokens of another client and unknown tokens have
-/// no row that the call could write.
+/// A revoke call for a dead pair also writes its row. Tokens of another client and unknown tokens
+/// have no row that the call could write.
 #[tokio::test(start_paused = true)]
 async fn dead_pairs_freeze_the_server_too() {
     let polar = FakePolar::start().await.unwrap();
@@ -868,8 +873,7 @@ async fn different_pairs_do_not_freeze_the_server() {
     assert_eq!((polar.seen().freezes, polar.seen().most_in_flight), (0, 2));
 }
 
-/// A call that begins after the answer to the one before never freezes the server, although the commit
-/// is still to come.
+/// A call that begins after the previous answer never freezes the server, even before the commit.
 #[tokio::test]
 async fn calls_in_sequence_do_not_freeze_the_server() {
     let polar = FakePolar::start().await.unwrap();
@@ -906,10 +910,10 @@ async fn failing_calls_do_not_freeze_the_server() {
     assert_eq!((first.unwrap().status, polar.seen().freezes), (200, 0));
 }
 
-/// While the server is frozen it answers no call, at any endpoint, and commits nothing. `recover` does
-/// not end that. Afterwards it serves the calls that came in meanwhile.
+/// A frozen server answers no call, at any endpoint, and commits nothing. `recover` does not end
+/// the freeze. Afterwards the server answers the calls that came in meanwhile.
 #[tokio::test(start_paused = true)]
-async fn frozen_server_answers_nobody_until_the_timeout() {
+async fn frozen_server_answers_no_call_until_its_timeout() {
     let polar = FakePolar::start().await.unwrap();
     let (pair, bystander, revoked) = (polar.mint(), polar.mint(), polar.mint());
     let (first, second) =
@@ -946,10 +950,10 @@ async fn frozen_server_answers_nobody_until_the_timeout() {
     assert_eq!((polar.seen().freezes, committed(&polar).await.revoked), (1, 3));
 }
 
-/// A caller that gives up leaves its call behind: the server works on, so the same call sent again is
-/// the second about one row.
+/// The server keeps working on a call whose caller hung up. The same call, sent again, is then the
+/// second about one row.
 #[tokio::test(start_paused = true)]
-async fn given_up_call_freezes_the_one_sent_again() {
+async fn retry_of_an_abandoned_call_freezes_the_server() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     polar.behave_next(1, Fault::Freeze);
@@ -964,7 +968,7 @@ async fn given_up_call_freezes_the_one_sent_again() {
     assert_eq!(request.send(polar.address()).await.unwrap().status, 500);
     assert_eq!((start.elapsed().as_secs(), polar.seen().freezes), (30, 1));
     assert!(polar.is_alive(&pair.access));
-    // The first call still waits for `recover`, and still is at its row.
+    // The first call still waits for `recover`, and still holds its row.
     assert_eq!(request.send(polar.address()).await.unwrap().status, 500);
     polar.recover();
     polar.revoked(1).await;
@@ -972,10 +976,10 @@ async fn given_up_call_freezes_the_one_sent_again() {
     assert_eq!(polar.seen().freezes, 2);
 }
 
-/// Calls take as long as they do at Polar, so that they overlap. Where time is paused they take none:
-/// tests that drive time see the moments that they have set.
+/// Calls take as long as at Polar, so that they overlap. If time is paused they take none, so that
+/// a test controls every moment.
 #[tokio::test]
-async fn calls_take_time_unless_it_is_paused() {
+async fn calls_take_time_unless_time_is_paused() {
     let polar = FakePolar::start().await.unwrap();
     let form = [("grant_type", "refresh_token"), ("refresh_token", "x")];
     let calls = [
@@ -1007,10 +1011,11 @@ async fn at_once(polar: &FakePolar, first: &Request, second: &Request) -> (Reply
     (first.unwrap(), second.unwrap())
 }
 
-// What a test can see.
+// Inspection by a test.
 
+/// A test can read the headers and the form of each call.
 #[tokio::test]
-async fn received_calls_can_be_looked_at_and_show_no_secret() {
+async fn received_calls_hide_secrets_in_debug_output() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     let before = Instant::now();
@@ -1037,7 +1042,7 @@ async fn received_calls_can_be_looked_at_and_show_no_secret() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_whose_caller_hung_up_still_revokes() {
+async fn call_still_revokes_after_its_caller_hung_up() {
     let polar = FakePolar::start().await.unwrap();
     let pair = polar.mint();
     polar.behave(Fault::Delay(Duration::from_secs(1)));
@@ -1056,7 +1061,7 @@ async fn a_call_whose_caller_hung_up_still_revokes() {
 // The socket.
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_serves_many_calls_and_is_closed_when_idle() {
+async fn connection_serves_many_calls_and_closes_when_idle() {
     let polar = FakePolar::start().await.unwrap();
     let mut stream = TcpStream::connect(polar.address()).await.unwrap();
     for _ in 0..2 {
@@ -1067,7 +1072,7 @@ async fn a_connection_serves_many_calls_and_is_closed_when_idle() {
         let mut head = [0; 15];
         stream.read_exact(&mut head).await.unwrap();
         assert_eq!(&head, b"HTTP/1.1 200 OK");
-        // The rest, whose length the next answer must not run into.
+        // Reads the rest, so that the next answer is read from its start.
         let mut rest = Vec::new();
         while !rest.ends_with(b"{}") {
             rest.push(stream.read_u8().await.unwrap());
@@ -1099,7 +1104,7 @@ async fn drop_closes_connections_and_port() {
 }
 
 #[tokio::test]
-async fn hostile_bytes_do_it_no_harm() {
+async fn hostile_bytes_do_no_harm() {
     let polar = FakePolar::start().await.unwrap();
     let post = format!("POST {REVOKE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
     let every_byte: Vec<u8> = (0..=255).collect();
@@ -1128,7 +1133,7 @@ async fn hostile_bytes_do_it_no_harm() {
         .concat(),
     ];
     for bytes in hostile {
-        // Refused, answered or cut off: only what comes next matters.
+        // The bytes may be refused, answered or cut off: only the next call matters.
         let mut stream = TcpStream::connect(polar.address()).await.unwrap();
         let _ = stream.write_all(&bytes).await;
         let _ = stream.shutdown().await;
@@ -1146,7 +1151,7 @@ async fn hostile_bytes_do_it_no_harm() {
     }
 }
 
-// A client of few words.
+// A minimal HTTP client.
 
 struct Request {
     method: String,
@@ -1200,7 +1205,7 @@ impl Request {
         format!("{}\r\n\r\n{body}", head.join("\r\n")).into_bytes()
     }
 
-    /// `None` where the connection was closed without an answer.
+    /// `None` if the connection was closed without an answer.
     async fn send(&self, address: SocketAddr) -> Option<Reply> {
         let answer = exchange(address, &self.bytes()).await.unwrap_or_default();
         if answer.is_empty() {
@@ -1235,7 +1240,7 @@ impl Reply {
     }
 }
 
-/// Sends the bytes and no more, and reads until the server has nothing to add.
+/// Sends only these bytes, and reads until the server closes the connection.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
     let write = async move {
@@ -1282,12 +1287,12 @@ async fn refresh(polar: &FakePolar, token: &str) -> Reply {
     token_request(polar, &form).send(polar.address()).await.unwrap()
 }
 
-/// The pair that the token endpoint has answered with.
+/// The pair in an answer of the token endpoint.
 fn issued(polar: &FakePolar, reply: &Reply) -> TokenPair {
     assert_eq!(reply.status, 200);
     let body = reply.json();
     let token = |name: &str| body[name].as_str().unwrap().to_owned();
-    // A pair can only be minted.
+    // Only the stand-in can make a `TokenPair`.
     let mut pair = polar.mint();
     (pair.access, pair.refresh) = (token("access_token"), token("refresh_token"));
     pair

@@ -1,4 +1,4 @@
-//! `PolarClient` without the layer: every answer of Polar's, and every way to get none.
+//! `PolarClient` without the layer, for every answer of Polar, and for no answer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn is_try_again(outcome: &RevokeOutcome) -> bool {
 }
 
 #[tokio::test]
-async fn either_token_kills_the_pair() {
+async fn either_token_revokes_the_pair() {
     let polar = start_polar().await;
     let client = client(&polar).build().expect("a client");
     for pair in [polar.mint(), polar.mint()] {
@@ -44,17 +44,17 @@ async fn either_token_kills_the_pair() {
 }
 
 #[tokio::test]
-async fn a_wrong_hint_is_confirmed_and_revokes_nothing() {
+async fn wrong_hint_is_confirmed_but_revokes_nothing() {
     let polar = start_polar().await;
     let client = client(&polar).build().expect("a client");
     let pair = polar.mint();
     let outcome = client.revoke(&token(&pair.access), Some(TokenTypeHint::RefreshToken)).await;
     assert!(outcome.is_confirmed());
-    assert!(polar.is_alive(&pair.access), "which is why none is sent unless asked for");
+    assert!(polar.is_alive(&pair.access), "so no hint is sent by default");
 }
 
 #[tokio::test]
-async fn another_clients_token_is_refused_for_good() {
+async fn token_of_another_client_is_refused() {
     let polar = start_polar().await;
     let client = client(&polar).build().expect("a client");
     let foreign = polar.mint_for_another_client();
@@ -63,8 +63,9 @@ async fn another_clients_token_is_refused_for_good() {
     assert_eq!(reason.error_code(), Some("invalid_grant"));
 }
 
+/// With both authentication methods.
 #[tokio::test]
-async fn wrong_credentials_are_our_configuration_by_form_and_by_basic() {
+async fn wrong_credentials_are_a_misconfiguration() {
     let polar = start_polar().await;
     let pair = polar.mint();
     for credentials in [
@@ -86,7 +87,7 @@ async fn wrong_credentials_are_our_configuration_by_form_and_by_basic() {
 }
 
 #[tokio::test]
-async fn basic_authentication_works_and_keeps_the_secret_out_of_the_form() {
+async fn basic_authentication_keeps_secret_out_of_form() {
     let polar = start_polar().await;
     let client =
         client(&polar).auth_method(ClientAuthMethod::ClientSecretBasic).build().expect("a client");
@@ -96,8 +97,9 @@ async fn basic_authentication_works_and_keeps_the_secret_out_of_the_form() {
     assert_eq!(polar.requests()[0].form.len(), 1);
 }
 
+/// The outcome has the status, and the pause that the server asks for.
 #[tokio::test]
-async fn a_limit_or_an_error_of_the_servers_is_tried_again_when_it_says() {
+async fn rate_limits_and_server_errors_mean_try_again() {
     let polar = start_polar().await;
     let client = client(&polar).build().expect("a client");
     let pair = polar.mint();
@@ -119,7 +121,7 @@ async fn a_limit_or_an_error_of_the_servers_is_tried_again_when_it_says() {
 }
 
 #[tokio::test]
-async fn no_answer_is_tried_again() {
+async fn missing_answer_means_try_again() {
     let polar = start_polar().await;
     let client =
         client(&polar).request_timeout(Duration::from_millis(50)).build().expect("a client");
@@ -131,13 +133,14 @@ async fn no_answer_is_tried_again() {
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", closed.local_addr().expect("an address"));
     drop(closed);
-    let nobody = PolarClient::builder(polar.credentials()).server(PolarServer::Url(url));
-    let outcome = nobody.build().expect("a client").revoke(&token(&pair.access), None).await;
-    assert!(is_try_again(&outcome), "nobody listens: {outcome:?}");
+    let unreachable = PolarClient::builder(polar.credentials()).server(PolarServer::Url(url));
+    let client = unreachable.build().expect("a client");
+    let outcome = client.revoke(&token(&pair.access), None).await;
+    assert!(is_try_again(&outcome), "no listener: {outcome:?}");
 }
 
 #[tokio::test]
-async fn never_more_than_the_cap_are_in_flight() {
+async fn calls_in_flight_never_exceed_the_cap() {
     let polar = start_polar().await;
     let client = client(&polar).build().expect("a client");
     polar.behave(Fault::Delay(Duration::from_millis(10)));
@@ -147,7 +150,7 @@ async fn never_more_than_the_cap_are_in_flight() {
     assert_eq!(polar.seen().most_in_flight, 4);
 }
 
-/// A server of one answer, for what a stand-in of Polar would not do.
+/// A server with one fixed answer, for answers that `FakePolar` does not give.
 async fn server(answer: &'static str) -> (PolarServer, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/oauth/revoke", listener.local_addr().expect("an address"));
@@ -169,12 +172,12 @@ async fn answered_with(answer: &'static str) -> RevokeOutcome {
     let (server, calls) = server(answer).await;
     let client = PolarClient::builder(ClientCredentials::new("id", "secret")).server(server);
     let outcome = client.build().expect("a client").revoke(&token(&access_token("t")), None).await;
-    assert_eq!(calls.load(Ordering::SeqCst), 1, "one call, whatever came back");
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "one call, whatever the answer");
     outcome
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let outcome = answered_with(
         "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
     )
@@ -183,15 +186,15 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_its_end() {
-    // Says 2 GB and sends little: a client that waited for it would time out.
+async fn endless_answer_is_not_read_to_its_end() {
+    // It announces 2 GB and sends little: a client that waits for the rest would time out.
     let long = "HTTP/1.1 200 OK\r\ncontent-length: 2000000000\r\n\r\n";
     let filled: &'static str = Box::leak(format!("{long}{}", " ".repeat(20_000)).into());
     assert!(answered_with(filled).await.is_confirmed());
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_confirms_only_if_it_said_2xx() {
+async fn truncated_answer_confirms_only_with_status_2xx() {
     let outcome = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await;
     assert!(outcome.is_confirmed(), "{outcome:?}");
     let outcome = answered_with("HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\n{").await;
@@ -201,7 +204,7 @@ async fn an_answer_that_breaks_off_confirms_only_if_it_said_2xx() {
 }
 
 #[tokio::test]
-async fn a_transport_can_be_brought_and_gets_a_complete_request() {
+async fn custom_transport_gets_a_complete_request() {
     let transport = service_fn(|request: Request<Full<Bytes>>| async move {
         assert_eq!(request.uri(), "https://id.example.com/revoke");
         let length = request.headers()["content-length"].clone();
@@ -222,7 +225,7 @@ async fn a_transport_can_be_brought_and_gets_a_complete_request() {
 }
 
 #[test]
-fn a_token_is_what_a_server_could_have_issued() {
+fn token_is_1_to_4096_visible_ascii_characters() {
     for value in ["t", "polar_at_u_x", "a.b-c~d+e/f=", &"x".repeat(4096)] {
         assert!(Token::try_from(value.as_bytes()).is_ok(), "{value}");
     }
@@ -231,7 +234,7 @@ fn a_token_is_what_a_server_could_have_issued() {
     }
 }
 
-/// What the server says of the credentials that it is asked about.
+/// The text of a credential check, or the kind and the text of its error.
 async fn check(client: PolarClientBuilder) -> Result<String, (ErrorKind, String)> {
     let checked = client.build().expect("a client").check_credentials().await;
     checked.map(|it| it.to_string()).map_err(|error| (error.kind(), error.to_string()))
@@ -269,33 +272,33 @@ async fn credential_check_names_wrong_credentials() {
     }
 }
 
-/// It can revoke by form, and cannot exchange a code by form.
+/// Such a client can revoke by form, but cannot exchange a code by form.
 #[tokio::test]
 async fn credential_check_recognises_a_client_registered_for_basic() {
     let polar = start_polar().await;
     polar.register_for(ClientAuthMethod::ClientSecretBasic);
     let by_form = client(&polar).build().expect("a client");
-    let accepted = by_form.check_credentials().await.expect("they are right");
+    let accepted = by_form.check_credentials().await.expect("the right credentials");
     assert_eq!(accepted.registered_method(), Some(ClientAuthMethod::ClientSecretBasic));
     assert!(accepted.is_mismatch());
     let message = accepted.to_string();
     assert!(message.contains("registered for client_secret_basic"), "{message}");
     let token = token(&polar.mint().access);
-    assert!(by_form.revoke(&token, None).await.is_confirmed(), "revoking works all the same");
+    assert!(by_form.revoke(&token, None).await.is_confirmed(), "revocation works all the same");
 
     let by_basic = client(&polar).auth_method(ClientAuthMethod::ClientSecretBasic);
-    let accepted = by_basic.build().expect("a client").check_credentials().await.expect("right");
+    let accepted = by_basic.build().expect("a client").check_credentials().await.expect("accepted");
     assert!(!accepted.is_mismatch());
 }
 
 #[tokio::test]
-async fn credential_check_tells_no_answer_from_no() {
+async fn credential_check_distinguishes_unanswered_from_misconfigured() {
     let polar = start_polar().await;
     polar.rate_limit(0);
     let limited = check(client(&polar)).await;
     assert!(matches!(limited, Err((ErrorKind::Unanswered, _))), "{limited:?}");
     polar.recover();
-    // A port that nobody listens at.
+    // A port without a listener.
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", free.local_addr().expect("an address"));
     drop(free);

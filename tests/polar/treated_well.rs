@@ -1,5 +1,5 @@
-//! Promise 6, Polar is treated well: one call about a pair at a time, pauses kept, and nobody waits
-//! for a Polar that is known not to answer.
+//! Promise 6, Polar is treated well: one call about a pair at a time, pauses are kept, and no
+//! logout waits for a Polar that is known not to answer.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -41,7 +41,7 @@ async fn handle(builder: PolarLogoutLayerBuilder) -> LogoutHandle {
     builder.build().await.expect("a layer").handle()
 }
 
-/// The configuration that the README shows first, and the load that froze Polar on 2026-11-25.
+/// The first configuration in the README, under the load that froze Polar on 2026-11-25.
 #[tokio::test]
 async fn logouts_by_pair_never_freeze_polar() {
     const LOGOUTS: usize = 300;
@@ -73,7 +73,7 @@ async fn logouts_by_pair_never_freeze_polar() {
     assert!(seen.most_in_flight <= 4, "{seen:?}");
 }
 
-/// A refresh token lives until it is revoked, an access token for days at most.
+/// A refresh token lives until it is revoked, and an access token for days at most.
 #[tokio::test]
 async fn refresh_token_is_sent_first() {
     let polar = start_polar().await;
@@ -85,8 +85,8 @@ async fn refresh_token_is_sent_first() {
     assert_eq!(sent, [Some(pair.refresh), Some(pair.access)]);
 }
 
-/// The layer cannot know that they are one pair. Polar freezes until its statement timeout, and
-/// that is all: nothing is retried early, so it freezes once.
+/// The layer cannot know that the two tokens are one pair, so Polar freezes until its statement
+/// timeout. It freezes only once, because nothing is retried early.
 #[tokio::test]
 async fn separate_logouts_of_one_pair_recover_by_themselves() {
     let polar = FakePolar::start().await.expect("a stand-in");
@@ -109,8 +109,8 @@ async fn separate_logouts_of_one_pair_recover_by_themselves() {
     assert_eq!(polar.seen().freezes, 1);
 }
 
-/// A Polar without a socket, for stories with paused time.
-fn scripted<F>(polar: impl Fn(String) -> F + Send + Sync + 'static) -> PolarClientAnd
+/// A Polar without a socket, for tests with paused time.
+fn scripted<F>(polar: impl Fn(String) -> F + Send + Sync + 'static) -> Scripted
 where
     F: Future<Output = Result<u16, std::io::ErrorKind>> + Send + 'static,
 {
@@ -136,12 +136,12 @@ where
     let builder = PolarLogoutLayer::builder(client)
         .logout_route(Method::POST, "/logout")
         .access_token(TokenLocation::bearer());
-    PolarClientAnd { builder, calls }
+    Scripted { builder, calls }
 }
 
 type Calls = Arc<Mutex<Vec<(Instant, String)>>>;
 
-struct PolarClientAnd {
+struct Scripted {
     builder: PolarLogoutLayerBuilder,
     calls: Calls,
 }
@@ -153,15 +153,15 @@ async fn token_of(request: Request<Full<Bytes>>) -> String {
     form.into_iter().find(|(name, _)| name == "token").expect("a token").1
 }
 
-/// A call that was given up is still being worked on at Polar, for as long as its statement
-/// timeout.
+/// Polar may still be working on a call that it did not answer, until its statement timeout. So the
+/// whole logout waits.
 #[tokio::test(start_paused = true)]
-async fn unanswered_call_holds_its_logout_back_for_35_s() {
+async fn unanswered_call_delays_its_logout_by_35_s() {
     use std::io::ErrorKind::ConnectionReset;
     for failure in [Ok(502), Ok(504), Err(ConnectionReset)] {
         let (first, seen) = (Arc::new(Mutex::new(true)), Instant::now());
         let polar = scripted(move |_| {
-            let is_first = std::mem::take(&mut *first.lock().expect("it"));
+            let is_first = std::mem::take(&mut *first.lock().expect("the flag"));
             async move {
                 sleep(SECOND).await;
                 if is_first { failure } else { Ok(200) }
@@ -173,7 +173,7 @@ async fn unanswered_call_holds_its_logout_back_for_35_s() {
             LogoutOutcome::Pending
         );
         handle.set_credentials(ClientCredentials::new("id", "secret")).await.expect("set");
-        assert_eq!(handle.shutdown(SECOND * 30).await.pending, 2, "nor does a shutdown hurry it");
+        assert_eq!(handle.shutdown(SECOND * 30).await.pending, 2, "a shutdown does not hurry it");
         assert_eq!(handle.shutdown(SECOND * 10).await.pending, 0);
         let calls = polar.calls.lock().expect("the calls");
         let times: Vec<_> = calls.iter().map(|(at, _)| (*at - seen).as_secs()).collect();
@@ -181,12 +181,12 @@ async fn unanswered_call_holds_its_logout_back_for_35_s() {
     }
 }
 
-/// Nothing was sent: the next try is at the next moment of the back-off.
+/// Nothing was sent, so the next attempt follows the usual back-off.
 #[tokio::test(start_paused = true)]
-async fn failure_to_connect_holds_nothing_back() {
+async fn failure_to_connect_is_retried_soon() {
     let refused = Arc::new(Mutex::new(3));
     let polar = scripted(move |_| {
-        let mut left = refused.lock().expect("it");
+        let mut left = refused.lock().expect("the number");
         let is_refused = *left > 0;
         *left = usize::saturating_sub(*left, 1);
         async move { if is_refused { Err(std::io::ErrorKind::ConnectionRefused) } else { Ok(200) } }
@@ -201,7 +201,7 @@ async fn failure_to_connect_holds_nothing_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn logout_is_answered_at_once_while_polar_limits() {
+async fn logout_is_answered_at_once_while_rate_limited() {
     let polar = scripted(|_| async { Ok(429) });
     let handle = handle(polar.builder).await;
     for n in 0..10 {
@@ -216,7 +216,7 @@ async fn logout_is_answered_at_once_while_polar_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn logout_is_answered_at_once_while_polar_is_down() {
+async fn logout_is_answered_at_once_during_an_outage() {
     let polar = scripted(|_| async { Err(std::io::ErrorKind::ConnectionRefused) });
     let handle = handle(polar.builder).await;
     let tokens: Vec<_> = (0..4).map(access_token).collect();
@@ -230,15 +230,15 @@ async fn logout_is_answered_at_once_while_polar_is_down() {
     assert!(reason.contains("connection refused"), "{reason}");
 }
 
-/// Four hung calls stop all delivery for 35 s, and that is right, since Polar hangs.
+/// Four hung calls stop all delivery for 35 s. That is right, because Polar hangs.
 #[tokio::test(start_paused = true)]
-async fn logout_is_answered_at_once_while_every_call_hangs() {
+async fn logout_is_answered_at_once_while_calls_hang() {
     let polar = scripted(|_| async { pending().await });
     let handle = handle(polar.builder.logout_deadline(SECOND * 10)).await;
     let hung: Vec<_> = (0..4).map(access_token).collect();
     let began = Instant::now();
     join_all(hung.iter().map(|token| handle.revoke([access(token)]))).await;
-    assert_eq!(began.elapsed().as_secs(), 2, "who waits is told as soon as it is known");
+    assert_eq!(began.elapsed().as_secs(), 2, "waiting logouts are answered once it is known");
     assert_eq!(handle.revoke([access(access_token("more"))]).await, LogoutOutcome::Pending);
     assert_eq!(began.elapsed().as_secs(), 2);
     sleep(SECOND * 32).await;
@@ -248,10 +248,10 @@ async fn logout_is_answered_at_once_while_every_call_hangs() {
     assert!(reason.starts_with("no answer: "), "{reason}");
 }
 
-/// Calls of its predecessor may still be under way at Polar, and which tokens are pairs is not
-/// known.
+/// Polar may still be working on calls of the previous process. The new process does not know which
+/// tokens are pairs, so it sends one at a time.
 #[tokio::test(start_paused = true)]
-async fn restarted_process_sends_nothing_for_35_s_and_then_one_at_a_time() {
+async fn restarted_process_waits_35_s_before_it_sends() {
     let log = MemoryLog::new().adopt_after(Duration::ZERO);
     let dead = scripted(|_| async { Err(std::io::ErrorKind::ConnectionRefused) });
     let dead = dead.builder.revocation_log(log.clone()).build().await.expect("a layer");
@@ -275,9 +275,9 @@ async fn restarted_process_sends_nothing_for_35_s_and_then_one_at_a_time() {
     assert_eq!(times, [35, 36, 37, 38, 39, 40]);
 }
 
-/// `confirm` is sound: whichever commit is lost, of whichever pair, by whichever token.
+/// `verify_revocation` detects the loss of the first or the second commit, by either token.
 #[tokio::test]
-async fn lost_commit_is_found_out_for_fresh_and_expired_pairs() {
+async fn lost_commit_is_detected_for_expired_pairs_too() {
     for is_expired in [false, true] {
         for by_refresh_token in [false, true] {
             for lost in 0..2 {
@@ -288,19 +288,19 @@ async fn lost_commit_is_found_out_for_fresh_and_expired_pairs() {
                 let pair = if is_expired { polar.mint_expired() } else { polar.mint() };
                 polar.behave_next(lost, Fault::Delay(Duration::ZERO));
                 polar.behave_next(1, Fault::LoseCommit);
-                let order =
+                let revocation =
                     if by_refresh_token { refresh(&pair.refresh) } else { access(&pair.access) };
-                assert_eq!(handle.revoke([order]).await, LogoutOutcome::Confirmed);
+                assert_eq!(handle.revoke([revocation]).await, LogoutOutcome::Confirmed);
                 polar.until(|seen| seen.uncommitted == 0).await;
-                let what = (is_expired, by_refresh_token, lost);
-                assert!(!polar.is_alive(&pair.refresh), "{what:?}: it can still be refreshed");
-                assert!(!polar.is_alive(&pair.access), "{what:?}");
+                let case = (is_expired, by_refresh_token, lost);
+                assert!(!polar.is_alive(&pair.refresh), "{case:?}: still refreshable");
+                assert!(!polar.is_alive(&pair.access), "{case:?}");
             }
         }
     }
 }
 
-/// Both at once, by pair, with commits that are lost here and there.
+/// Each logout carries both tokens of its pair, and five commits are lost.
 #[tokio::test]
 async fn verified_logouts_by_pair_never_freeze_polar() {
     let polar = start_polar().await;
@@ -314,8 +314,8 @@ async fn verified_logouts_by_pair_never_freeze_polar() {
     assert!(pairs.iter().all(|pair| !polar.is_alive(&pair.refresh)));
 }
 
-/// The bearer of one logout is the other's cookie: they may be one pair, and go one after the
-/// other.
+/// The bearer token of one logout is a cookie of the other. Their tokens may be one pair, so they
+/// are sent one after the other.
 #[tokio::test]
 async fn logouts_that_share_a_token_never_freeze_polar() {
     let polar = start_polar().await;

@@ -1,4 +1,4 @@
-//! Processes that are killed with SIGKILL while people log out, and started again on their journal.
+//! A process is killed with SIGKILL while users log out, and started again on its journal.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use support::{bearer, start_polar};
 use tower_polar_logout::testing::{FakePolar, Fault};
 
 const ROUNDS: usize = 50;
-const PEOPLE: usize = 16;
+const USERS: usize = 16;
 
-/// One person logs out after the other, until the process is gone. Returns what was acknowledged.
-async fn log_people_out(demo: &Demo, polar: &FakePolar) -> Vec<String> {
+/// Logs out one user after another until the process is gone. Returns the acknowledged tokens.
+async fn log_users_out(demo: &Demo, polar: &FakePolar) -> Vec<String> {
     let mut acknowledged = Vec::new();
     loop {
         let token = polar.mint().access;
@@ -33,31 +33,32 @@ async fn is_denied(demo: &Demo, token: &str) -> bool {
     answer.status == StatusCode::UNAUTHORIZED
 }
 
+/// After a restart every acknowledged logout is denied. In the end each one is delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_moment_every_acknowledged_logout_is_denied_after_and_reaches_polar() {
+async fn acknowledged_logouts_survive_a_kill_at_any_moment() {
     let folder = Folder::new("crash");
     let journal = folder.file("journal");
     let polar = start_polar().await;
     let mut acknowledged: Vec<String> = Vec::new();
     let mut denied = 0;
     for round in 0..ROUNDS {
-        // In half of the rounds Polar is slow or gone, so that something is pending at the kill.
+        // In half of the rounds Polar is slow or down, so that some tokens are pending at the kill.
         polar.recover();
-        let away = Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None };
+        let down = Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None };
         match round % 4 {
-            1 => polar.behave(away),
+            1 => polar.behave(down),
             3 => polar.behave(Fault::Delay(Duration::from_millis(fastrand::u64(1..50)))),
             _ => {}
         }
         let mut demo = Demo::start_on(&journal, &polar).await;
         let before = acknowledged.len();
-        let people = join_all((0..PEOPLE).map(|_| log_people_out(&demo, &polar)));
+        let users = join_all((0..USERS).map(|_| log_users_out(&demo, &polar)));
         let kill = async {
-            // The moment is the point: it must be any.
+            // Random, because the process must survive a kill at any moment.
             tokio::time::sleep(Duration::from_millis(fastrand::u64(1..150))).await;
             demo.signal("KILL").await;
         };
-        let (logged_out, ()) = tokio::join!(people, kill);
+        let (logged_out, ()) = tokio::join!(users, kill);
         demo.ended().await;
         acknowledged.extend(logged_out.into_iter().flatten());
 
@@ -73,11 +74,11 @@ async fn killed_at_any_moment_every_acknowledged_logout_is_denied_after_and_reac
     let delivery = async {
         let mut revoked = polar.seen().revoked;
         while alive(&acknowledged) > 0 {
-            // Each step is an event: one more pair is dead.
+            // One more pair is revoked.
             revoked = polar.until(|seen| seen.revoked > revoked).await.revoked;
         }
     };
-    // Past that, some are lost: the figures say how many.
+    // If this times out, some logouts are lost: the figures say how many.
     let _ = tokio::time::timeout(Duration::from_secs(180), delivery).await;
     drop(last);
     let delivered = acknowledged.len() - alive(&acknowledged);
@@ -86,6 +87,6 @@ async fn killed_at_any_moment_every_acknowledged_logout_is_denied_after_and_reac
          {delivered}",
         acknowledged.len()
     );
-    assert!(acknowledged.len() > ROUNDS, "people log out");
+    assert!(acknowledged.len() > ROUNDS, "users log out");
     assert_eq!((denied, delivered), (acknowledged.len(), acknowledged.len()));
 }

@@ -1,6 +1,6 @@
-//! Whole apps as processes that are killed while people log out.
+//! Whole apps as processes that are killed while users log out.
 
-// One process, killed again and again, and started on its journal.
+// One process is killed many times, and started again on its journal.
 mod crash;
-// Three processes on one Redis that fails in every way.
+// Three processes share a Redis that is killed, stopped, emptied and cut off.
 mod replicas;

@@ -1,5 +1,5 @@
-//! Three processes of one app on one Redis, which is killed, stopped, emptied and cut off while
-//! people log out: what one has acknowledged, all deny in the end.
+//! Three processes of one app share a Redis, which is killed, stopped, emptied and cut off while
+//! users log out. In the end all replicas deny each token that one of them has acknowledged.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -19,13 +19,12 @@ use tower_polar_logout::testing::Fault;
 use tower_polar_logout::{RedisLog, TokenHash};
 
 const REPLICAS: usize = 3;
-const PEOPLE: usize = 6;
-/// How much is logged out before a fault, and after it.
+const USERS: usize = 6;
+/// How many logouts are acknowledged before a fault, and after it.
 const SOME: usize = 60;
-/// Between two requests of one who asks again and again: of what another process does by itself,
-/// nothing tells.
+/// The time between two requests of a test that polls, because another process announces nothing.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long anything may take. Past that, the figures say what is missing.
+/// How long each step may take. After it, the figures say what is missing.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 struct App {
@@ -46,7 +45,7 @@ impl App {
         app
     }
 
-    /// One more.
+    /// Starts one more replica.
     async fn replica(&self, settings: &[(&str, &str)]) -> Demo {
         let redis = [("REVOCATION_REDIS", &*self.redis)];
         Demo::start_with(&self.polar, &[&redis, settings].concat()).await
@@ -56,7 +55,7 @@ impl App {
         self.acknowledged.borrow().clone()
     }
 
-    /// One person logs out at one replica.
+    /// Logs one user out at one replica.
     async fn log_out_at(&self, replica: &Demo) -> Option<StatusCode> {
         let token = self.polar.mint().access;
         let headers = [("authorization", &*bearer(&token))];
@@ -67,12 +66,11 @@ impl App {
         Some(status)
     }
 
-    /// People log out at all replicas while `trouble` comes and goes, and for a while before and
-    /// after.
-    async fn while_people_log_out<T>(&self, trouble: impl Future<Output = T>) -> T {
-        let people = join_all((0..PEOPLE).map(async |person| {
+    /// Logs users out at all replicas during `trouble`, and for a while before and after it.
+    async fn while_users_log_out<T>(&self, trouble: impl Future<Output = T>) -> T {
+        let users = join_all((0..USERS).map(async |user| {
             loop {
-                self.log_out_at(&self.replicas[person % REPLICAS]).await;
+                self.log_out_at(&self.replicas[user % REPLICAS]).await;
                 sleep(PAUSE * 2).await;
             }
         }));
@@ -82,9 +80,9 @@ impl App {
             self.some_more().await;
             done
         };
-        match future::select(Box::pin(trouble), Box::pin(people)).await {
+        match future::select(Box::pin(trouble), Box::pin(users)).await {
             future::Either::Left((done, _)) => done,
-            future::Either::Right(_) => unreachable!("people log out for ever"),
+            future::Either::Right(_) => unreachable!("users log out indefinitely"),
         }
     }
 
@@ -92,11 +90,11 @@ impl App {
         let goal = self.acknowledged.borrow().len() + SOME;
         let mut acknowledged = self.acknowledged.subscribe();
         let some_more = acknowledged.wait_for(|all| all.len() >= goal);
-        timeout(PATIENCE, some_more).await.expect("people log out").expect("the list");
+        timeout(PATIENCE, some_more).await.expect("users log out").expect("the list");
     }
 
-    /// Waits until every replica denies every token that was acknowledged, and Polar has revoked
-    /// it; and says how many.
+    /// Waits until every replica denies every acknowledged token and Polar has revoked it. Prints
+    /// how many there are.
     async fn all_is_denied_and_delivered(&self, trouble: &str) {
         let acknowledged = self.acknowledged();
         let begun = Instant::now();
@@ -127,8 +125,8 @@ impl App {
         missing
     }
 
-    /// Waits until Redis holds all that was acknowledged; and then one that is started knows it all
-    /// before it answers its first request.
+    /// Waits until Redis holds every acknowledged token. A replica that is then started must know
+    /// all of them before it answers its first request.
     async fn a_late_replica_knows_all(&self, trouble: &str) {
         let acknowledged = self.acknowledged();
         let begun = Instant::now();
@@ -146,7 +144,7 @@ impl App {
 
     async fn redis_holds(&self, tokens: &[String]) -> bool {
         let log = RedisLog::connect(&self.redis).expect("a URL");
-        log.assign(self.polar.client_id()).expect("it is nobody's");
+        log.assign(self.polar.client_id()).expect("it has no owner");
         let mut known = HashSet::new();
         let mut cursor = None;
         loop {
@@ -187,8 +185,9 @@ async fn until_health(replica: &Demo, of: &str, holds: impl Fn(&Value) -> bool) 
     }
 }
 
+/// Prints how long the other replicas take: milliseconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_revoked_at_one_is_rejected_at_all_within_milliseconds() {
+async fn token_revoked_at_one_replica_is_rejected_everywhere() {
     const TOKENS: usize = 2000;
     let redis = RedisServer::start("replicas-latency").await;
     let app = App::start(&redis.url()).await;
@@ -223,12 +222,12 @@ async fn a_token_revoked_at_one_is_rejected_at_all_within_milliseconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_with_its_file_synced_each_second() {
+async fn killed_redis_with_everysec_file_loses_no_logout() {
     let trouble = "SIGKILL, file synced each second";
     let mut redis =
         RedisServer::start_with("replicas-everysec", Persistence::EverySecond, &[]).await;
     let app = App::start(&redis.url()).await;
-    app.while_people_log_out(async {
+    app.while_users_log_out(async {
         for _ in 0..3 {
             redis.kill().await;
             redis.start_again().await;
@@ -240,8 +239,9 @@ async fn redis_killed_with_its_file_synced_each_second() {
     app.a_late_replica_knows_all(trouble).await;
 }
 
+/// The file of this Redis is always synced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_with_its_file_always_synced_and_all_replicas_killed_with_it() {
+async fn killed_redis_and_replicas_lose_no_logout() {
     let trouble = "SIGKILL, file always synced, and every replica too";
     let mut redis = RedisServer::start_with("replicas-always", Persistence::Always, &[]).await;
     let mut app = App::start(&redis.url()).await;
@@ -264,12 +264,13 @@ async fn redis_killed_with_its_file_always_synced_and_all_replicas_killed_with_i
     app.all_is_denied_and_delivered(trouble).await;
 }
 
+/// Redis is killed, and keeps no file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_without_a_file_and_started_empty() {
+async fn redis_started_empty_loses_no_logout() {
     let trouble = "SIGKILL, no file, started empty";
     let mut redis = RedisServer::start("replicas-empty").await;
     let app = App::start(&redis.url()).await;
-    app.while_people_log_out(async {
+    app.while_users_log_out(async {
         for _ in 0..3 {
             redis.kill().await;
             redis.start_empty().await;
@@ -282,11 +283,11 @@ async fn redis_killed_without_a_file_and_started_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_emptied_while_it_runs() {
+async fn emptied_redis_loses_no_logout() {
     let trouble = "FLUSHALL, five times";
     let redis = RedisServer::start("replicas-flushed").await;
     let app = App::start(&redis.url()).await;
-    app.while_people_log_out(async {
+    app.while_users_log_out(async {
         for _ in 0..5 {
             redis.flush_all().await;
             app.some_more().await;
@@ -297,38 +298,39 @@ async fn redis_emptied_while_it_runs() {
     app.a_late_replica_knows_all(trouble).await;
 }
 
+/// Redis stops for twenty seconds. A replica with `REJECT_WHEN_BEHIND` answers 503 meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_stopped_for_twenty_seconds() {
+async fn stopped_redis_loses_no_logout() {
     let trouble = "SIGSTOP for 20 s";
     let redis = RedisServer::start("replicas-stopped").await;
     let app = App::start(&redis.url()).await;
-    let choosy = app.replica(&[("REJECT_WHEN_BEHIND", "5")]).await;
+    let strict = app.replica(&[("REJECT_WHEN_BEHIND", "5")]).await;
     let alive = [("authorization", &*bearer(&access_token("alive")))];
-    app.while_people_log_out(async {
+    app.while_users_log_out(async {
         redis.stop().await;
         sleep(Duration::from_secs(20)).await;
-        let me = choosy.send(Method::GET, "/me", &alive).await;
-        assert_eq!(me.status, StatusCode::SERVICE_UNAVAILABLE, "as it chose");
-        let behind = health(&choosy, "log_lag_seconds").await;
+        let me = strict.send(Method::GET, "/me", &alive).await;
+        assert_eq!(me.status, StatusCode::SERVICE_UNAVAILABLE, "as it is configured");
+        let behind = health(&strict, "log_lag_seconds").await;
         assert!(behind.as_u64().is_some_and(|seconds| (15..=25).contains(&seconds)), "{behind}");
         redis.resume().await;
     })
     .await;
     app.all_is_denied_and_delivered(trouble).await;
     app.a_late_replica_knows_all(trouble).await;
-    until_health(&choosy, "log_lag_seconds", Value::is_null).await;
-    let me = choosy.send(Method::GET, "/me", &alive).await;
+    until_health(&strict, "log_lag_seconds", Value::is_null).await;
+    let me = strict.send(Method::GET, "/me", &alive).await;
     assert_eq!(me.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_line_to_redis_cut_frozen_and_mended() {
+async fn cut_and_frozen_line_loses_no_logout() {
     let trouble = "line cut and frozen";
     let redis = RedisServer::start("replicas-line").await;
     let line = Proxy::start(redis.port()).await;
     let app = App::start(&line.url()).await;
     let first = &app.replicas[0];
-    app.while_people_log_out(async {
+    app.while_users_log_out(async {
         line.cut();
         until_health(first, "log_lag_seconds", Value::is_u64).await;
         line.mend();
@@ -343,9 +345,10 @@ async fn the_line_to_redis_cut_frozen_and_mended() {
     app.a_late_replica_knows_all(trouble).await;
 }
 
+/// The other replicas adopt them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_replica_left_pending_another_delivers() {
-    let trouble = "SIGKILL of a replica, Polar away";
+async fn pending_tokens_of_killed_replica_are_delivered() {
+    let trouble = "SIGKILL of a replica, Polar down";
     let redis = RedisServer::start("replicas-orphans").await;
     let mut app = App::start(&redis.url()).await;
     app.polar
@@ -365,11 +368,11 @@ async fn what_a_killed_replica_left_pending_another_delivers() {
     assert!(adopted >= 20, "{adopted}");
 }
 
-/// The clocks of three replicas, a minute apart each. By the clock of the last, what the first
-/// revokes for a quarter of a minute has expired two minutes ago.
+/// The clocks of three replicas are a minute apart each. A token that the first replica revokes for
+/// 15 seconds has expired long ago by the clock of the last.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clocks_that_are_a_minute_apart_let_nothing_expire_early() {
+async fn clocks_a_minute_apart_expire_nothing_early() {
     const RETENTION: Duration = Duration::from_secs(15);
     let redis = RedisServer::start("replicas-clocks").await;
     let mut app = App::start(&redis.url()).await;
@@ -399,7 +402,8 @@ async fn clocks_that_are_a_minute_apart_let_nothing_expire_early() {
         }
         begun.elapsed()
     }));
-    let denied_for = timeout(PATIENCE, denied_for).await.expect("each knows, and forgets in time");
+    let denied_for =
+        timeout(PATIENCE, denied_for).await.expect("each token is denied, and then expires");
     let (least, most) = (denied_for.iter().min(), denied_for.iter().max());
     let (least, most) = (least.expect("nine"), most.expect("nine"));
     println!("clocks a minute apart: revoked for {RETENTION:?}, denied for {least:?} to {most:?}");

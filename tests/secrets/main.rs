@@ -1,6 +1,6 @@
-//! No token and no client secret in any event, error, Debug output or response.
+//! No token and no client secret is in an event, an error, a `Debug` output, a log or a response.
 //!
-//! In a process of its own, because it listens to every crate on every thread.
+//! This binary stands alone, because its subscriber captures every crate on every thread.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -30,7 +30,7 @@ use tower_polar_logout::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Everything that any crate logs, at every level.
+/// The events of every crate, at every level.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -59,16 +59,16 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Collects what was put out, and what must not be in it.
+/// Collects the outputs, and the secrets that must not be in them.
 struct Watch {
     log: Log,
-    put_out: Vec<String>,
+    outputs: Vec<String>,
     secrets: Vec<String>,
 }
 
 impl Watch {
-    fn keep(&mut self, put_out: impl std::fmt::Debug) {
-        self.put_out.push(format!("{put_out:?}"));
+    fn keep(&mut self, output: impl std::fmt::Debug) {
+        self.outputs.push(format!("{output:?}"));
     }
 
     fn secret(&mut self, secret: &str) -> String {
@@ -79,46 +79,46 @@ impl Watch {
     fn check(&self) {
         let log = self.log.text();
         for needle in ["hyper", "rustls", "tower_polar_logout", "TRACE", "logout"] {
-            assert!(log.contains(needle), "the log does not reach `{needle}`: {log}");
+            assert!(log.contains(needle), "the log has no `{needle}`: {log}");
         }
         for secret in &self.secrets {
-            for needle in written(secret) {
-                for text in self.put_out.iter().chain([&log]) {
-                    assert!(!text.contains(&needle), "a secret in the open: {text}");
+            for needle in encodings(secret) {
+                for text in self.outputs.iter().chain([&log]) {
+                    assert!(!text.contains(&needle), "a secret is in the output: {text}");
                 }
             }
         }
     }
 }
 
-/// How a secret could be written: as it is, percent-encoded, in hex, or in base64.
-fn written(secret: &str) -> Vec<String> {
-    // The prefix alone would do no harm; what follows is the secret.
+/// The encodings of a secret: as it is, percent-encoded, in hex, or in base64.
+fn encodings(secret: &str) -> Vec<String> {
+    // The prefix is not secret.
     let core = &secret[secret.len() - 20..];
     let each = |format: fn(u8) -> String| core.bytes().map(format).collect::<String>();
-    let mut written = vec![
+    let mut encodings = vec![
         core.to_owned(),
         each(|byte| format!("%{byte:02x}")),
         each(|byte| format!("%{byte:02X}")),
         each(|byte| format!("{byte:02x}")),
         each(|byte| format!("{byte:02X}")),
-        // As `Debug` writes bytes.
+        // `Debug` writes bytes like this.
         core.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", "),
     ];
     for before in ["", "-", "--"] {
         let text = format!("{before}{core}");
         for base64 in [BASE64_STANDARD_NO_PAD.encode(&text), BASE64_URL_SAFE_NO_PAD.encode(&text)] {
-            // Without what depends on its neighbours.
-            written.push(base64[4..base64.len() - 4].to_owned());
+            // Without the letters that depend on the neighbouring bytes.
+            encodings.push(base64[4..base64.len() - 4].to_owned());
         }
     }
-    written
+    encodings
 }
 
 #[test]
-fn a_secret_is_found_however_it_is_written() {
+fn secret_is_found_in_every_encoding() {
     let secret = "polar_at_u_abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
-    for put_out in [
+    for output in [
         format!("{secret:?}"),
         format!("{:?}", secret.as_bytes()),
         BASE64_STANDARD.encode(format!("token={secret}&more")),
@@ -127,19 +127,19 @@ fn a_secret_is_found_however_it_is_written() {
         secret.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat(),
         secret.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
     ] {
-        assert!(written(secret).iter().any(|needle| put_out.contains(needle)), "{put_out}");
+        assert!(encodings(secret).iter().any(|needle| output.contains(needle)), "{output}");
     }
 }
 
 #[tokio::test]
-async fn nothing_that_is_put_out_holds_a_token_or_the_secret() {
+async fn no_output_holds_a_token_or_secret() {
     let log = Log::default();
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .with_ansi(false)
         .init();
-    let mut watch = Watch { log, put_out: Vec::new(), secrets: Vec::new() };
+    let mut watch = Watch { log, outputs: Vec::new(), secrets: Vec::new() };
     for server in SERVERS {
         let polar = start_polar().await;
         watch.secret(polar.client_secret());
@@ -173,8 +173,8 @@ async fn nothing_that_is_put_out_holds_a_token_or_the_secret() {
     let metered = metrics::set_default_local_recorder(&monitor);
     dead_letters_and_logs(&mut watch).await;
     drop(metered);
-    watch.put_out.push(monitor.handle().render());
-    assert!(watch.put_out.iter().any(|text| text.contains("polar_logout_confirmed_total")));
+    watch.outputs.push(monitor.handle().render());
+    assert!(watch.outputs.iter().any(|text| text.contains("polar_logout_confirmed_total")));
     debug_of_every_public_type(&mut watch).await;
     errors(&mut watch).await;
     watch.check();
@@ -217,7 +217,7 @@ async fn whole_flows(app: &App, polar: &FakePolar, watch: &mut Watch) {
     watch.keep(app.post("/logout", &[("authorization", &bearer(&foreign))]).await);
 }
 
-/// Panics of the application's while it holds a request with tokens, and what it sees of that.
+/// The app panics while it holds a request with tokens. Keeps all that the app can print of them.
 async fn panics(watch: &mut Watch) {
     let polar = start_polar().await;
     let layer =
@@ -254,10 +254,10 @@ async fn panics(watch: &mut Watch) {
     assert_eq!(handle.counts().logouts, 1);
     watch.keep(&app);
     checked_bodies(&polar, watch).await;
-    watch.put_out.append(&mut seen.lock().expect("what was seen"));
+    watch.outputs.append(&mut seen.lock().expect("what was seen"));
 }
 
-/// A route whose bodies are looked into: a dead token in one, and one that is too large.
+/// A route whose bodies are searched: one body holds a dead token, and one is too large.
 async fn checked_bodies(polar: &FakePolar, watch: &mut Watch) {
     let layer = support::builder(polar).max_body_size(1_000).build().await.expect("a layer");
     let handle = layer.handle();
@@ -279,7 +279,7 @@ async fn checked_bodies(polar: &FakePolar, watch: &mut Watch) {
     }
 }
 
-/// What is refused for good, and what lies in a journal and in Redis while Polar is away.
+/// The dead letters, and the contents of a journal and of Redis while Polar is down.
 async fn dead_letters_and_logs(watch: &mut Watch) {
     let polar = start_polar().await;
     watch.secret(polar.client_secret());
@@ -304,8 +304,8 @@ async fn dead_letters_and_logs(watch: &mut Watch) {
         let foreign = watch.secret(&polar.mint_for_another_client().access);
         let orders = [&known, &foreign].map(|it| Revocation::access_token(it).expect("a token"));
         watch.keep(handle.revoke(orders).await);
-        // Confirmed, and refused for good.
-        support::until("both end", || handle.counts().pending == 0).await;
+        // Polar confirms one token, and refuses the other.
+        support::until("both are delivered", || handle.counts().pending == 0).await;
         polar.behave(Fault::Freeze);
         let pending = watch.secret(&polar.mint().access);
         watch.keep(handle.revoke([Revocation::access_token(&pending).expect("a token")]).await);
@@ -313,19 +313,19 @@ async fn dead_letters_and_logs(watch: &mut Watch) {
         for file in std::fs::read_dir(folder.path()).expect("a folder") {
             let bytes = std::fs::read(file.expect("a file").path()).expect("its bytes");
             assert!(bytes.len() > 100);
-            watch.put_out.push(String::from_utf8_lossy(&bytes).into_owned());
+            watch.outputs.push(String::from_utf8_lossy(&bytes).into_owned());
         }
     }
     let keys: Vec<String> = redis.ask(redis::cmd("KEYS").arg("*")).await;
     let [stream] = &keys[..] else { panic!("one stream: {keys:?}") };
     let entries: Vec<(String, Vec<Vec<u8>>)> =
         redis.ask(redis::cmd("XRANGE").arg(stream).arg("-").arg("+")).await;
-    assert!(entries.len() >= 2, "what was revoked at once, and what is pending: {entries:?}");
+    assert!(entries.len() >= 2, "delivered and pending tokens: {entries:?}");
     let texts = entries.iter().flat_map(|(_, fields)| fields);
-    watch.put_out.extend(texts.map(|text| String::from_utf8_lossy(text).into_owned()));
-    watch.put_out.extend(keys);
+    watch.outputs.extend(texts.map(|text| String::from_utf8_lossy(text).into_owned()));
+    watch.outputs.extend(keys);
     support::until("the dead letters", || letters.lock().expect("the letters").len() == 2).await;
-    watch.put_out.append(&mut letters.lock().expect("the letters"));
+    watch.outputs.append(&mut letters.lock().expect("the letters"));
     polar.recover();
 }
 
@@ -358,7 +358,7 @@ async fn debug_of_every_public_type(watch: &mut Watch) {
         Ok(kept) => format!("{kept:?}"),
         Err(error) => format!("{error} {error:?}"),
     };
-    watch.put_out.push(error);
+    watch.outputs.push(error);
     watch.keep(RedisLog::connect(&format!("http://:{in_url}@127.0.0.1:9/0")));
     watch.keep(RedisLog::connect(&format!("redis://:{in_url}@[:x")));
     let sealed = SealedToken::from_bytes(token.clone().into_bytes());
@@ -394,7 +394,7 @@ async fn errors(watch: &mut Watch) {
     watch.keep(format!("{error} {error:?}"));
 
     for misplaced in [secret.parse().map(|_: PolarServer| ()), credentials_for(&secret)] {
-        let error = misplaced.expect_err("a secret is no server");
+        let error = misplaced.expect_err("a secret is not a server");
         watch.keep(format!("{error} {error:?}"));
     }
 

@@ -1,4 +1,4 @@
-//! Where a request carries a token, and how it is written there.
+//! Where a request carries a token, and how the token is written there.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -12,7 +12,7 @@ const HEADER: &str = "x-access-token";
 /// Carries a refresh token.
 pub(crate) const REFRESH_HEADER: &str = "x-refresh-token";
 
-/// Nobody has issued it.
+/// Polar has not issued this token.
 const ANOTHER: &str = "polar_at_u_000000000000000000000000000000000000another";
 
 pub(crate) fn locations(builder: PolarLogoutLayerBuilder) -> PolarLogoutLayerBuilder {
@@ -24,7 +24,7 @@ pub(crate) fn locations(builder: PolarLogoutLayerBuilder) -> PolarLogoutLayerBui
         .refresh_token(TokenLocation::header(REFRESH_HEADER))
 }
 
-/// A form that some application reads.
+/// A form of a token that some app reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Bearer,
@@ -59,7 +59,7 @@ impl Form {
         rng.choice(FORMS).expect("some")
     }
 
-    /// One that carries this token alone: what a logout finds is revoked, all of it.
+    /// A form that carries this token alone: a logout revokes every token that it finds.
     pub(crate) fn alone(rng: &mut Rng) -> Self {
         match Self::any(rng) {
             Self::SecondAuthorization => Self::Bearer,
@@ -69,7 +69,7 @@ impl Form {
         }
     }
 
-    /// The dead one of two cookies may have been planted: it is taken out, and the request goes on.
+    /// A dead cookie beside a living one may have been planted, so only the dead one is taken out.
     pub(crate) fn has_two_cookies(self) -> bool {
         self == Self::SecondCookie
     }

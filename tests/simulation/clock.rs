@@ -1,21 +1,22 @@
-//! Times of expiry, between the machine's clock, simulated time, and the clocks of the replicas.
+//! Times of expiry, by the machine's clock, in simulated time, and by the clocks of the replicas.
 //!
-//! A replica's clock is ahead by so many seconds, or behind. The library asks the machine's; but all
-//! that leaves a replica with a time in it is an event for the log, and all that comes in is one that
-//! the log tells. So a clock that is wrong by some seconds is the same as a log that adds them to what
-//! it is given, and takes them from what it tells. `RedisLog` measures the difference between a
-//! replica's clock and Redis's, and takes it out again both ways but for a round trip: a log that
-//! [translates](Expiries::translated) does so too. One that does not is what somebody may write who
-//! stores times as they come.
+//! A replica's clock is ahead by some seconds, or behind. The library reads the machine's clock.
+//! But times leave and enter a replica only in events of the log. So a clock that is wrong is the
+//! same as a log that adds some seconds to each event it is given, and subtracts them from each it
+//! tells.
+//!
+//! `RedisLog` measures how far a replica's clock is ahead of that of Redis, and corrects for it
+//! both ways, up to a round trip. A log that [translates](Expiries::translated) does the same. The
+//! other logs store times as they come.
 
 use std::time::{Duration, SystemTime};
 
-/// In seconds. What runs for less in real time comes out the same every time.
+/// In seconds. Runs that take less real time than this see the same times.
 pub(crate) const GRAIN: i64 = 10;
 
 const MINUTE: i64 = 60;
 
-/// By how many seconds clocks are wrong at most.
+/// How many seconds a clock is wrong at most.
 pub(crate) const MOST_WRONG: i64 = 5 * MINUTE;
 
 /// When something expires, in seconds of simulated time.
@@ -31,20 +32,20 @@ pub(crate) struct Expiries {
 }
 
 impl Expiries {
-    /// What a replica whose clock is `ahead` says at the second `now`.
+    /// The expiry that a replica whose clock is `ahead` writes at the second `now`.
     pub(crate) fn written(self, expires_at: SystemTime, ahead: i64, now: i64) -> Expiry {
         let Ok(left) = expires_at.duration_since(self.began) else { return Expiry(i64::MIN) };
         let left = seconds(left) / GRAIN * GRAIN;
         Expiry(now + left + if self.translated { GRAIN } else { ahead })
     }
 
-    /// How many seconds that is from now for a replica whose clock is `ahead`.
+    /// The seconds from now to the expiry, for a replica whose clock is `ahead`.
     pub(crate) fn left(self, expiry: Expiry, ahead: i64, now: i64) -> i64 {
         let wrong = if self.translated { 0 } else { ahead };
         expiry.0.saturating_sub(now).saturating_sub(wrong)
     }
 
-    /// What such a replica is told at that moment: never less than what is left.
+    /// The time that such a replica is told at that moment: never too early.
     pub(crate) fn told(self, expiry: Expiry, ahead: i64, now: i64) -> SystemTime {
         match u64::try_from(self.left(expiry, ahead, now)) {
             Ok(left) if left > 0 => {
@@ -56,7 +57,7 @@ impl Expiries {
     }
 }
 
-/// A claim holds for some seconds, and is told to the second.
+/// A claim holds for some seconds, and is exact to the second.
 impl Expiries {
     pub(crate) fn claimed(self, until: SystemTime, ahead: i64, now: i64) -> Expiry {
         let Ok(left) = until.duration_since(self.began) else { return Expiry(i64::MIN) };

@@ -1,4 +1,4 @@
-//! The log that all replicas share. It keeps its word (see `RevocationLog`), and does no more.
+//! The log that all replicas share. It does what `RevocationLog` demands, and no more.
 
 mod appending;
 mod following;
@@ -22,24 +22,25 @@ use crate::world::{Telling, World, lock};
 pub(crate) struct Log {
     pub(crate) expiries: Expiries,
     stored: Vec<Stored>,
-    /// To which append each of them belongs: an append is told in one piece.
+    /// The append that each entry belongs to: its events are told together.
     append_of: Vec<usize>,
     appends: usize,
-    /// When each hash expires, by the latest that was stored.
+    /// The latest stored expiry of each hash.
     expiry: HashMap<TokenHash, Expiry>,
     delivered: HashSet<TokenHash>,
     sealed: HashSet<TokenHash>,
     weather: Weather,
-    /// It has told somebody of a loss: what was delivered may be appended again as if it were not.
+    /// The log has told a replica of a loss. Then delivered tokens may be appended again as
+    /// pending.
     pub(crate) told_a_loss: bool,
     held: Vec<(Arc<Process>, Vec<Event>)>,
-    /// Told of everything. Not a `watch`: that wakes those who wait in an order of its own.
+    /// Notified of every change. Not a `watch`, which wakes its tasks in an order of its own.
     changed: Arc<Notify>,
-    /// What was kept for now, and by which process.
+    /// The hashes that were kept for now, and by which process.
     kept_for_now: HashSet<(usize, TokenHash)>,
-    /// When an append of such a hash by such a process was answered last.
+    /// When the last append of a hash by a process was answered.
     answered: HashMap<(usize, TokenHash), Instant>,
-    /// How often the same was appended.
+    /// How often each append was made.
     appended: HashMap<u64, u64>,
 }
 
@@ -53,19 +54,19 @@ enum Stored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
     Fair,
-    /// It cannot be reached.
+    /// The log cannot be reached.
     Fails,
-    /// It cannot be reached, and what is appended is kept until it can.
+    /// The log cannot be reached, and appends are kept until it can.
     Holds,
-    /// It does not answer.
+    /// The log does not answer.
     Hangs,
 }
 
-/// What one who follows it was not told yet, though the cursor says so.
+/// The events before its cursor that a follower was not told yet.
 #[derive(Default)]
 pub(crate) struct Reader {
     held_back: Vec<usize>,
-    /// It failed for him: he waits to hear that he has missed nothing.
+    /// The last `follow` failed: the follower waits for a step, even an empty one.
     is_owed_a_step: bool,
 }
 
@@ -97,7 +98,7 @@ impl Log {
         self.delivered.contains(hash)
     }
 
-    /// With the token, for others to deliver.
+    /// Whether the log has the sealed token, which other replicas could deliver.
     pub(crate) fn has_sealed(&self, hash: &TokenHash) -> bool {
         self.sealed.contains(hash)
     }
@@ -110,7 +111,7 @@ impl Log {
         self.answered.get(&(process.id, hash)).copied()
     }
 
-    /// For how many seconds it still says that this is revoked, to one whose clock is `ahead`.
+    /// For how many seconds the hash is still revoked, for a replica whose clock is `ahead`.
     pub(crate) fn left(&self, hash: &TokenHash, ahead: i64, now: i64) -> i64 {
         self.expiry.get(hash).map_or(0, |expiry| self.expiries.left(*expiry, ahead, now))
     }
@@ -119,7 +120,7 @@ impl Log {
         self.weather = weather;
         if weather == Weather::Fair {
             for (process, events) in mem::take(&mut self.held) {
-                // What was kept in a process for now has gone with it.
+                // Events that a killed process kept for now are lost.
                 if !process.is_killed() {
                     self.store(&process, events, now);
                 }
@@ -128,7 +129,7 @@ impl Log {
         self.changed.notify_waiters();
     }
 
-    pub(crate) fn forget_who_waits(&mut self) {
+    pub(crate) fn drop_held_appends(&mut self) {
         self.held.clear();
     }
 
@@ -159,7 +160,7 @@ impl Log {
         self.changed.notify_waiters();
     }
 
-    /// What it tells a process of an entry; nothing of what is of no use any more.
+    /// The event that a process is told for an entry; `None` if the entry is of no more use.
     fn event(&self, stored: &Stored, ahead: i64, now: i64) -> Option<Event> {
         Some(match stored.clone() {
             Stored::Delivered { hash } => Event::Delivered { hash },
@@ -179,12 +180,12 @@ impl Log {
 }
 
 impl World {
-    /// As a line of the story, which has no time of the machine's in it.
+    /// The events for a line of the story, without any time of the machine.
     fn named(&self, events: &[Event]) -> String {
         if self.telling == Telling::Nothing {
             return String::new();
         }
-        // Another reading of the same value is no token, and revoked all the same.
+        // Another reading of the same value is revoked too, and is no token.
         let text = |hash: &TokenHash| match self.numbers.get(hash) {
             Some(number) => self.tokens[*number].text.clone(),
             None => format!("{hash:?}"),
@@ -207,7 +208,7 @@ fn hash(event: &Event) -> TokenHash {
     }
 }
 
-/// The log, as one process has it.
+/// The log of one process.
 pub(crate) struct Connection(pub(crate) Arc<Process>);
 
 impl RevocationLog for Connection {
@@ -216,7 +217,7 @@ impl RevocationLog for Connection {
     }
 
     fn append(&self, mut events: Vec<Event>) -> LogFuture<'_, Kept> {
-        // A replica that appends all it knows takes it from a map, in an order of chance.
+        // A replica that appends again reads a map, in random order.
         events.sort_by_key(|event| *hash(event).as_bytes());
         Box::pin(self.0.while_alive(self.keep(events)))
     }

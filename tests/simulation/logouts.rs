@@ -1,4 +1,4 @@
-//! Those who log out, some of them impatiently, and what must come of it.
+//! Callers that log out, some of them impatient, and the promises about their answers.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -17,21 +17,21 @@ use crate::replica::{Answer, Replica};
 use crate::requests::request_as;
 use crate::world::{World, lock, pair_of};
 
-/// Longer no logout waits for a log.
+/// How long a logout waits for the log at most.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What timers are exact to.
+/// The precision of timers.
 const TICK: Duration = Duration::from_millis(2);
 
-/// How somebody logs out.
+/// How a logout is made.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Post(Form),
-    /// By the app itself, and for so many seconds where it knows better.
+    /// By the app itself, with a lifetime in seconds if the app knows it.
     Handle(Option<u64>),
 }
 
-/// How long he waits for the answer.
+/// How long the caller waits for the answer.
 #[derive(Clone, Copy, Debug)]
 enum Patience {
     HangsUpAtOnce,
@@ -57,15 +57,15 @@ impl World {
     }
 }
 
-/// How well a logout went, whichever way it came.
+/// The result of a logout, in either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoggedOut {
     Confirmed,
-    /// Polar may not have heard of it yet, or has refused it.
+    /// The token is still pending, or Polar has refused it.
     Accepted,
-    /// Not to be relied on, and the app was told why.
+    /// The logout failed, and the app was told why.
     Refused(LogoutOutcome),
-    /// The same, as a caller is told.
+    /// The logout failed, and the caller was answered 503.
     Unavailable,
     Otherwise(StatusCode),
 }
@@ -91,12 +91,12 @@ impl From<Answer> for LoggedOut {
     }
 }
 
-/// Logs out, and looks at all that is promised of it.
+/// Logs out, and checks every promise about it.
 pub(crate) async fn log_out(replica: Arc<Replica>, number: usize) {
     let (way, patience, numbers, texts) = {
         let mut world = lock(&replica.process.world);
         let (way, patience) = (world.way(), world.patience());
-        // By both of its tokens, mostly.
+        // Mostly with both tokens of the pair.
         let pair = pair_of(number);
         let numbers = if world.rng.u8(0..3) == 0 { vec![number] } else { vec![pair, pair + 1] };
         for number in &numbers {
@@ -170,13 +170,13 @@ async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<
     .await
 }
 
-/// Whether the tokens are rejected before any time has passed. What was begun runs in a task of its
-/// own, which has its turn.
+/// Whether the tokens are denied before any time has passed. The logout runs in a task of its own,
+/// which may run first.
 async fn are_denied_at_once(replica: &Replica, numbers: &[usize]) -> bool {
     for _ in 0..5 {
         yield_now().await;
     }
-    // Each of them is looked at.
+    // Collected first, so that each token is checked.
     let denied: Vec<_> = numbers.iter().map(|number| is_denied(replica, *number)).collect();
     !denied.contains(&false)
 }
@@ -240,7 +240,7 @@ fn answered(
     }
     for (number, text, hash) in tokens {
         if logged_out == LoggedOut::Confirmed && !world.is_revoked_at_polar(number) {
-            let how = format!("{id} says that Polar has confirmed {text}, which lives there");
+            let how = format!("{id} says that Polar has confirmed {text}, which is alive there");
             world.breaks(Promise::NothingIsLost, &how);
         }
         if world.log.has_sealed(&hash)

@@ -1,5 +1,5 @@
-//! A Polar that delays, fails, limits, resets, and loses commits; and that freezes where two calls
-//! are about one pair at once, as the real one does.
+//! A Polar that delays, fails, limits, resets, and loses commits. Like the real one, it freezes if
+//! two calls about one pair overlap.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::promise::Promise;
 use crate::replica::Process;
 use crate::world::{Shared, World, lock, pair_of};
 
-/// After so long Polar ends a statement that waits for a row: 30 s there.
+/// After this time Polar ends a statement that waits for a row. The real one waits 30 s.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a client waits. No call that meets no frozen server is worked on for longer.
+/// How long a client waits. Only a frozen server works on a call for longer.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
 const LONGEST_WORK: u64 = 2_500;
@@ -28,26 +28,26 @@ const LONGEST_WORK: u64 = 2_500;
 pub(crate) struct Polar {
     /// Tokens whose revocation was answered with 200.
     answered: HashSet<String>,
-    /// And those of which that was committed.
+    /// Tokens whose revocation was committed.
     committed: HashSet<String>,
-    /// What it has refused for good, as the callback was told.
+    /// Tokens that Polar refused for good, as reported to the callback.
     pub(crate) dead_letters: HashSet<TokenHash>,
-    /// Pairs that calls are about at this moment, given up or not.
+    /// Pairs with a call in progress, given up or not.
     touched: HashSet<usize>,
     frozen_until: Option<Instant>,
     froze: bool,
-    /// Pairs of which a commit was lost since one of them last read active.
+    /// Pairs that lost a commit since an introspection last found them active.
     lost: HashSet<usize>,
-    /// What each pair was logged out by: which process, and which of its tokens together.
+    /// The logouts of each pair: the process, and which of the tokens it carried.
     logouts: HashMap<usize, BTreeSet<(usize, Vec<usize>)>>,
 }
 
-/// What one call meets.
+/// How one call ends.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Answer(u16, RetryAfter),
     Commit,
-    /// Says that it did, and did not.
+    /// Polar answers 200 without a commit.
     LoseCommit,
     /// No answer comes back in time, and Polar goes on with the call.
     Silent,
@@ -60,7 +60,7 @@ enum Fate {
 enum RetryAfter {
     None,
     Seconds(u64),
-    /// By the caller's clock, which is ahead.
+    /// A date that has passed for a caller whose clock is ahead.
     DateThatHasPassed,
 }
 
@@ -92,7 +92,7 @@ impl World {
         (delay, fate)
     }
 
-    /// Notes who logs a pair out, and by what: only a layer that carries all of it can know.
+    /// Notes the logout of a pair, and its tokens: a layer knows only its own logouts.
     pub(crate) fn note_logout(&mut self, process: usize, numbers: &[usize]) {
         let by = (process, numbers.to_vec());
         self.polar.logouts.entry(pair_of(numbers[0])).or_default().insert(by);
@@ -106,33 +106,32 @@ impl World {
         self.tokens[pair].text.starts_with("polar_at_o_f")
     }
 
-    /// Whether Polar has answered for this very token, and it is dead.
+    /// Whether Polar has answered for this token itself, and the token is dead.
     pub(crate) fn is_revoked_at_polar(&self, number: usize) -> bool {
         self.polar.answered.contains(&self.tokens[number].text) && self.is_dead_at_polar(number)
     }
 
-    /// Either token kills the pair.
+    /// Revoking either token kills the pair.
     fn is_dead_at_polar(&self, number: usize) -> bool {
         let pair = pair_of(number);
         let is_committed = |number: usize| self.polar.committed.contains(&self.tokens[number].text);
         is_committed(pair) || is_committed(pair + 1)
     }
 
-    /// A second call about a pair that another is about already.
+    /// Freezes Polar, because of a second call about a pair.
     fn freeze(&mut self, process: &Process, pair: usize) {
         let until = Instant::now() + STATEMENT_TIMEOUT;
         self.polar.frozen_until = self.polar.frozen_until.max(Some(until));
         let text = self.tokens[pair].text.clone();
         let logouts = self.polar.logouts.get(&pair).map_or(0, BTreeSet::len);
         self.tell(format_args!("Polar freezes: two calls about the pair of {text}"));
-        // This log may tell of a token again after it told of its delivery, and of one token of a
-        // pair alone; then two replicas may each take one of them for undelivered.
+        // This log may repeat a token after its delivery, and one token of a pair without the
+        // other. Then two replicas may each take one of them for undelivered.
         let was_delivered = [pair, pair + 1]
             .into_iter()
             .any(|number| self.log.has_delivered(&self.tokens[number].hash));
-        // A call that waits for a frozen server takes longer than any time-out knows of; and
-        // replicas that may not rely on the log, on its memory or on its times may not rely on
-        // claims.
+        // A call that waits for a frozen server takes longer than any timeout. Replicas that cannot
+        // rely on the log, on its memory or on its times cannot rely on claims.
         let can_be_relied_on =
             !self.plan.has_weather && !self.log.told_a_loss && self.log.expiries.translated;
         let by_several = self.plan.replicas > 1 && (!can_be_relied_on || was_delivered);
@@ -158,11 +157,11 @@ impl InFlight {
         let (in_flight, now) = (known.in_flight, Instant::now());
         let is_paused = known.pauses.iter().any(|(since, until)| *since < now && now < *until);
         if in_flight > most {
-            let how = format!("{in_flight} calls to Polar in flight, where {most} may be");
+            let how = format!("{in_flight} calls to Polar in flight, {most} allowed");
             world.breaks(Promise::PolarsHealthIsNotTheApps, &how);
         }
         if is_paused {
-            world.breaks(Promise::PolarsHealthIsNotTheApps, "Polar was called before it may be");
+            world.breaks(Promise::PolarsHealthIsNotTheApps, "Polar was called during a pause");
         }
         drop(world);
         Self(Arc::clone(process))
@@ -197,19 +196,19 @@ async fn answer(
         let mut world = lock(&process.world);
         let (delay, mut fate) = world.fate();
         let pair = pair_of(world.numbers[&TokenHash::of(&token)]);
-        // Two in a row nobody could find out.
+        // No layer could notice two lost commits in a row.
         if matches!(fate, Fate::LoseCommit) && !is_introspection && !world.polar.lost.insert(pair) {
             fate = Fate::Commit;
         }
-        let (id, what) = (process.id, if is_introspection { "asks" } else { "is told" });
-        world.tell(format_args!("{id}: Polar {what} of {token}: {fate:?} in {delay:?}"));
+        let (id, what) = (process.id, if is_introspection { "introspects" } else { "revokes" });
+        world.tell(format_args!("{id}: {what} {token} at Polar: {fate:?} in {delay:?}"));
         (delay, fate)
     };
-    // A task of its own: Polar goes on with a call whose caller gives it up, or is killed.
+    // A task of its own: Polar goes on with a call if its caller gives up or is killed.
     let (reply, answered) = oneshot::channel();
     let work = work(Arc::clone(process), token, is_introspection, delay, fate);
     tokio::spawn(async move {
-        // Nobody may be waiting any more.
+        // The caller may have gone.
         let _ = reply.send(work.await);
     });
     match fate {
@@ -226,7 +225,7 @@ async fn answer(
     }
 }
 
-/// What Polar does, and what it answers in the end.
+/// Polar's work on a call, and its answer.
 async fn work(
     process: Arc<Process>,
     token: String,
@@ -277,7 +276,7 @@ async fn work(
     respond(Response::builder(), "{}")
 }
 
-/// Whether the call is the only one about the pair. If not, it freezes Polar.
+/// Whether the call is the only one about the pair. If not, Polar freezes.
 fn touch(process: &Process, pair: usize) -> bool {
     let mut world = lock(&process.world);
     let is_alone = world.polar.touched.insert(pair);
@@ -287,7 +286,7 @@ fn touch(process: &Process, pair: usize) -> bool {
     is_alone
 }
 
-/// While Polar is frozen it answers nobody.
+/// Waits while Polar is frozen.
 async fn thaw(world: &Shared) {
     loop {
         let frozen_until = lock(world).polar.frozen_until.filter(|until| *until > Instant::now());
@@ -296,7 +295,8 @@ async fn thaw(world: &Shared) {
     }
 }
 
-/// What is begun in the very instant in which Polar answers has crossed the answer on its way.
+/// Answers with an error that permits another try. A call that begins in the same instant crosses
+/// the answer, so the pause does not count for it.
 fn try_again(process: &Process, status: u16, retry_after: RetryAfter) -> Response<Full<Bytes>> {
     let mut response = Response::builder().status(status);
     match retry_after {

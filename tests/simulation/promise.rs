@@ -1,25 +1,25 @@
-//! What every failure is called by.
+//! The promises that a failure is named by.
 
 use std::fmt;
 
-/// A promise of this crate's. `broken/` holds a patch for each, of the same name.
+/// A promise of this crate. `broken/` has a patch of the same name for each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Promise {
-    /// The first effect of a logout is that the token is rejected, whatever comes after.
+    /// The first effect of a logout is that the token is denied.
     DenyFirst,
-    /// What is rejected stays so until it expires; where there is no room the caller is told.
+    /// A denied token stays denied until it expires; if there is no room the caller is told.
     NothingIsForgotten,
-    /// What was acknowledged reaches Polar, or a dead letter, and every replica.
+    /// An acknowledged token reaches every replica, and Polar or a dead letter.
     NothingIsLost,
-    /// Wherever a request carries the token, and however it is written there.
+    /// A denied token is found in every place and in every form.
     NoWayAround,
-    /// A request waits for nothing: it is decided when it is first polled.
+    /// A request never waits: its first poll decides it.
     TheHotPath,
-    /// No token and no client secret in anything that is told.
+    /// No token and no client secret is in an event, an error, a log or a response.
     SecretsStayInside,
-    /// Never two calls about one pair at once, by one process or by several in turn.
+    /// There are never two calls about one pair at once, by one process or by several.
     PolarIsTreatedWell,
-    /// A logout is answered by its deadline, and Polar is never called more than it can bear.
+    /// A logout is answered by its deadline, and Polar's limits and pauses are kept.
     PolarsHealthIsNotTheApps,
 }
 

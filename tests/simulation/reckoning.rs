@@ -1,4 +1,4 @@
-//! All is kind at last, and there is time: what was promised must have come true.
+//! The end of a world. All is kind and there is time, so every promise must come true.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::replica::Replica;
 use crate::requests::{nothing_is_forgotten, request};
 use crate::world::{Shared, World, lock};
 
-/// Until every replica knows what any has acknowledged.
+/// The time in which every replica must know each acknowledged logout.
 const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Until Polar has all of it: a Polar that asks for minutes gets them.
+/// The time in which every token must be delivered. Pauses of minutes are kept.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(3600);
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,12 +50,12 @@ fn live(world: &Shared) -> Vec<Arc<Replica>> {
 }
 
 impl Replica {
-    /// Those of these tokens that the log says are revoked, and that are let in here.
+    /// The tokens of these that are revoked by the log, and that this replica lets in.
     pub(crate) fn missing(&self, world: &World, of: &BTreeSet<usize>) -> Vec<usize> {
         let now = world.now();
         let is_missing = |number: &&usize| {
             let token = &world.tokens[**number];
-            // Not on the point of expiring.
+            // A token about to expire does not count.
             world.log.left(&token.hash, self.process.ahead, now) > GRAIN
                 && !self.handle.is_revoked(&token.text)
         };
@@ -89,8 +89,8 @@ async fn all_is_delivered(world: &Shared) {
             return;
         }
         if began.elapsed() > DELIVERED_WITHIN {
-            let what = undelivered.unwrap_or_else(|| "what nobody was promised".to_owned());
-            let how = format!("{what} never reaches Polar, and {pending} are on their way");
+            let what = undelivered.unwrap_or_else(|| "a token without a promise".to_owned());
+            let how = format!("{what} never reaches Polar, and {pending} are pending");
             return lock(world).breaks(Promise::NothingIsLost, &how);
         }
         sleep(SECOND).await;
@@ -98,11 +98,11 @@ async fn all_is_delivered(world: &Shared) {
 }
 
 impl World {
-    /// A process lets a token in whose logout was acknowledged, by it or by another.
+    /// Reports a process that lets in a token whose logout any process acknowledged.
     pub(crate) fn lets_in(&mut self, id: usize, number: usize) {
         let (text, known) = (self.tokens[number].text.clone(), &self.known[id]);
         if known.denied.contains(&number) || known.told.contains(&number) {
-            let how = format!("{id} lets {text} in, and has known that it is revoked");
+            let how = format!("{id} lets {text} in, and knew that it is revoked");
             self.breaks(Promise::NothingIsForgotten, &how);
         } else {
             let how = format!("{id} lets {text} in, whose logout was acknowledged");
@@ -126,7 +126,7 @@ fn end(world: &Shared) {
     for replica in &live {
         nothing_is_forgotten(replica);
     }
-    // Each once, at one of them.
+    // Each token once, at one of the replicas.
     let tokens = lock(world).tokens.len();
     for (number, replica) in (0..tokens).zip(live.iter().cycle()) {
         request(replica, number);
@@ -139,7 +139,7 @@ fn end(world: &Shared) {
     world.tally.add("delivered", delivered);
     world.tally.add("dead letters", tokens - delivered);
     world.live.clear();
-    world.log.forget_who_waits();
+    world.log.drop_held_appends();
     drop(world);
     for replica in live {
         replica.kill();

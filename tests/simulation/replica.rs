@@ -1,8 +1,8 @@
-//! A replica: a real layer around a little app, in a process that can be killed.
+//! A replica: a real layer around a small app, in a process that can be killed.
 //!
-//! All processes of a world share one runtime, since they share its clock. So what is killed is cut
-//! off: nothing it asks of the log or of Polar is heard any more or ever answered, and nobody hears
-//! of it. What it still does, it does for itself.
+//! All processes of a world share one runtime, since they share its clock. So a killed process is
+//! cut off: its calls to the log and to Polar have no effect and no answer, and its callers hear no
+//! more.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -35,7 +35,7 @@ use crate::world::{Shared, lock};
 const SECRETS: [&str; 2] = ["polar_cs_one", "polar_cs_two"];
 const CALLED: &str = "x-app-was-called";
 
-/// How long a logout is held where nobody says otherwise.
+/// How long a revocation is held by default.
 const RETENTION: Duration = Duration::from_secs(3600);
 
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(3);
@@ -53,16 +53,16 @@ pub(crate) struct Process {
     killed: CancellationToken,
 }
 
-/// What the world knows of a process.
+/// The world's knowledge of a process.
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) in_flight: usize,
-    /// Between these nothing may be asked of Polar.
+    /// The times between which Polar must not be called.
     pub(crate) pauses: Vec<(Instant, Instant)>,
     pub(crate) reader: Reader,
-    /// Tokens that it has rejected once, or was to reject.
+    /// Tokens that the process has rejected or denied.
     pub(crate) denied: BTreeSet<usize>,
-    /// Tokens that the log has told it are revoked.
+    /// Tokens of which the log told the process that they are revoked.
     pub(crate) told: BTreeSet<usize>,
 }
 
@@ -87,7 +87,7 @@ impl Process {
         self.killed.cancelled().await;
     }
 
-    /// What comes of this, and nothing for ever once the process is killed.
+    /// The result of this work, or none, indefinitely, once the process is killed.
     pub(crate) async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         match self.killed.run_until_cancelled(work).await {
             Some(done) => done,
@@ -96,7 +96,7 @@ impl Process {
     }
 }
 
-/// Answers every request that reaches it with what it sees of it.
+/// Answers every request with its URI and its headers.
 #[derive(Clone)]
 pub(crate) struct App;
 
@@ -116,11 +116,11 @@ impl Service<Request<Full<Bytes>>> for App {
     }
 }
 
-/// What a caller gets.
+/// The answer that a caller gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// What the app saw, if it was called.
+    /// The URI and headers that the app saw, if it was called.
     pub(crate) seen: Option<String>,
 }
 
@@ -131,11 +131,11 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Starts, as often as it takes.
+    /// Starts, again and again until a start succeeds.
     pub(crate) async fn start(world: &Shared) -> Arc<Self> {
         loop {
             let process = Process::new(world);
-            // Whoever gives up waiting has killed it.
+            // A task that gives up waiting kills the process.
             let given_up = process.killed.clone().drop_guard();
             let acknowledged = lock(world).acknowledged.clone();
             match layer(&process).await {
@@ -152,7 +152,7 @@ impl Replica {
         }
     }
 
-    /// What was acknowledged before it began to start.
+    /// Checks that the replica knows what was acknowledged before it began to start.
     fn knows(&self, acknowledged: &BTreeSet<usize>) {
         let mut world = lock(&self.process.world);
         if world.plan.allow_stale_start {
@@ -163,7 +163,7 @@ impl Replica {
         }
     }
 
-    /// The first poll of a request, which is all it takes.
+    /// Polls a request once; `None` if it must wait.
     pub(crate) fn call_at_once(&self, request: Request<Full<Bytes>>) -> Option<Answer> {
         let mut service = self.service.clone();
         let mut context = Context::from_waker(Waker::noop());
@@ -180,7 +180,7 @@ impl Replica {
         self.read(response)
     }
 
-    /// With the refresh token too, where there is one.
+    /// Logs out, also with the refresh token if there is one.
     pub(crate) fn log_out(
         &self,
         form: Form,
@@ -198,7 +198,7 @@ impl Replica {
         let (parts, body) = response.into_parts();
         let is_from_app = parts.headers.contains_key(CALLED);
         let collected = pin!(body.collect()).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(Ok(body)) = collected else { panic!("a body that is there") };
+        let Poll::Ready(Ok(body)) = collected else { panic!("the body is not complete") };
         let body = body.to_bytes();
         if !is_from_app && (has_secret(format!("{parts:?}")) || has_secret(&body)) {
             let how = "a response has one";
@@ -227,7 +227,7 @@ fn failed(process: &Process, error: &Error) {
         world.breaks(Promise::SecretsStayInside, "an error has one");
     }
     if error.kind() == ErrorKind::Configuration {
-        // There is more in the log than it holds, and a person reads what to do about it.
+        // The log holds more than the limit. The error tells the operator to raise it.
         world.limit *= 2;
         world.tally.count("limits raised");
     }

@@ -1,4 +1,4 @@
-//! Requests with tokens that are alive or dead, and what must become of them.
+//! Requests with tokens that are alive or dead, and the promises about their answers.
 
 use http::{Method, StatusCode};
 
@@ -7,7 +7,7 @@ use crate::promise::Promise;
 use crate::replica::{Answer, Replica};
 use crate::world::lock;
 
-/// Sends a request with this token, in any form, and looks at what becomes of it.
+/// Sends a request with this token, in any form, and checks the answer.
 pub(crate) fn request(replica: &Replica, number: usize) {
     let mut world = lock(&replica.process.world);
     let form = Form::any(&mut world.rng);
@@ -28,11 +28,12 @@ pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
         return world.breaks(Promise::TheHotPath, &format!("{id} lets {text} wait"));
     };
     let must_be_denied = is_revoked || world.known[id].denied.contains(&number);
-    // A dead one beside a living one is taken out.
+    // A dead token beside a living one is taken out.
     let is_let_in = answer.seen.as_ref().is_some_and(|seen| seen.contains(&text[1..]));
     match answer {
         _ if is_let_in && is_revoked => {
-            let how = format!("{id} lets {text} in as {form:?}, though it knows that it is dead");
+            let how =
+                format!("{id} lets {text} in as {form:?}, though it knows that the token is dead");
             world.breaks(Promise::NoWayAround, &how);
         }
         _ if is_let_in && must_be_denied => {
@@ -56,10 +57,10 @@ pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
                 world.known[id].denied.insert(number);
             }
             if !world.tokens[number].was_revoked {
-                world.wrong.push(format!("{id} rejects {text}, which nobody has revoked"));
+                world.wrong.push(format!("{id} rejects {text}, which was never revoked"));
             }
         }
-        // Of another token it cannot be sure.
+        // The replica may be unsure about another token.
         Answer { status: StatusCode::SERVICE_UNAVAILABLE, .. }
             if world.plan.max_log_lag && (!must_be_denied || form.carries_another()) =>
         {
@@ -69,7 +70,7 @@ pub(crate) fn request_as(replica: &Replica, number: usize, form: Form) {
     }
 }
 
-/// What a replica has rejected, or was told to reject, it still rejects.
+/// Checks that a replica still denies every token that it has denied.
 pub(crate) fn nothing_is_forgotten(replica: &Replica) {
     let mut world = lock(&replica.process.world);
     let id = replica.process.id;

@@ -16,16 +16,16 @@ use crate::tally::Tally;
 use crate::told;
 use crate::world::{Telling, World, lock};
 
-/// In simulated time, which costs little.
+/// The limit of a run, in simulated time.
 const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) struct Run {
     pub(crate) tally: Tally,
-    /// Of all that happened.
+    /// The digest of everything that happened.
     pub(crate) digest: u64,
 }
 
-/// A seed, and what it breaks.
+/// A seed, and the promises that it breaks.
 #[derive(Debug)]
 pub(crate) struct Failure {
     seed: u64,
@@ -51,7 +51,7 @@ pub(crate) fn run_one(seed: u64, telling: Telling) -> Result<Run, Failure> {
     run(seed, telling)
 }
 
-/// All seeds below this.
+/// Runs all seeds below this number.
 pub(crate) fn run_all(seeds: u64) -> Result<Tally, Failure> {
     let next = AtomicU64::new(0);
     let all = Mutex::new(Ok(Tally::default()));
@@ -80,7 +80,7 @@ pub(crate) fn run_all(seeds: u64) -> Result<Tally, Failure> {
 }
 
 fn run(seed: u64, telling: Telling) -> Result<Run, Failure> {
-    // What the library leaves to chance: it asks this generator, and each thread has its own.
+    // The library draws from this generator, of which each thread has its own.
     fastrand::seed(seed);
     told::take();
     let world = catch_unwind(AssertUnwindSafe(|| live(seed, telling)));
@@ -95,7 +95,7 @@ fn run(seed: u64, telling: Telling) -> Result<Run, Failure> {
 }
 
 impl World {
-    /// In what was told since the last time, whose digest it gives back.
+    /// Searches everything that was reported since the last call, and returns its digest.
     fn find_told_secrets(&mut self) -> u64 {
         let told = told::take();
         for secret in &told.secrets {
@@ -114,7 +114,7 @@ fn live(seed: u64, telling: Telling) -> World {
         if story.await.is_err() {
             lock(&world).wrong.push("it never ended".to_owned());
         }
-        // Before the runtime drops what is left, in an order of its own.
+        // Before the runtime drops the remaining tasks, in an order of its own.
         let mut ended = lock(&world);
         let told = ended.find_told_secrets();
         ended.digest.write_u64(told);
@@ -122,8 +122,11 @@ fn live(seed: u64, telling: Telling) -> World {
         world
     });
     drop(runtime);
-    let world = Arc::into_inner(world).expect("nobody else holds it");
+    let world = Arc::into_inner(world).expect("the only reference");
     let world = world.into_inner().expect("the world");
-    assert!(world.known.iter().all(|known| known.in_flight == 0), "who is dead calls nobody");
+    assert!(
+        world.known.iter().all(|known| known.in_flight == 0),
+        "a dead process has a call in flight"
+    );
     world
 }

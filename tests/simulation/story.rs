@@ -1,4 +1,4 @@
-//! What happens in one world: replicas come and go, the log has its moods, and users call.
+//! The events of one world: replicas come and go, the log has weather, and users call.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) async fn story(world: Shared) {
     reckon(&world).await;
 }
 
-/// By itself, or because its time is over.
+/// A task has ended by itself, or was aborted at the end of the story.
 fn has_ended(task: Result<(), JoinError>) {
     if let Err(error) = task
         && error.is_panic()
@@ -43,7 +43,7 @@ fn has_ended(task: Result<(), JoinError>) {
     }
 }
 
-/// One replica after the other.
+/// Runs one replica after the other.
 async fn come_and_go(world: Shared, slot: usize) {
     loop {
         let patience = {
@@ -82,7 +82,7 @@ async fn end(replica: Arc<Replica>) {
     replica.kill();
 }
 
-/// Fair for the most part.
+/// Sets the weather of the log: mostly fair.
 async fn change_the_weather(world: Shared) {
     loop {
         let fair = lock(&world).millis(500..6_000);
@@ -92,7 +92,7 @@ async fn change_the_weather(world: Shared) {
             let weather = [Weather::Fails, Weather::Holds, Weather::Hangs];
             let weather = world.rng.choice(weather).expect("some");
             let foul = world.millis(100..4_000);
-            // Now and then longer than a logout waits.
+            // Sometimes longer than a logout waits.
             let foul = if world.mishap(5) { foul * 4 } else { foul };
             world.tell(format_args!("the log: {weather:?} for {foul:?}"));
             let now = world.now();
@@ -115,7 +115,7 @@ async fn call(world: Shared) {
         while let Some(ended) = logouts.try_join_next() {
             has_ended(ended);
         }
-        let Some(replica) = anybody(&world) else { continue };
+        let Some(replica) = any_replica(&world) else { continue };
         let what = lock(&world).rng.u8(0..40);
         match what {
             0 => drop(logouts.spawn(exchange_credentials(replica))),
@@ -123,7 +123,7 @@ async fn call(world: Shared) {
                 let number = lock(&world).issue();
                 logouts.spawn(log_out(replica, number));
             }
-            // Some are logged out twice, and by another replica.
+            // Some tokens are logged out twice, the second time perhaps by another replica.
             15..20 => {
                 let number = some_token(&world);
                 logouts.spawn(log_out(replica, number));
@@ -136,8 +136,8 @@ async fn call(world: Shared) {
     }
 }
 
-/// Somebody, at some replica that lives.
-fn anybody(world: &Shared) -> Option<Arc<Replica>> {
+/// A replica that lives.
+fn any_replica(world: &Shared) -> Option<Arc<Replica>> {
     let mut world = lock(world);
     let live: Vec<_> = world.live.iter().flatten().cloned().collect();
     world.rng.choice(live)
@@ -152,7 +152,7 @@ fn some_token(world: &Shared) -> usize {
     }
 }
 
-/// To another secret or back, while logouts go on.
+/// Exchanges the secret or restores it, while logouts go on.
 async fn exchange_credentials(replica: Arc<Replica>) {
     let other = {
         let mut world = lock(&replica.process.world);
@@ -163,7 +163,7 @@ async fn exchange_credentials(replica: Arc<Replica>) {
     tokio::select! {
         biased;
         () = replica.process.killed() => {}
-        // The log may fail; the credentials are in use all the same.
+        // If the log fails, the credentials are in use anyway.
         _ = exchange => {}
     }
 }

@@ -1,9 +1,9 @@
-//! What the seeds did, for a person who asks whether they do anything.
+//! Counts of everything that the seeds did.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Everything that must happen now and then.
+/// Everything that must happen in some seeds.
 const HAPPENS: [&str; 35] = [
     "logouts",
     "logouts by pair",
@@ -51,7 +51,7 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, what: &'static str, count: usize) {
-        assert!(HAPPENS.contains(&what), "`{what}` is to be listed");
+        assert!(HAPPENS.contains(&what), "add `{what}` to the list");
         *self.0.entry(what).or_default() += count as u64;
     }
 

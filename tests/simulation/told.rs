@@ -1,4 +1,4 @@
-//! What the library tells through `tracing`, on the thread that runs a seed.
+//! Everything that the library reports through `tracing`, on the thread that runs a seed.
 
 use std::cell::RefCell;
 use std::fmt::{Debug, Write};
@@ -11,7 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, Interest};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Every token and every secret of a world has one of these in it, and nothing else has.
+/// Every token and every secret of a world contains one of these, and no other text does.
 const SECRETS: [&str; 3] = ["polar_at_", "polar_rt_", "polar_cs_"];
 
 pub(crate) fn has_secret(text: impl AsRef<[u8]>) -> bool {
@@ -19,7 +19,7 @@ pub(crate) fn has_secret(text: impl AsRef<[u8]>) -> bool {
     SECRETS.into_iter().any(has)
 }
 
-/// All that was told since it was taken last.
+/// Everything that was reported since the last `take`.
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) digest: DefaultHasher,

@@ -1,4 +1,4 @@
-//! All that outlives a process, and what is known of each.
+//! The state that outlives processes, and what is known of each process.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -21,16 +21,16 @@ use crate::tally::Tally;
 pub(crate) type Shared = Arc<Mutex<World>>;
 
 pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
-    // Whoever panicked has said so.
+    // The panic itself is already reported.
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a seed decides once.
+/// The decisions that a seed makes once.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is decided by itself")]
 pub(crate) struct Plan {
     pub(crate) replicas: usize,
-    /// Until then all is unkind.
+    /// How long the world is unkind.
     pub(crate) lasts: Duration,
     pub(crate) confirm: bool,
     pub(crate) queue_capacity: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) adopt_after: Duration,
     pub(crate) allow_stale_start: bool,
     pub(crate) max_log_lag: bool,
-    /// The log is not always there.
+    /// The log is not always available.
     pub(crate) has_weather: bool,
     /// In these seconds all calls to Polar fail.
     pub(crate) outage: Range<u64>,
@@ -75,23 +75,23 @@ impl Plan {
 pub(crate) struct Token {
     pub(crate) text: String,
     pub(crate) hash: TokenHash,
-    /// Somebody has begun to revoke it.
+    /// A logout of it has begun.
     pub(crate) was_revoked: bool,
 }
 
-/// The number by which both tokens of a pair know it.
+/// The number of the pair of a token: that of its access token.
 pub(crate) fn pair_of(number: usize) -> usize {
     number & !1
 }
 
-/// What becomes of the story of a world.
+/// How the story of a world is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Telling {
-    /// It is not even put into words, which takes time.
+    /// The story is not formatted, which would take time.
     Nothing,
-    /// It goes into the digest.
+    /// The story goes into the digest.
     Digest,
-    /// It is printed too.
+    /// The story is printed too.
     Aloud,
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) rng: Rng,
     pub(crate) plan: Plan,
-    /// How many revocations a replica holds: raised by hand where it turns out too low.
+    /// The capacity of each denylist. An operator raises it if it is too low.
     pub(crate) limit: usize,
     pub(crate) began: Instant,
     pub(crate) is_kind: bool,
@@ -107,10 +107,10 @@ pub(crate) struct World {
     pub(crate) numbers: HashMap<TokenHash, usize>,
     pub(crate) polar: Polar,
     pub(crate) log: Log,
-    /// Of each process that ever was.
+    /// Every process so far.
     pub(crate) known: Vec<Known>,
     pub(crate) live: Vec<Option<Arc<Replica>>>,
-    /// Tokens whose logout was, and that the log had by then.
+    /// Tokens whose logout was acknowledged, and that the log had by then.
     pub(crate) acknowledged: BTreeSet<usize>,
     pub(crate) wrong: Vec<String>,
     pub(crate) tally: Tally,
@@ -119,14 +119,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// To be called within the runtime that it lives in.
+    /// Must be called within the runtime that runs the world.
     pub(crate) fn new(seed: u64, telling: Telling) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::new(&mut rng);
         let expiries = Expiries { began: SystemTime::now(), translated: rng.bool() };
         let mut world = Self {
             seed,
-            // Small enough to be hit in some, and never in others.
+            // Reached in some worlds, and never in others.
             limit: if rng.u8(0..3) == 0 { rng.usize(2..12) } else { 1_000 },
             rng,
             began: Instant::now(),
@@ -149,12 +149,12 @@ impl World {
         world
     }
 
-    /// Seconds since it began.
+    /// Seconds since the world began.
     pub(crate) fn now(&self) -> i64 {
         seconds(self.began.elapsed())
     }
 
-    /// True once in so many times, and never where all is kind.
+    /// True once in `once_in` calls, and never while the world is kind.
     pub(crate) fn mishap(&mut self, once_in: u8) -> bool {
         !self.is_kind && self.rng.u8(0..once_in) == 0
     }
@@ -163,13 +163,13 @@ impl World {
         Duration::from_millis(self.rng.u64(range))
     }
 
-    /// An access token that nobody has revoked, and with it the refresh token of its pair.
+    /// Issues an access token and the refresh token of its pair; returns the access token's number.
     pub(crate) fn issue(&mut self) -> usize {
         let number = self.tokens.len();
         let kind = match self.rng.u8(0..10) {
-            // Another client's.
+            // The token of another client.
             0 => 'f',
-            // Its access token has expired: introspection reads inactive.
+            // The access token has expired: introspection finds it inactive.
             1..4 => 'e',
             _ => 'u',
         };
@@ -182,7 +182,7 @@ impl World {
         number
     }
 
-    /// A line of the story.
+    /// Tells a line of the story.
     pub(crate) fn tell(&mut self, what: fmt::Arguments<'_>) {
         if self.telling == Telling::Nothing {
             return;

@@ -1,8 +1,8 @@
-//! The processes that tests start for themselves: `child TASK [JOURNAL]`.
+//! The processes that tests start: `child TASK [JOURNAL]`.
 //!
-//! An example, because cargo builds examples before it runs tests, with the same dependencies, and at
-//! a path that a test can tell (`support::example`). A `#[test]` that is started again by another one
-//! would run in each `cargo test` as well, and say nothing there.
+//! An example, because cargo builds examples before it runs tests, with the same dependencies, and
+//! at a path that a test can find (`support::example`). A `#[test]` that another test starts as a
+//! process would also run in each `cargo test`, without effect.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,13 +49,13 @@ fn wait_for_parent() {
     io::stdin().read_line(&mut String::new()).expect("a line");
 }
 
-/// Until the parent says so.
+/// Holds the journal until the parent writes a line.
 fn hold(_: &Journal) {
     println!("holding");
     wait_for_parent();
 }
 
-/// Until it is killed.
+/// Appends until it is killed.
 async fn append(journal: &Journal) {
     let first = told(journal).await.expiries.len();
     let appenders = (0..8).map(|appender| {
@@ -72,7 +72,7 @@ async fn append(journal: &Journal) {
     }
 }
 
-/// Until there is no room; and again once the parent has made room.
+/// Appends until there is no room, and again after the parent has made room.
 async fn fill_disk(journal: &Journal) {
     let mut numbers = (0..).step_by(16);
     let refusal = loop {
@@ -87,7 +87,7 @@ async fn fill_disk(journal: &Journal) {
     }
 }
 
-/// Appends sixteen at once from `n` on, and returns what the last that was not kept was told.
+/// Appends sixteen events at once, from `n` on. Returns the error of the last one that failed.
 async fn sixteen(journal: &Journal, n: usize) -> Option<Error> {
     let appends = (n..n + 16).map(|n| (n, journal.append(vec![pending(n)])));
     let mut refusal = None;

@@ -1,5 +1,4 @@
-//! What an operator reads: spans and steps that tie a logout and its deliveries together, and one
-//! audit event for each logout.
+//! Spans and steps connect a logout with its deliveries, and each logout has one audit event.
 
 use std::time::Duration;
 
@@ -21,8 +20,9 @@ fn ids(events: &[Event]) -> Vec<&str> {
     ids
 }
 
+/// The steps come in order, and each logout has an id of its own.
 #[tokio::test]
-async fn a_logout_and_the_delivery_of_its_token_share_an_id_and_the_steps_come_in_order() {
+async fn logout_and_delivery_share_an_id() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let layer = builder(&polar).revocation_log(MemoryLog::new()).build().await.expect("a layer");
@@ -52,8 +52,9 @@ async fn a_logout_and_the_delivery_of_its_token_share_an_id_and_the_steps_come_i
     assert_eq!(ids(&events.audited()), [first, second]);
 }
 
+/// Polar fails twice before it confirms.
 #[tokio::test]
-async fn every_later_attempt_has_the_id_of_the_logout() {
+async fn every_attempt_has_the_id_of_its_logout() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let handle = builder(&polar).logout_deadline(AT_ONCE).build().await.expect("a layer").handle();
@@ -88,7 +89,7 @@ async fn every_later_attempt_has_the_id_of_the_logout() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_and_a_rejected_request_are_steps_too() {
+async fn dead_letter_and_rejected_request_are_steps() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let layer = builder(&polar).build().await.expect("a layer");
@@ -110,7 +111,7 @@ async fn a_dead_letter_and_a_rejected_request_are_steps_too() {
 
 /// The operator sees the reason and the host of the other site, and nothing secret.
 #[tokio::test]
-async fn a_cross_site_logout_is_told_with_its_reason() {
+async fn cross_site_logout_is_reported_with_its_reason() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let app = App::start(Server::Axum, builder(&polar).build().await.expect("a layer")).await;
@@ -145,8 +146,9 @@ async fn a_cross_site_logout_is_told_with_its_reason() {
     assert_eq!(app.handle.counts().cross_site, 3);
 }
 
+/// One replica ends before delivery, and another one adopts its token.
 #[tokio::test]
-async fn what_one_replica_left_is_delivered_by_another_under_an_id_of_its_own() {
+async fn adopted_token_is_delivered_under_a_new_id() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let log = MemoryLog::new().adopt_after(AT_ONCE);
@@ -172,8 +174,9 @@ async fn what_one_replica_left_is_delivered_by_another_under_an_id_of_its_own() 
     assert_ne!(ids(logout), ids(delivery));
 }
 
+/// The audit event names the place of each credential, and its hash.
 #[tokio::test]
-async fn each_logout_is_audited_once_with_where_its_credentials_were_and_no_secret() {
+async fn each_logout_is_audited_once_without_secrets() {
     let (events, _guard) = Events::capture();
     let polar = start_polar().await;
     let layer = builder(&polar)

@@ -1,6 +1,6 @@
-//! What operators see. (What nobody may see: `tests/secrets`.)
+//! The telemetry that operators see. (`tests/secrets` checks that it holds no secrets.)
 
-// Spans, steps and audit events.
+// Each logout has its spans, its steps and one audit event.
 mod events;
-// Names, units, labels and values of the metrics.
+// Metrics have the documented names, units and labels, and the right values.
 mod metrics;

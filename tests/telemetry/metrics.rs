@@ -1,4 +1,4 @@
-//! What monitoring sees, as an exporter for Prometheus writes it.
+//! The metrics, as an exporter for Prometheus writes them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ use tower_polar_logout::{
 
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// What the layers of this thread report, until it is dropped.
+/// Collects the metrics of this thread's layers until it is dropped.
 struct Monitor {
     exported: PrometheusHandle,
     _guard: LocalRecorderGuard<'static>,
@@ -41,7 +41,7 @@ impl Monitor {
         Self { exported, _guard: metrics::set_default_local_recorder(recorder) }
     }
 
-    /// Of a series as the exporter writes it: its name, and its label if it has one.
+    /// The value of a series, which is a name, with a label if it has one.
     fn value(&self, series: &str) -> f64 {
         let text = self.exported.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -56,7 +56,7 @@ impl Monitor {
         }
     }
 
-    /// Waits for a gauge, which is set every second.
+    /// Waits for a gauge, which the layer sets every second.
     async fn until(&self, series: &str, condition: impl Fn(f64) -> bool) {
         until(series, || condition(self.value(series))).await;
     }
@@ -71,7 +71,7 @@ async fn revoke(handle: &LogoutHandle, token: &str) -> LogoutOutcome {
 }
 
 #[tokio::test]
-async fn every_request_is_counted_by_what_became_of_it() {
+async fn every_request_is_counted_by_its_verdict() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let layer = builder(&polar)
@@ -89,14 +89,14 @@ async fn every_request_is_counted_by_what_became_of_it() {
     let refresh = |headers, body: String| app.send(Method::POST, "/refresh", headers, body);
     monitor.assert(&[("polar_logout_requests_total{verdict=\"passed\"}", 0)]);
 
-    // Signed in.
+    // The token lives.
     app.get("/me", &headers).await;
     app.get("/public", &headers).await;
     refresh(&headers, format!("token={token}")).await;
-    // Out, twice.
+    // It is logged out twice.
     app.post("/logout", &headers).await;
     app.post("/logout", &headers).await;
-    // And with the old token again.
+    // It is dead.
     assert_eq!(app.get("/me", &headers).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(app.get("/public", &headers).await.status, StatusCode::OK);
     let in_body = refresh(&[], format!("token={token}")).await;
@@ -130,8 +130,9 @@ async fn every_request_is_counted_by_what_became_of_it() {
     ]);
 }
 
+/// The gauges return to zero when Polar is back.
 #[tokio::test]
-async fn while_polar_is_down_what_waits_grows_old_and_then_it_goes() {
+async fn pending_tokens_are_counted_while_polar_is_down() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let handle = builder(&polar).logout_deadline(AT_ONCE).build().await.expect("a layer").handle();
@@ -167,7 +168,7 @@ async fn while_polar_is_down_what_waits_grows_old_and_then_it_goes() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_counted() {
+async fn dead_letter_is_counted() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let handle = builder(&polar).build().await.expect("a layer").handle();
@@ -181,9 +182,9 @@ async fn a_dead_letter_is_counted() {
     ]);
 }
 
-/// An encrypted cookie in a place of Polar's token, for example.
+/// For example, an encrypted cookie in the place of a Polar token.
 #[tokio::test]
-async fn what_is_no_token_of_polars_is_counted() {
+async fn unrecognized_token_is_counted() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let handle = builder(&polar).build().await.expect("a layer").handle();
@@ -198,7 +199,7 @@ async fn what_is_no_token_of_polars_is_counted() {
 }
 
 #[tokio::test]
-async fn a_full_denylist_is_counted() {
+async fn refusal_by_full_denylist_is_counted() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let handle = builder(&polar).denylist_capacity(1).build().await.expect("a layer").handle();
@@ -212,7 +213,7 @@ async fn a_full_denylist_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn delivery_is_paused_for_as_long_as_polar_says() {
+async fn delivery_pauses_as_long_as_polar_asks() {
     let monitor = Monitor::start();
     let calls = Arc::new(AtomicUsize::new(0));
     let transport = service_fn(move |_: Request<Full<Bytes>>| {
@@ -240,8 +241,9 @@ async fn delivery_is_paused_for_as_long_as_polar_says() {
     monitor.assert(&[(limited, 1)]);
 }
 
+/// It ends when the log is back.
 #[tokio::test]
-async fn a_log_that_is_away_falls_behind_and_catches_up() {
+async fn log_lag_grows_while_the_log_is_down() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let log = MemoryLog::new();
@@ -265,8 +267,9 @@ async fn a_log_that_is_away_falls_behind_and_catches_up() {
     monitor.until("polar_logout_log_lag_seconds", |behind| behind < f64::MIN_POSITIVE).await;
 }
 
+/// The gauges lose the share of a dropped layer. The counters keep it.
 #[tokio::test]
-async fn layers_of_one_process_add_up_and_what_a_layer_holds_goes_with_it() {
+async fn gauges_of_layers_add_up_until_dropped() {
     let monitor = Monitor::start();
     let polar = start_polar().await;
     let first = builder(&polar).denylist_capacity(10).build().await.expect("a layer");
@@ -289,14 +292,14 @@ async fn layers_of_one_process_add_up_and_what_a_layer_holds_goes_with_it() {
     ]);
 }
 
-/// What a metric is said to be.
+/// The type and the unit of a metric.
 type Description = (&'static str, Option<Unit>);
 
-/// A recorder that only takes down what it is told there is.
+/// A recorder that only collects the descriptions and the labels of metrics.
 #[derive(Clone, Default)]
 struct Names {
     described: Arc<Mutex<BTreeMap<String, Description>>>,
-    /// With the values of their labels.
+    /// The labels of each metric, with their values.
     registered: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
 }
 
@@ -344,7 +347,7 @@ impl Recorder for Names {
 }
 
 #[tokio::test]
-async fn what_is_documented_is_what_there_is() {
+async fn metrics_match_their_documentation() {
     let names = Names::default();
     let _guard = metrics::set_default_local_recorder(&names);
     let polar = start_polar().await;
@@ -376,11 +379,12 @@ async fn what_is_documented_is_what_there_is() {
         assert!(ends_by_convention, "{name}");
         for value in values {
             let (label, value) = value.split_once('=').expect("a label");
-            let said = &labels[name];
-            assert!(said.contains(&format!("`{label}`")), "{name} {label}");
+            let labels_column = &labels[name];
+            assert!(labels_column.contains(&format!("`{label}`")), "{name} {label}");
             // Outcomes and classes of errors are documented where they are defined.
-            let is_said = said.contains(&format!("`{value}`")) || said.contains("as_str");
-            assert!(is_said, "{name} {label}={value}");
+            let is_documented =
+                labels_column.contains(&format!("`{value}`")) || labels_column.contains("as_str");
+            assert!(is_documented, "{name} {label}={value}");
         }
     }
 }

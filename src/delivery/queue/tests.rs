@@ -169,7 +169,7 @@ fn server_is_down_after_failures_in_a_row() {
 }
 
 #[test]
-fn all_waiting_tokens_are_ready_when_the_server_is_back() {
+fn waiting_tokens_are_ready_when_server_is_back() {
     let mut desk = Desk::new(1);
     let _waiters: Vec<_> = ["a", "b"].map(|name| desk.take_in(name)).into();
     for _ in 0..10 {
@@ -212,9 +212,9 @@ fn new_credentials_are_tried_for_all_tokens() {
     }
 }
 
-/// The call in flight was made with the old credentials.
+/// The call in flight was made with the old credentials. It is repeated at once.
 #[test]
-fn call_is_repeated_at_once_when_credentials_change_meanwhile() {
+fn call_is_repeated_when_credentials_change_meanwhile() {
     let mut desk = Desk::new(1);
     let _waiter = desk.take_in("a");
     assert_eq!(desk.called(), ["a"]);
@@ -263,7 +263,7 @@ fn held_token_stays_when_delivered_elsewhere() {
 }
 
 #[test]
-fn token_in_flight_ends_with_its_call_when_delivered_elsewhere() {
+fn token_delivered_elsewhere_ends_with_its_call() {
     for answer in [AGAIN, CallAnswer::Misconfigured, CallAnswer::Refused, CallAnswer::Confirmed] {
         let mut desk = Desk::new(1);
         let _waiter = desk.take_in("a");
@@ -428,7 +428,7 @@ fn tokens_of_one_logout_are_sent_in_sequence() {
 }
 
 #[test]
-fn group_waits_for_its_call_timeout_after_no_answer() {
+fn group_waits_for_call_timeout_after_no_answer() {
     let mut desk = Desk::new(4);
     let _pair = desk.log_out(&["refresh", "access"]);
     assert_eq!(desk.called(), ["refresh"]);
@@ -475,7 +475,7 @@ fn logout_joins_the_groups_of_all_its_tokens() {
 
 /// Another logout joins the groups while the tokens of this one are still being added.
 #[test]
-fn tokens_of_a_logout_stay_together_when_groups_join() {
+fn tokens_of_logout_stay_together_when_groups_join() {
     let mut desk = Desk::new(4);
     let mut first = Sibling::default();
     let _a = desk.hold_in(&mut first, "a");
@@ -601,7 +601,7 @@ fn every_eighth_call_takes_the_oldest() {
 
 /// One call may be in flight.
 #[test]
-fn tokens_that_keep_failing_do_not_starve_the_others() {
+fn failing_tokens_do_not_starve_the_others() {
     let mut desk = Desk::new(1);
     desk.queue.limit = usize::MAX;
     let mut waiters: Vec<_> = (0..40).map(|n| desk.take_in(&format!("poison{n}"))).collect();

@@ -126,7 +126,7 @@ fn token_is_found_in_base64_at_any_alignment() {
 /// Made-up tokens can overlap. If each counted as 54 bytes of its own, no room would seem to be
 /// left for the real token.
 #[test]
-fn token_is_found_beside_and_within_made_up_ones() {
+fn token_is_found_among_made_up_ones() {
     let chain = |links: usize| {
         let link = format!("_at_u_{}polar", "A".repeat(38));
         format!("polar{}", link.repeat(links))

@@ -34,8 +34,9 @@ impl BatchSize {
 mod tests {
     use super::*;
 
+    /// Within four reads.
     #[test]
-    fn small_entries_are_soon_read_a_thousand_at_once() {
+    fn small_entries_are_read_a_thousand_at_once() {
         let mut pace = BatchSize::new();
         for _ in 0..4 {
             let count = pace.ask();

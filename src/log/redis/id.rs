@@ -41,8 +41,9 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Redis writes an id as two numbers with a hyphen between them.
     #[test]
-    fn only_ids_in_the_form_of_redis_are_parsed() {
+    fn only_redis_ids_are_parsed() {
         for id in [Id::ZERO, Id { millis: u64::MAX, number: u64::MAX }] {
             assert_eq!(Id::parse(id.to_string().as_bytes()), Some(id));
         }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_stay_for_the_longest_lifetime_and_an_hour() {
+    fn entries_stay_an_hour_beyond_the_longest_lifetime() {
         let mut horizon = Trim::after(Id::ZERO);
         horizon.read(id(100), &[revoked(1, 110, None)]);
         horizon.read(id(101), &[revoked(2, 131, None)]);

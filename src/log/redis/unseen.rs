@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_is_lost_once_when_the_end_is_reached() {
+    fn entry_is_lost_once_at_the_end() {
         let mut unseen = written([1, 2]);
         let read = unseen.read();
         assert_eq!(unseen.found(read, [1], Reached::End), [events(2)]);

@@ -242,8 +242,9 @@ mod tests {
         f64::from(u32::try_from(maybes).expect("few")) / f64::from(asked)
     }
 
+    /// At the planned size, less than 1 % of the other hashes are a "maybe".
     #[test]
-    fn what_is_inserted_may_be_there_and_little_else() {
+    fn inserted_hashes_and_few_others_are_maybe() {
         let filter = Filter::new(10_000);
         assert!(maybes(&filter) < f64::EPSILON);
         (0..10_000).for_each(|n| filter.insert(&hash(n)));
@@ -251,8 +252,9 @@ mod tests {
         assert!(maybes(&filter) < 0.01, "{}", maybes(&filter));
     }
 
+    /// It says "maybe" to more of the other hashes.
     #[test]
-    fn past_its_size_it_says_maybe_more_often_but_never_no() {
+    fn overfull_filter_never_says_a_false_no() {
         let filter = Filter::new(10_000);
         (0..20_000).for_each(|n| filter.insert(&hash(n)));
         assert!((0..20_000).all(|n| filter.may_contain(&hash(n))));
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_keeps_what_is_live_and_forgets_the_rest() {
+    fn renewal_keeps_only_live_hashes() {
         let filter = Filter::new(10_000);
         (0..10_000).for_each(|n| filter.insert(&hash(n)));
         for live in [10_000, 1_000, 0] {
@@ -284,8 +286,9 @@ mod tests {
         }
     }
 
+    /// The filter finds it at once.
     #[test]
-    fn what_comes_while_a_renewal_runs_is_there_at_once_and_stays() {
+    fn hash_inserted_during_a_renewal_stays() {
         let filter = Filter::new(10);
         filter.renew(|| {
             // The cache was read before it had this hash.
@@ -298,8 +301,9 @@ mod tests {
         assert!(!filter.may_contain(&hash(1)));
     }
 
+    /// The next renewal succeeds.
     #[test]
-    fn a_renewal_that_ends_in_a_panic_changes_nothing_and_the_next_one_succeeds() {
+    fn renewal_that_panics_changes_nothing() {
         let filter = Filter::new(10);
         filter.insert(&hash(1));
         let half_way = || iter::once(hash(2)).chain(iter::from_fn(|| panic!("half way")));
@@ -311,8 +315,9 @@ mod tests {
         assert!(!filter.may_contain(&hash(2)));
     }
 
+    /// The same hashes again do not. After a renewal the filter is not silted.
     #[test]
-    fn it_silts_up_by_what_is_new_and_a_renewal_mends_it() {
+    fn only_new_hashes_silt_the_filter() {
         let filter = Filter::new(1_000);
         for _ in 0..10 {
             (0..900).for_each(|n| filter.insert(&hash(n)));
@@ -325,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_planned_do_not_silt_it_up_and_one_more_does() {
+    fn filter_is_silted_beyond_the_planned_size() {
         let filter = Filter::new(1);
         filter.insert(&hash(1));
         assert!(!filter.is_silted());
@@ -334,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_a_renewal_runs_silts_it_up_as_well() {
+    fn hashes_inserted_during_a_renewal_silt_too() {
         let filter = Filter::new(1_000);
         filter.renew(|| {
             (0..400).for_each(|n| filter.insert(&hash(n)));
@@ -346,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_larger_than_planned_is_not_renewed_for_ever() {
+    fn oversized_cache_is_not_renewed_indefinitely() {
         let filter = Filter::new(1_000);
         (0..3_000).for_each(|n| filter.insert(&hash(n)));
         assert!(filter.is_silted());
@@ -359,7 +364,7 @@ mod tests {
     /// expire hashes all the time, one renewal follows another, and an inserted hash that is live
     /// must never read as "no", neither for its writer nor for another thread.
     #[test]
-    fn writers_expiry_and_renewals_at_once_never_make_a_false_no() {
+    fn writers_expiry_and_renewals_make_no_false_no() {
         const EACH: usize = 5_000;
         const ALIVE: usize = 50;
         // Small halves, so that a renewal takes microseconds and there are thousands of renewals.

@@ -1,4 +1,4 @@
-//! Chromium, as a person at its window and keyboard has it.
+//! Chromium, used through its window and keyboard.
 
 use std::fs;
 use std::process::Stdio;
@@ -13,28 +13,28 @@ use tokio::time::timeout;
 
 use support::folder::{Folder, target};
 
-/// How long to wait for what must come, and how often to look.
+/// How long a test waits for the page to change, and how often it looks.
 const AT_MOST: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) struct Browser {
     driver: WebDriver,
-    // In this order: the profile goes when nobody writes to it any more.
+    // In this order: the profile is removed after the processes that write to it are killed.
     _chromedriver: Chromedriver,
     _profile: Folder,
 }
 
-/// Leads a group of processes, in which Chromium is too.
+/// The leader of a process group, which Chromium belongs to as well.
 struct Chromedriver(Child);
 
 impl Browser {
-    /// With a profile of its own, which needs a name of its own.
+    /// Starts Chromium with a profile of its own. Each test needs another `name`.
     pub(crate) async fn start(name: &str) -> Self {
         let profile = Folder::new(&format!("browser-{name}"));
         let (chromedriver, port) = start_chromedriver().await;
         let mut options = DesiredCapabilities::chrome();
         let directory = format!("--user-data-dir={}", profile.path().display());
-        // Without a sandbox: tests may run as root, and go to nobody else's page.
+        // Without a sandbox, because tests may run as root. They open only the demo's page.
         for argument in [
             "--headless=new",
             "--no-sandbox",
@@ -46,7 +46,7 @@ impl Browser {
         }
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, options).await.expect("chromium: see tests/run");
-        // It would ask the driver to close the browser, and wait: too long where a test has failed.
+        // Its drop would ask the driver to close the browser, and wait too long if a test failed.
         driver.clone().leak().expect("a session");
         Self { driver, _chromedriver: chromedriver, _profile: profile }
     }
@@ -58,13 +58,13 @@ impl Browser {
     /// Waits until the element shows the text.
     pub(crate) async fn sees(&self, id: &str, text: &str) {
         let shown = async {
-            // The page may be on its way out, or be renewed at this moment.
+            // The page may be loading, or its script may be replacing the element.
             while !self.try_text(id).await.is_some_and(|shown| shown.contains(text)) {
                 tokio::time::sleep(EVERY).await;
             }
         };
         let seen = timeout(AT_MOST, shown).await.is_ok();
-        assert!(seen, "`{text}` never came up in #{id}: {:?}", self.try_text(id).await);
+        assert!(seen, "`{text}` did not appear in #{id}: {:?}", self.try_text(id).await);
     }
 
     pub(crate) async fn text(&self, id: &str) -> String {
@@ -75,14 +75,14 @@ impl Browser {
         self.driver.find(By::Id(id)).await.ok()?.text().await.ok()
     }
 
-    /// Clicks the link or the button that says so, once it is there.
+    /// Clicks the link or the button with this label, once it exists.
     pub(crate) async fn click(&self, label: &str) {
         let control = format!("//*[self::a or self::button][normalize-space() = '{label}']");
         let control = self.driver.query(By::XPath(control)).wait(AT_MOST, EVERY).first().await;
         control.expect(label).click().await.expect("a click");
     }
 
-    /// Presses Tab until the focus is there, and sees that it is visible at every stop.
+    /// Presses Tab until this control has the focus. The focus must be visible at every stop.
     pub(crate) async fn tab_to(&self, label: &str) {
         for _ in 0..20 {
             self.press(Key::Tab).await;
@@ -93,8 +93,8 @@ impl Browser {
             if focus[3] == "BODY" {
                 continue;
             }
-            assert_eq!(focus[1], "solid", "the focus cannot be seen: {focus}");
-            assert!(focus[2].as_f64() >= Some(2.0), "the focus cannot be seen: {focus}");
+            assert_eq!(focus[1], "solid", "the focus is not visible: {focus}");
+            assert!(focus[2].as_f64() >= Some(2.0), "the focus is not visible: {focus}");
             if focus[0].as_str().is_some_and(|text| text.starts_with(label)) {
                 return;
             }
@@ -110,7 +110,7 @@ impl Browser {
         self.driver.action_chain().send_keys(key + "").perform().await.expect("a key");
     }
 
-    /// What a script of the test's own finds out.
+    /// Runs a script in the page, and returns its result.
     pub(crate) async fn ask(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.expect("an answer").json().clone()
     }
@@ -128,7 +128,7 @@ impl Browser {
         self.command("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// `light` or `dark`.
+    /// Sets the preferred colour scheme: `light` or `dark`.
     pub(crate) async fn prefer(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.command("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
@@ -138,8 +138,8 @@ impl Browser {
         self.command("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     }
 
-    /// Nothing is cut off at the side, and all that can be pressed is in reach and large enough for
-    /// a finger.
+    /// Checks that nothing is cut off at the side, and that each control is on the screen and large
+    /// enough for a finger.
     pub(crate) async fn fits(&self, width: u32) {
         let measure = "const controls = [...document.querySelectorAll('main a, main button')];
                        const { scrollWidth, clientWidth } = document.documentElement;
@@ -149,7 +149,7 @@ impl Browser {
                        })]";
         let measured = self.ask(measure).await;
         assert_eq!(measured[0], width);
-        assert_eq!(measured[1], 0, "it scrolls sideways: {measured}");
+        assert_eq!(measured[1], 0, "the page scrolls sideways: {measured}");
         for control in measured[2].as_array().expect("controls") {
             let number = |index: usize| control[index].as_f64().expect("a number");
             assert!(number(1) >= 0.0 && number(2) <= f64::from(width), "out of reach: {control}");
@@ -157,7 +157,7 @@ impl Browser {
         }
     }
 
-    /// The whole page, into `target/screenshots`.
+    /// Saves the whole page to `target/screenshots`.
     pub(crate) async fn screenshot(&self, name: &str) {
         let folder = target().join("screenshots");
         fs::create_dir_all(&folder).expect("a folder");
@@ -181,22 +181,22 @@ impl Drop for Chromedriver {
     }
 }
 
-/// On a port that is free, which it tells. If many start at one moment, two may take the same port, and
-/// one of them ends: it is started again.
+/// Starts chromedriver on a free port, and returns the port. If many start at once, two may choose
+/// the same port. One of these ends, and is started again.
 async fn start_chromedriver() -> (Chromedriver, u16) {
     const TRIES: usize = 20;
-    let mut said = String::new();
+    let mut printed = String::new();
     for _ in 0..TRIES {
         let started = timeout(AT_MOST, try_start_chromedriver()).await;
-        match started.expect("chromedriver tells its port, or ends") {
+        match started.expect("chromedriver prints its port, or ends") {
             Ok(started) => return started,
-            Err(last_words) => said = last_words,
+            Err(output) => printed = output,
         }
     }
-    panic!("chromedriver ended at once, {TRIES} times: {said}");
+    panic!("chromedriver ended at once, {TRIES} times: {printed}");
 }
 
-/// Or what it said before it ended.
+/// Returns its output if it ends before it prints a port.
 async fn try_start_chromedriver() -> Result<(Chromedriver, u16), String> {
     let mut chromedriver = Command::new("chromedriver")
         .arg("--port=0")
@@ -207,14 +207,14 @@ async fn try_start_chromedriver() -> Result<(Chromedriver, u16), String> {
         .expect("chromedriver: install it (on Debian: apt-get install chromium-driver)");
     let mut output = BufReader::new(chromedriver.stdout.take().expect("its output")).lines();
     let chromedriver = Chromedriver(chromedriver);
-    let mut said = String::new();
+    let mut printed = String::new();
     while let Some(line) = output.next_line().await.expect("text") {
         let port = line.strip_prefix("ChromeDriver was started successfully on port ");
         if let Some(port) = port.and_then(|port| port.trim_end_matches('.').parse().ok()) {
             return Ok((chromedriver, port));
         }
-        said += &line;
-        said.push('\n');
+        printed += &line;
+        printed.push('\n');
     }
-    Err(said)
+    Err(printed)
 }

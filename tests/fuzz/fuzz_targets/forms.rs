@@ -1,4 +1,4 @@
-//! A body: an app never reads a dead token in it, whatever its syntax.
+//! The body of a request: an app never reads a dead token in it, whatever its syntax.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

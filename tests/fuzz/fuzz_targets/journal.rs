@@ -1,4 +1,5 @@
-//! The file of a journal, whatever became of it: opened with all that it said, or refused as it is.
+//! The file of a journal, damaged in any way: it is opened with its whole state, or is refused and
+//! stays unchanged.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ const BY_EXPIRY: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("b
 /// The end of the year 9999, in milliseconds since 1970.
 const LATEST: u64 = 253_402_300_799_999;
 
-/// By hash: until when, and the sealed token.
+/// By hash: the expiry and the sealed token.
 type State = BTreeMap<[u8; 32], (u64, Option<Vec<u8>>)>;
 
 #[derive(Arbitrary, Debug)]
@@ -42,14 +43,14 @@ enum Damage<'a> {
     Append(&'a [u8]),
 }
 
-/// In which page, and where in it: the first is what the file says of itself.
+/// A page, and a byte in it. The first page begins with the header of the file.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Place {
     page: u8,
     byte: u16,
 }
 
-/// A file that is whole as far as redb can tell.
+/// A file that redb accepts.
 #[derive(Arbitrary, Debug)]
 struct Tables<'a> {
     kind: Option<&'a str>,
@@ -66,16 +67,16 @@ struct Row<'a> {
     is_checked: bool,
 }
 
-/// A journal as it was closed, and as a crash leaves it; what both say, and what they said before the
-/// last commit.
+/// The file of a journal that was closed, and the file that a crash leaves. Both hold `state`, and
+/// `before` is the state before the last commit.
 struct Images {
     closed: Vec<u8>,
     crashed: Vec<u8>,
-    said: State,
+    state: State,
     before: State,
 }
 
-/// Gone when the process ends.
+/// Is removed when the process ends.
 struct Folder(PathBuf);
 
 thread_local! {
@@ -94,16 +95,17 @@ static IMAGES: LazyLock<Images> = LazyLock::new(|| {
     append(&journal, vec![Event::Delivered { hash: hash(10) }]);
     let before = state(&journal);
     append(&journal, vec![revoked(0xfe, true)]);
-    let said = state(&journal);
+    let latest = state(&journal);
     let crashed = fs::read(&*PATH).expect("its file");
     drop(journal);
     let closed = fs::read(&*PATH).expect("its file");
-    Images { closed, crashed, said, before }
+    Images { closed, crashed, state: latest, before }
 });
 
 fuzz_target!(
     init: {
-        // Where it finds what it did not expect. The journal makes an error of that.
+        // redb panics on content that it does not expect. The journal turns the panic into an
+        // error.
         let_panic("/redb-");
         LazyLock::force(&IMAGES);
     },
@@ -111,8 +113,8 @@ fuzz_target!(
         match case {
             Case::Bytes(bytes) => {
                 fs::write(&*PATH, bytes).expect("room");
-                // Nobody comes upon a journal by chance.
-                refused();
+                // Random bytes are never a journal.
+                assert_refused();
             }
             Case::Damaged { was_closed, damage, more } => {
                 let image = if was_closed { &IMAGES.closed } else { &IMAGES.crashed };
@@ -122,13 +124,13 @@ fuzz_target!(
                     more.apply(&mut file);
                 }
                 fs::write(&*PATH, &file).expect("room");
-                whole_or_refused(looks_unfinished(image, &file));
+                assert_whole_or_refused(looks_unfinished(image, &file));
             }
             Case::Tables(tables) => {
                 tables.write();
-                match tables.said() {
-                    Some(said) => whole(Journal::open(&*PATH).expect("a journal"), &said),
-                    None => refused(),
+                match tables.state() {
+                    Some(state) => assert_whole(Journal::open(&*PATH).expect("a journal"), &state),
+                    None => assert_refused(),
                 }
             }
         }
@@ -136,7 +138,7 @@ fuzz_target!(
 );
 
 impl Folder {
-    /// In memory, where that can be: syncs cost nothing there.
+    /// In memory if possible: syncs cost nothing there.
     fn new() -> Self {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -152,42 +154,42 @@ impl Drop for Folder {
     }
 }
 
-fn whole_or_refused(looks_unfinished: bool) {
+fn assert_whole_or_refused(looks_unfinished: bool) {
     match Journal::open(&*PATH) {
         Ok(journal) if looks_unfinished && state(&journal) == IMAGES.before => {}
-        Ok(journal) => whole(journal, &IMAGES.said),
-        Err(_) => refused(),
+        Ok(journal) => assert_whole(journal, &IMAGES.state),
+        Err(_) => assert_refused(),
     }
 }
 
-/// The flags say that the commit before the last one is current, and the last is damaged: no
-/// different from what a power cut leaves of a commit that was never acknowledged.
+/// The flags say that the last commit but one is current, and the last commit is damaged. A power
+/// cut leaves the same of a commit that was never acknowledged.
 fn looks_unfinished(image: &[u8], file: &[u8]) -> bool {
     let flags = file.get(9).copied().unwrap_or_default();
     flags < 8 && flags != image[9] && file.get(64..320) != image.get(64..320)
 }
 
-/// It says all that it said, also after something was appended and it was closed.
-fn whole(journal: Journal, said: &State) {
-    let mut said = said.clone();
-    assert_eq!(state(&journal), said, "opened, but not whole");
+/// The journal has this state, and keeps it when it is appended to, closed and opened again.
+fn assert_whole(journal: Journal, expected: &State) {
+    let mut expected = expected.clone();
+    assert_eq!(state(&journal), expected, "opened, but not whole");
     append(&journal, vec![revoked(0xff, true)]);
     drop(journal);
     let (hash, until, sealed) = entry(&revoked(0xff, true));
-    let (known_until, known_sealed) = said.entry(hash).or_default();
+    let (known_until, known_sealed) = expected.entry(hash).or_default();
     *known_until = until.max(*known_until);
     *known_sealed = sealed;
     let journal = Journal::open(&*PATH).expect("it is whole");
-    assert_eq!(state(&journal), said, "not whole any more");
+    assert_eq!(state(&journal), expected, "no longer whole");
 }
 
-/// With words that help, and the file as it was.
-fn refused() {
+/// The error names the file, and the file is unchanged.
+fn assert_refused() {
     let before = fs::read(&*PATH).expect("its file");
     let error = Journal::open(&*PATH).expect_err("a refusal");
     assert_eq!(error.kind(), ErrorKind::Log);
     assert!(error.to_string().contains(&*PATH.to_string_lossy()), "{error}");
-    assert!(fs::read(&*PATH).expect("its file") == before, "{error}, and was changed");
+    assert!(fs::read(&*PATH).expect("its file") == before, "{error}, but the file was changed");
 }
 
 impl Damage<'_> {
@@ -254,21 +256,21 @@ impl Tables<'_> {
         transaction.commit().expect("room");
     }
 
-    /// `None` where it is to be refused.
-    fn said(&self) -> Option<State> {
+    /// `None` if the file must be refused.
+    fn state(&self) -> Option<State> {
         if self.kind() != "tower-polar-logout journal" || self.format().parse() != Ok(1_u32) {
             return None;
         }
-        // The last row of a hash is the one that is there.
+        // The last row of a hash replaces the others.
         let rows: BTreeMap<_, _> = self.rows.iter().map(|row| (row.hash, row)).collect();
-        let mut said = State::new();
+        let mut state = State::new();
         for row in rows.values() {
-            let (until, sealed) = row.said()?;
+            let (until, sealed) = row.content()?;
             if sealed.is_some() || until > millis(SystemTime::now()) {
-                said.insert(*hash(row.hash).as_bytes(), (until.min(LATEST), sealed));
+                state.insert(*hash(row.hash).as_bytes(), (until.min(LATEST), sealed));
             }
         }
-        Some(said)
+        Some(state)
     }
 }
 
@@ -280,8 +282,8 @@ impl Row<'_> {
         [&check[..8], &checked].concat()
     }
 
-    /// Until when, and the sealed token; `None` where nobody has written such a row.
-    fn said(&self) -> Option<(u64, Option<Vec<u8>>)> {
+    /// The expiry and the sealed token. `None` if no journal writes such a row.
+    fn content(&self) -> Option<(u64, Option<Vec<u8>>)> {
         let sealed = match self.rest.split_first()? {
             (0, []) => None,
             (1, sealed) => Some(sealed.to_vec()),
@@ -317,7 +319,7 @@ fn revoked(n: u8, is_pending: bool) -> Event {
 }
 
 fn entry(event: &Event) -> ([u8; 32], u64, Option<Vec<u8>>) {
-    let Event::Revoked { hash, expires_at, sealed } = event else { panic!("only what is revoked") };
+    let Event::Revoked { hash, expires_at, sealed } = event else { panic!("not a revocation") };
     let sealed = sealed.as_ref().map(|sealed| sealed.as_bytes().to_vec());
     (*hash.as_bytes(), millis(*expires_at), sealed)
 }

@@ -1,4 +1,4 @@
-//! What the targets share: requests made of bytes, and the promises that each is held against.
+//! Shared by the targets: requests made from bytes, and the promises that each request must keep.
 
 #[path = "../../support/src/readers.rs"]
 pub mod readers;
@@ -11,8 +11,8 @@ use tokio::runtime::{self, Runtime};
 
 use self::readers::{ANONYMOUS, DEAD, Judge, assert_same, builder, call, is_read};
 
-/// Lets what lies under this path panic: it is contained, or else the target fails all the same. By
-/// default any panic, in any thread, is a finding.
+/// Allows panics in source files under this path. They are contained, or else the target fails in
+/// another way. By default any panic, in any thread, is a finding.
 pub fn let_panic(path: &'static str) {
     let finding = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -28,8 +28,8 @@ thread_local! {
     static JUDGE: Judge = RUNTIME.with(|runtime| runtime.block_on(Judge::new()));
 }
 
-/// Panics if a promise is broken for this request: those of [`Judge::judge`], wherever it goes, and
-/// those of a logout.
+/// Panics if this request breaks a promise: one of [`Judge::judge`], on either path, or one of a
+/// logout.
 pub fn judge(request: &Request<Bytes>) {
     RUNTIME.with(|runtime| {
         JUDGE.with(|judge| {
@@ -43,7 +43,7 @@ pub fn judge(request: &Request<Bytes>) {
     });
 }
 
-/// Nothing that the request carried is left in it after its logout.
+/// After a logout, no credential that the request carried is left in it.
 async fn judge_logout(request: &Request<Bytes>) {
     let layer = builder().build().await.expect("a layer");
     let mut logout = at("/logout", request);
@@ -58,10 +58,10 @@ async fn judge_logout(request: &Request<Bytes>) {
                 "an app reads the token, and logout does not revoke it"
             );
         }
-        other => panic!("{other:?} to a logout"),
+        other => panic!("{other:?} for a logout"),
     }
     if let Ok(left) = call(&layer, request).await {
-        let again = call(&layer, &left).await.expect("it holds nothing that is revoked");
+        let again = call(&layer, &left).await.expect("nothing in it is revoked");
         assert_same(&left, &again);
     }
 }

@@ -1,4 +1,4 @@
-//! A request out of any bytes, such that one is made of nearly all of them, and looks like it.
+//! Makes a request from any bytes. Nearly all of them are used, and the request looks like them.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
@@ -6,10 +6,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use crate::readers::{DEAD, X_TOKEN};
 
-/// A head, line by line, in any order: `?` and a query, `G` or `H` for GET or HEAD, and headers by
-/// their first letter, up to a colon: `authorization:`, `cookie:`, `sec-websocket-protocol:`,
-/// `x-token:`. Anything else is a header that is none of the layer's business. `T` is the dead
-/// token.
+/// The head of a request, from lines in any order:
+///
+/// - `?` and a query
+/// - `G` or `H` for GET or HEAD
+/// - a header, by its first letter, up to a colon: `authorization:`, `cookie:`,
+///   `sec-websocket-protocol:`, `x-token:`
+/// - any other line: a header that the layer ignores
+///
+/// `T` is the dead token.
 pub fn head(bytes: &[u8]) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     *request.method_mut() = Method::POST;
@@ -25,7 +30,7 @@ pub fn head(bytes: &[u8]) -> Request<Bytes> {
     request
 }
 
-/// The first line is a head's, the rest a body.
+/// The first line is the head, the rest is the body.
 pub fn with_body(bytes: &[u8]) -> Request<Bytes> {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (first, body) = bytes.split_at(end);
@@ -50,13 +55,13 @@ fn add_header(headers: &mut HeaderMap, first: u8, line: &[u8]) {
     };
     let colon = line.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
     let value = line[colon..].strip_prefix(b" ").unwrap_or(&line[colon..]);
-    // Without the bytes that no header may hold.
+    // Drops the bytes that no header may hold.
     let is_allowed = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
     let value: Vec<_> = value.iter().copied().filter(is_allowed).collect();
     headers.append(name, HeaderValue::from_bytes(&value).expect("a header value"));
 }
 
-/// What a URI may hold of these bytes.
+/// A URI from those of the bytes that a URI may hold.
 fn uri(query: &[u8]) -> Uri {
     let is_allowed = |byte: &&u8| byte.is_ascii_graphic() && **byte != b'#';
     let query: Vec<u8> = query.iter().filter(is_allowed).copied().collect();

@@ -1,13 +1,13 @@
-//! The filter of revoked tokens, under loom: in every order that its threads can take, and with
-//! every value that the memory model lets them read.
+//! The filter of denied hashes, under loom: in every order of its threads, and with every value
+//! that the memory model lets them read.
 //!
 //! `cargo test --manifest-path tests/loom/Cargo.toml`
 #![cfg(test)]
 
 mod stories;
 
-#[allow(dead_code, reason = "not all of the filter is modelled")]
-#[allow(clippy::all, clippy::pedantic, reason = "looked at where it is written")]
+#[allow(dead_code, reason = "the models do not use the whole filter")]
+#[allow(clippy::all, clippy::pedantic, reason = "checked in the original file")]
 mod filter {
     include!(concat!(env!("OUT_DIR"), "/filter.rs"));
 }
@@ -15,7 +15,8 @@ mod filter {
 use std::cell::Cell;
 
 thread_local! {
-    /// What is broken, of the list in `build.rs`. loom runs all threads of a model on one of std's.
+    /// The break that is on, by its name in `build.rs`. loom runs all threads of a model on one std
+    /// thread.
     static BROKEN: Cell<&'static str> = const { Cell::new("") };
 }
 

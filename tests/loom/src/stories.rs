@@ -1,4 +1,4 @@
-//! What must never happen, told so that it would; and that it does, once a line is broken.
+//! Races in which the filter must never say a false "no". It says one as soon as a line is broken.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -8,12 +8,12 @@ use loom::thread;
 use crate::BROKEN;
 use crate::filter::Filter;
 
-/// One is enough: what becomes of a hash does not hang on others.
+/// One hash is enough, because hashes do not affect each other.
 const HASH: [u8; 32] = *b"well spread, as a digest is, bit";
 
-/// A reader chooses a half, is held up, and two renewals pass: the second clears that half.
+/// A reader chooses a half, and is delayed by two renewals. The second renewal clears that half.
 #[test]
-fn a_slow_reader_across_two_renewals() {
+fn slow_reader_finds_hash_across_two_renewals() {
     model(|| {
         let filter = Arc::new(Filter::new(1));
         filter.insert(&HASH);
@@ -27,9 +27,9 @@ fn a_slow_reader_across_two_renewals() {
     });
 }
 
-/// A writer comes to the record and then to the filter while renewals pass, and finds its own hash.
+/// A writer adds to the record and then to the filter, while two renewals run.
 #[test]
-fn a_writer_across_two_renewals() {
+fn writer_finds_its_hash_across_two_renewals() {
     model(|| {
         let shared = Shared::new();
         let writer = spawn(&shared, |Shared { filter, record }| {
@@ -44,9 +44,9 @@ fn a_writer_across_two_renewals() {
     });
 }
 
-/// The same, and somebody else hears from the writer that it is done.
+/// A reader hears from the writer that it is done, while a renewal runs.
 #[test]
-fn a_writer_a_renewal_and_a_reader_who_heard() {
+fn informed_reader_finds_hash_during_a_renewal() {
     model(|| {
         let shared = Arc::new((Shared::new(), AtomicBool::new(false)));
         let writer = spawn(&shared, |(shared, done)| {
@@ -68,7 +68,7 @@ fn a_writer_a_renewal_and_a_reader_who_heard() {
 
 /// Two threads ask for a renewal at once, with a writer between them.
 #[test]
-fn two_who_renew_and_a_writer() {
+fn writer_finds_its_hash_during_concurrent_renewals() {
     model(|| {
         let shared = Shared::new();
         let other = spawn(&shared, Shared::renew);
@@ -84,10 +84,10 @@ fn two_who_renew_and_a_writer() {
     });
 }
 
-/// What the filter's rule for callers forbids.
+/// The filter's rule for callers forbids this order.
 #[test]
 #[should_panic(expected = "a false no")]
-fn filter_first_and_record_later_is_wrong() {
+fn hash_is_lost_when_filter_precedes_record() {
     model(|| {
         let shared = Shared::new();
         let writer = spawn(&shared, |Shared { filter, record }| {
@@ -100,44 +100,44 @@ fn filter_first_and_record_later_is_wrong() {
     });
 }
 
-/// Each of them is there for one of the stories: without it, the model finds a false "no".
+/// Each of these lines is needed by a test above: without it, the model finds a false "no".
 mod broken {
     use super::*;
 
     #[test]
     #[should_panic(expected = "a false no")]
-    fn second_look() {
-        without("second look", a_slow_reader_across_two_renewals);
+    fn second_look_is_needed() {
+        without("second look", slow_reader_finds_hash_across_two_renewals);
     }
 
     #[test]
     #[should_panic(expected = "a false no")]
-    fn fence_before_the_second_look() {
-        without("fence before the second look", a_slow_reader_across_two_renewals);
+    fn fence_before_the_second_look_is_needed() {
+        without("fence before the second look", slow_reader_finds_hash_across_two_renewals);
     }
 
     #[test]
     #[should_panic(expected = "a false no")]
-    fn fence_before_clearing() {
-        without("fence before clearing", a_slow_reader_across_two_renewals);
+    fn fence_before_clearing_is_needed() {
+        without("fence before clearing", slow_reader_finds_hash_across_two_renewals);
     }
 
     #[test]
     #[should_panic(expected = "a false no")]
-    fn generation_acquired() {
-        without("generation acquired", a_slow_reader_across_two_renewals);
+    fn generation_must_be_acquired() {
+        without("generation acquired", slow_reader_finds_hash_across_two_renewals);
     }
 
     #[test]
     #[should_panic(expected = "a false no")]
-    fn generation_released() {
-        without("generation released", a_slow_reader_across_two_renewals);
+    fn generation_must_be_released() {
+        without("generation released", slow_reader_finds_hash_across_two_renewals);
     }
 
     #[test]
     #[should_panic(expected = "a false no")]
-    fn both_halves_written() {
-        without("both halves written", a_writer_across_two_renewals);
+    fn both_halves_must_be_written() {
+        without("both halves written", writer_finds_its_hash_across_two_renewals);
     }
 
     fn without(name: &'static str, story: fn()) {
@@ -148,7 +148,8 @@ mod broken {
 
 fn model(story: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
-    // With ten it takes a minute, and finds nothing more. `LOOM_MAX_PREEMPTIONS` sets another bound.
+    // A bound of 10 takes a minute and finds nothing more. `LOOM_MAX_PREEMPTIONS` sets another
+    // bound.
     builder.preemption_bound.get_or_insert(6);
     builder.check(story);
 }
@@ -181,7 +182,7 @@ impl Shared {
     }
 }
 
-/// Stands in for moka, which knows one hash only.
+/// Stands in for moka, and holds one hash at most.
 struct Record(AtomicBool);
 
 impl Record {

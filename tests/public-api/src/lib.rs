@@ -1,18 +1,18 @@
-//! The crate's public API, listed in `public-api.txt` beside this, and held against it.
+//! Compares the crate's public API with the list in `public-api.txt`.
 //!
-//! The list is made from the JSON of rustdoc, whose format changes with Rust: `public-api` in
-//! `Cargo.toml` must be the version that reads it.
+//! The list is made from rustdoc's JSON, whose format changes with Rust: `Cargo.toml` must name a
+//! version of `public-api` that reads it.
 #![cfg(test)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Rewrites the list where it is set.
+/// If this variable is set, the test rewrites the list.
 const UPDATE: &str = "UPDATE_PUBLIC_API";
 
 #[test]
-fn the_public_api_is_the_one_that_is_listed() {
+fn public_api_is_the_listed_one() {
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("public-api.txt");
     let now = public_api();
     if env::var_os(UPDATE).is_some() {
@@ -24,14 +24,14 @@ fn the_public_api_is_the_one_that_is_listed() {
     assert!(
         difference.is_empty(),
         "the public API is not the one in {}:\n{difference}\n\
-         Where that is meant, write it down in CHANGELOG.md, and the list anew with\n  \
+         If this is intended, add it to CHANGELOG.md, and rewrite the list with\n  \
          {UPDATE}=1 cargo test --manifest-path tests/public-api/Cargo.toml",
         list.display(),
     );
 }
 
 #[test]
-fn a_difference_names_what_came_and_what_went() {
+fn difference_names_additions_and_removals() {
     assert_eq!(difference("a\nb\n", "a\nb\n"), "");
     assert_eq!(difference("a\nb\n", "b\nc\n"), "-a\n+c");
 }
@@ -49,7 +49,7 @@ fn public_api() -> String {
         .omit_blanket_impls(true)
         .build()
         .unwrap_or_else(|error| {
-            panic!("{error}: does the version of public-api fit this rustdoc?")
+            panic!("{error}: does the version of public-api read the JSON of this rustdoc?")
         });
     format!("{api}")
 }
@@ -62,10 +62,10 @@ fn rustdoc_json() -> PathBuf {
         .arg(&target)
         .args(["--", "-Z", "unstable-options", "--output-format", "json"])
         .current_dir(&root)
-        // This crate alone may use what is not stable: nothing that it depends on is built otherwise.
+        // Only this crate may use unstable options: its dependencies are built as usual.
         .env("RUSTC_BOOTSTRAP", "tower_polar_logout")
         .status()
         .expect("cargo");
-    assert!(status.success(), "rustdoc made no JSON");
+    assert!(status.success(), "rustdoc wrote no JSON");
     target.join("doc/tower_polar_logout.json")
 }

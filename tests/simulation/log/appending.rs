@@ -1,4 +1,4 @@
-//! What becomes of what is appended.
+//! How the log keeps appends.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::replica::Process;
 use crate::told::has_secret;
 use crate::world::{World, lock};
 
-/// What becomes of an append.
+/// How an append ends.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Durably,
@@ -25,14 +25,14 @@ enum Fate {
 }
 
 impl World {
-    /// Keeps these, or does not; `None` where that is not decided yet.
+    /// Keeps the events or fails; `None` if that is not decided yet.
     fn keep(&mut self, process: &Arc<Process>, events: &[Event], chance: &mut Rng) -> Option<Fate> {
         let now = self.now();
         match self.log.weather {
             Weather::Hangs => None,
             Weather::Fair if self.is_kind || chance.u8(0..20) > 0 => {
                 self.log.store(process, events.to_vec(), now);
-                // As one who asked again because the first answer was lost.
+                // Twice, as a log does that lost the first answer and asked again.
                 if !self.is_kind && chance.u8(0..20) == 0 {
                     self.log.store(process, events.to_vec(), now);
                 }
@@ -52,8 +52,8 @@ impl World {
         }
     }
 
-    /// Chance of its own for each append: two in one instant may come in either order, since what
-    /// appends again what was lost does so from another thread.
+    /// Randomness of its own for each append. Two appends in one instant may come in either order,
+    /// since lost events are appended again from another thread.
     fn chance_of(&mut self, process: &Process, events: &[Event]) -> Rng {
         let mut key = DefaultHasher::new();
         key.write_u64(self.seed);
@@ -79,7 +79,7 @@ impl World {
                 _ => &[],
             };
             if has_secret(format!("{event:?}")) || has_secret(sealed) {
-                self.breaks(Promise::SecretsStayInside, "the log is given one to read");
+                self.breaks(Promise::SecretsStayInside, "an event for the log has one");
             }
         }
     }
@@ -87,7 +87,7 @@ impl World {
 
 impl Connection {
     pub(super) async fn keep(&self, mut events: Vec<Event>) -> Result<Kept, Error> {
-        // moka tells what it holds in an order of its own.
+        // moka lists its entries in an order of its own.
         events.sort_unstable_by_key(|event| *hash(event).as_bytes());
         let (mut chance, signal) = {
             let mut world = lock(&self.0.world);
@@ -105,7 +105,7 @@ impl Connection {
                 None => changed.await,
             }
         };
-        // Whoever is killed now has appended, and not heard of it.
+        // A process that is killed now has appended, and does not know it.
         sleep(Duration::from_millis(chance.u64(0..12))).await;
         let mut world = lock(&self.0.world);
         for event in &events {

@@ -1,5 +1,5 @@
-//! What the log tells those who follow it: all of it, some of it twice, and in no order but for
-//! claims. An append is told in one piece.
+//! How the log tells events to its followers: all of them, some twice, in no order. Claims keep
+//! their order. The events of one append are told together.
 
 use std::mem;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::world::{World, lock};
 enum Step {
     Told(Followed),
     Failed,
-    /// Nothing yet.
+    /// There is nothing to tell yet.
     Wait,
 }
 
@@ -65,7 +65,7 @@ impl World {
         Step::Told(Followed::new(events, cursor).with_current(is_current).with_lost(has_lost))
     }
 
-    /// From then on the process knows.
+    /// Notes the tokens that the process knows to be revoked from now on.
     fn note_told(&mut self, process: &Process, events: &[Event], now: i64) {
         for event in events {
             if let Event::Revoked { hash, .. } = event
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// Holds one append back for the next step, repeats some, and mixes all of them.
+    /// Holds one append back for the next step, repeats some events, and shuffles all.
     fn disorder(&mut self, process: &Process, told: &mut Vec<usize>, from: usize) {
         if told.len() > 1 && self.mishap(4) {
             let append = self.log.append_of[told[self.rng.usize(..told.len())]];
@@ -93,7 +93,7 @@ impl World {
             self.tally.add("events repeated", repeated);
         }
         self.rng.shuffle(told);
-        // Claims keep their order, wherever they stand.
+        // Claims keep their order among each other.
         let at: Vec<_> = (0..told.len()).filter(|at| self.is_claim(told[*at])).collect();
         let mut claims: Vec<_> = at.iter().map(|at| told[*at]).collect();
         claims.sort_unstable();
@@ -109,7 +109,7 @@ impl World {
 
 impl Connection {
     pub(super) async fn next_step(&self, after: Option<Cursor>) -> Result<Followed, Error> {
-        let after = after.map(|cursor| cursor.as_str().parse().expect("one of its own"));
+        let after = after.map(|cursor| cursor.as_str().parse().expect("a cursor of this log"));
         let signal = Arc::clone(&lock(&self.0.world).log.changed);
         loop {
             let lag = {
@@ -117,7 +117,7 @@ impl Connection {
                 if world.mishap(10) { world.millis(100..5_000) } else { world.millis(0..40) }
             };
             sleep(lag).await;
-            // Before it is looked at: nothing falls between.
+            // Enabled before the step, so that no change is missed.
             let mut changed = pin!(signal.notified());
             changed.as_mut().enable();
             let step = lock(&self.0.world).step(&self.0, after);

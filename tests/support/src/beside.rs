@@ -1,4 +1,4 @@
-//! What stands beside a dead token, and stays to the letter when that is taken out.
+//! The text beside a dead token stays unchanged when the token is taken out.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Request};
 
 use super::{DEAD, X_TOKEN, contains};
 
-/// Panics if something in `sent` that holds no dead token is missing in `left`, or has changed.
+/// Panics if a part of `sent` that holds no dead token is missing in `left`, or has changed.
 pub(super) fn assert_stays(sent: &Request<Bytes>, left: &Request<Bytes>) {
     assert_eq!(sent.method(), left.method());
     assert_eq!(sent.uri().path(), left.uri().path());
@@ -42,7 +42,7 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 
-/// No encoding makes a token shorter, and only these characters, and base64, encode one.
+/// No encoding makes a token shorter, and each uses base64 or one of these characters.
 fn must_stay(piece: &[u8]) -> bool {
     let is_encoded = || piece.iter().any(|byte| b"%\\".contains(byte)) || has_base64(piece);
     let may_be_dead =
@@ -50,7 +50,7 @@ fn must_stay(piece: &[u8]) -> bool {
     !piece.is_empty() && !may_be_dead
 }
 
-/// Whether a token's base64 may be in it.
+/// Whether the piece may hold the base64 of a token.
 fn has_base64(piece: &[u8]) -> bool {
     let words = piece.split(|byte| !(byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)));
     words.map(<[u8]>::len).max() > Some(DEAD.len())

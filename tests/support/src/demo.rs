@@ -17,7 +17,7 @@ use tower_polar_logout::testing::FakePolar;
 use super::Answer;
 use super::example::{self, build};
 
-/// The demo's settings, which no test takes from its surroundings.
+/// The demo's settings. No test inherits them from its environment.
 const VARIABLES: [&str; 10] = [
     "LISTEN_ADDR",
     "PUBLIC_URL",
@@ -31,7 +31,7 @@ const VARIABLES: [&str; 10] = [
     "ACCESS_TOKEN_RETENTION",
 ];
 
-/// A demo that runs.
+/// A running demo.
 pub struct Demo {
     pub url: String,
     pub output: Lines<BufReader<ChildStdout>>,
@@ -53,7 +53,7 @@ impl Demo {
         Self { url, output, process, client }
     }
 
-    /// With a stand-in for Polar that outlives it.
+    /// Starts a demo with a stand-in for Polar that outlives it.
     pub async fn start_with(polar: &FakePolar, settings: &[(&str, &str)]) -> Self {
         let url = polar.url();
         let of_polar = [
@@ -69,7 +69,7 @@ impl Demo {
         Self::start_with(polar, &[("REVOCATION_JOURNAL", journal)]).await
     }
 
-    /// `None` where the process is gone.
+    /// Returns `None` if the process is gone.
     pub async fn try_send(
         &self,
         method: Method,
@@ -88,7 +88,7 @@ impl Demo {
         self.try_send(method, path, headers).await.expect("an answer")
     }
 
-    /// Calls another server, as a browser does that was sent there.
+    /// Calls another server, as a browser does after a redirect.
     pub async fn follow(&self, url: &str) -> Answer {
         let request = Request::get(url).body(Empty::new()).expect("a request");
         Answer::read(self.client.request(request).await.expect("an answer")).await
@@ -110,7 +110,7 @@ impl Demo {
 /// A command that runs the demo with these settings, and with pipes for its output.
 pub fn command(settings: &[(&str, &str)]) -> Command {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();
-    // A file that may grow no further is an error then, as a full disk is, and not a signal.
+    // A file that reaches its size limit is then an error, like a full disk, and not a signal.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\""]).arg(DEMO.get_or_init(|| build("demo")));
     example::set(&mut command, &VARIABLES, settings);

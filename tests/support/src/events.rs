@@ -1,4 +1,4 @@
-//! What is told through `tracing`.
+//! Captures events and spans of `tracing`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,14 +11,14 @@ use tracing::{Dispatch, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// Every event of ours that this thread tells of, and every span.
+/// Every event and every span of this crate on this thread.
 #[derive(Clone, Default)]
 pub struct Events {
     events: Arc<Mutex<Vec<Event>>>,
     spans: Arc<Mutex<Vec<Told>>>,
 }
 
-/// An event, and the spans it happened in, the outermost first.
+/// An event and its spans, the outermost first.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub told: Told,
@@ -35,7 +35,7 @@ pub struct Told {
 }
 
 impl Events {
-    /// Until the guard is dropped.
+    /// Captures until the guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
         let events = Self::default();
         let guard = listen(tracing_subscriber::registry().with(events.clone()));
@@ -50,7 +50,7 @@ impl Events {
         self.spans.lock().expect("the spans").clone()
     }
 
-    /// The steps that a token went through, by its hash as `Debug` writes it.
+    /// The steps of a token, by its hash as `Debug` writes it.
     pub fn steps(&self, hash: impl Debug) -> Vec<Event> {
         let hash = format!("{hash:?}");
         let is_step = |event: &Event| event.step().is_some() && event.field("hash") == Some(&hash);
@@ -72,7 +72,7 @@ impl Event {
         self.field("step")
     }
 
-    /// Its own, or that of the span it happened in.
+    /// The event's own id, or the id of its span.
     pub fn id(&self) -> Option<&str> {
         let in_span = || self.spans.iter().rev().find_map(|span| span.fields.get("id"));
         self.told.fields.get("id").or_else(in_span).map(String::as_str)
@@ -81,9 +81,9 @@ impl Event {
 
 /// Gives this thread a subscriber, until the guard is dropped.
 pub fn listen(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
-    // `tracing` asks once whether anybody wants an event. If there is one subscriber in the process, it
-    // asks that of the thread that comes first, and a thread without one says no for all. So that it
-    // asks all subscribers, there are always two more, which want nothing.
+    // `tracing` asks only once whether an event is wanted. If the process has one subscriber,
+    // `tracing` asks the first thread, and a thread without a subscriber refuses for all threads.
+    // Two more subscribers, which want nothing, make it ask every subscriber.
     static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
     OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
     tracing::subscriber::set_default(subscriber)

@@ -1,4 +1,4 @@
-//! An example, built, and what its process is given.
+//! Builds examples, and prepares their processes.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use tokio::process;
 
 use super::folder::target;
 
-/// Built anew where it has changed: a run of one test alone would take a stale one.
+/// Builds the example if it has changed, because cargo does not when it runs one test alone.
 pub fn build(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // What cargo tells a test of its package: ring would be built anew for the difference.
+    // Cargo sets these for a test. Cargo would build ring again if they differed.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -29,7 +29,7 @@ pub fn build(name: &str) -> PathBuf {
     target().join("debug/examples").join(name)
 }
 
-/// Of the variables that an example reads these and no others, and pipes for its output.
+/// Sets only these of the variables that an example reads, and pipes for its output.
 pub fn set(command: &mut process::Command, variables: &[&str], settings: &[(&str, &str)]) {
     for name in variables {
         command.env_remove(name);
@@ -41,7 +41,7 @@ pub fn set(command: &mut process::Command, variables: &[&str], settings: &[(&str
         .kill_on_drop(true);
 }
 
-/// By the shell's own `kill`: a slim system has no other.
+/// Uses the shell's own `kill`, because a slim system has no other.
 pub async fn signal(process: u32, name: &str) {
     let kill = format!("kill -{name} {process}");
     let sent = process::Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");

@@ -1,15 +1,15 @@
-//! A folder of a test's own.
+//! A folder for one test.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Empty at first, and gone after the test.
+/// A folder that is empty at first, and removed on drop.
 pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
         let folder = target().join("tmp").join(name);
-        // Of a run that was broken off.
+        // An interrupted run may have left one.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
         Self(folder)
@@ -29,7 +29,7 @@ impl Folder {
     }
 }
 
-/// Cargo's target folder. Cargo names it to a test, and not to the library that this is.
+/// Cargo's target folder. Cargo passes its path to tests, but not to this library.
 pub fn target() -> PathBuf {
     let test = env::current_exe().expect("this test");
     test.ancestors().nth(3).expect("in target/debug/deps").to_owned()

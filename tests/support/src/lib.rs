@@ -1,5 +1,5 @@
-//! What tests and benches share. Here: an app behind the layer, on a real socket, and a client that
-//! calls it.
+//! Shared by tests and benches. This file holds an app behind the layer, on a real socket, and a
+//! client that calls it.
 //!
 //! A library, so that it is compiled once and not for each binary.
 
@@ -42,7 +42,7 @@ use tower_polar_logout::{
     PolarLogoutLayerBuilder, TokenLocation,
 };
 
-/// Where the app runs: every story is told on both.
+/// The server that runs the app.
 #[derive(Clone, Copy, Debug)]
 pub enum Server {
     Axum,
@@ -51,7 +51,7 @@ pub enum Server {
 
 pub const SERVERS: [Server; 2] = [Server::Axum, Server::Hyper];
 
-/// An app that answers with what it saw.
+/// An app that answers with the request that it saw.
 pub struct App {
     pub url: String,
     pub handle: LogoutHandle,
@@ -80,9 +80,9 @@ impl App {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Waits until the counts are as they should be.
+    /// Waits until the counts meet the condition.
     pub async fn until(&self, condition: impl Fn(&Counts) -> bool) {
-        until("the counts are as they should be", || condition(&self.handle.counts())).await;
+        until("the counts meet the condition", || condition(&self.handle.counts())).await;
     }
 
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// Answers with all that an app can see of a request.
+/// Answers with everything that an app can see of a request.
 pub async fn echo<B>(request: Request<B>, calls: &AtomicUsize) -> Response<axum::body::Body>
 where
     B: Body,
@@ -203,7 +203,7 @@ impl Answer {
             .collect()
     }
 
-    /// What the app saw, where it was called.
+    /// The request that the app saw. Panics if the app was not called.
     pub fn seen(&self) -> Value {
         assert_eq!(self.header("x-app"), "called", "the app was not called: {self:?}");
         serde_json::from_str(&self.body).expect("the app's JSON")
@@ -214,21 +214,21 @@ impl Answer {
     }
 }
 
-/// Waits for what nothing announces, and not for ever.
+/// Waits at most two minutes for a condition that no event announces.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
     while !condition() {
-        assert!(started.elapsed().as_secs() < 120, "never came to pass: {what}");
+        assert!(started.elapsed().as_secs() < 120, "not true after two minutes: {what}");
         tokio::task::yield_now().await;
     }
 }
 
-/// The layer as most apps have it, told to the stand-in.
+/// The layer as most apps configure it, with the stand-in as its server.
 pub fn builder(polar: &FakePolar) -> PolarLogoutLayerBuilder {
     builder_with(PolarClient::builder(polar.credentials()).server(polar.server()))
 }
 
-/// For stories in which a call gets no answer: it is made again after half a second, not after 35.
+/// For tests in which a call gets no answer: it is repeated after half a second, not after 35.
 pub fn impatient_builder(polar: &FakePolar) -> PolarLogoutLayerBuilder {
     let client = PolarClient::builder(polar.credentials()).server(polar.server());
     builder_with(client.request_timeout(Duration::from_millis(500)))
@@ -246,7 +246,7 @@ pub async fn start_polar() -> TreatedWell {
     TreatedWell(FakePolar::start().await.expect("a stand-in"))
 }
 
-/// A stand-in that was never frozen, or the test fails: promise 6.
+/// A stand-in whose test fails if two calls about one pair have frozen it: promise 6.
 #[derive(Debug)]
 pub struct TreatedWell(FakePolar);
 

@@ -1,4 +1,4 @@
-//! Revocations by number, and what a log tells of them.
+//! Numbered revocations, and the events that a log returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ pub fn hash(n: usize) -> TokenHash {
     TokenHash::of(n.to_be_bytes())
 }
 
-/// As long as a sealed token of Polar's is.
+/// As long as a sealed Polar token.
 pub fn sealed(n: usize) -> SealedToken {
     SealedToken::from_bytes(format!("sealed {n:0>88}").into_bytes())
 }
@@ -31,9 +31,9 @@ pub fn delivered(n: usize) -> Event {
     Event::Delivered { hash: hash(n) }
 }
 
-/// Waits, and not for ever.
+/// Waits at most a minute.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never came to pass")
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it takes at most a minute")
 }
 
 pub async fn keep(log: &dyn RevocationLog, events: Vec<Event>) {
@@ -43,13 +43,13 @@ pub async fn keep(log: &dyn RevocationLog, events: Vec<Event>) {
     }
 }
 
-/// All that happened, applied in any order and as often as one likes.
+/// The state after the events of a log. Most events may be applied in any order, and repeatedly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     pub expiries: BTreeMap<[u8; 32], SystemTime>,
     pub sealed: BTreeMap<[u8; 32], Vec<u8>>,
     pub delivered: BTreeSet<[u8; 32]>,
-    /// In the order in which they were told, which must be the same for all.
+    /// In the order of the log, which must be the same for all readers.
     pub claims: Vec<([u8; 32], Claimant)>,
     pub skipped: u64,
     pub losses: usize,
@@ -77,7 +77,7 @@ impl Told {
         }
     }
 
-    /// Everything that `log` has to tell at the moment after what was told.
+    /// Applies every event that `log` now has after the cursor.
     pub async fn catch_up(&mut self, log: &dyn RevocationLog) {
         loop {
             let followed = soon(log.follow(self.cursor.clone())).await.expect("an answer");
@@ -89,7 +89,7 @@ impl Told {
         }
     }
 
-    /// Follows `log` until all is as it should be, through its errors.
+    /// Follows `log`, also after errors, until the condition is true.
     pub async fn until(&mut self, log: &dyn RevocationLog, is_so: impl Fn(&Self) -> bool) {
         let follow = async {
             while !is_so(self) {
@@ -106,14 +106,14 @@ impl Told {
         self.expiries.contains_key(hash(n).as_bytes())
     }
 
-    /// Whether Polar is yet to be told.
+    /// Whether the token is sealed and not yet delivered.
     pub fn is_pending(&self, n: usize) -> bool {
         let hash = hash(n);
         self.sealed.contains_key(hash.as_bytes()) && !self.delivered.contains(hash.as_bytes())
     }
 }
 
-/// Everything that `log` says, from its beginning.
+/// The state after all events of `log`, from its beginning.
 pub async fn told(log: &dyn RevocationLog) -> Told {
     let mut told = Told::default();
     told.catch_up(log).await;

@@ -1,4 +1,4 @@
-//! What is left in the memory of this process.
+//! Searches the memory of this process.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -6,16 +6,15 @@ use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-/// Longer than the blocks that a hash function or a cipher works on: what it leaves on a stack is no
-/// part.
+/// Longer than the blocks of a hash function or a cipher, which may leave a block on the stack.
 const PART: usize = 66;
 
 const MASK: u8 = 0xa5;
 
-/// What is read at a time is as long.
+/// As long as one read of memory.
 const ZEROS: &[u8] = &[0; 4 * 4096];
 
-/// A text that is in memory nowhere but where somebody else puts it: here each byte is masked.
+/// A text whose bytes are masked here, so that only other code can have it in memory.
 #[derive(Clone)]
 pub struct Masked(Vec<u8>);
 
@@ -24,11 +23,11 @@ impl Masked {
         Self(text.into_iter().map(|byte| byte ^ MASK).collect())
     }
 
-    /// Bytes of an alphabet, as if by chance, and others for another seed.
+    /// Pseudo-random bytes of an alphabet. Each seed gives other bytes.
     pub fn drawn(seed: u64, length: usize, alphabet: &[u8]) -> Self {
         let mut random = seed;
         Self::of((0..length).map(|_| {
-            // Knuth's, of MMIX.
+            // Knuth's generator for MMIX.
             random = random.wrapping_mul(6_364_136_223_846_793_005);
             random = random.wrapping_add(1_442_695_040_888_963_407);
             alphabet[usize::try_from(random >> 33).expect("31 bits") % alphabet.len()]
@@ -43,10 +42,10 @@ impl Masked {
         self.0.into_iter().map(|byte| byte ^ MASK)
     }
 
-    /// Whether a part of the text is in memory. Several are looked for: an allocator writes over the
-    /// beginning of what is given back, and what has grown may have moved half-way.
+    /// Whether a part of the text is in memory. It searches for several parts, because an allocator
+    /// overwrites the beginning of freed memory, and a buffer may have moved before it was full.
     pub fn is_in_memory(&self) -> bool {
-        // One at a time: each reads what all others have in memory.
+        // One search at a time, because each reads the buffers of the others.
         static SEARCHING: Mutex<()> = Mutex::new(());
         let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
 
@@ -60,10 +59,10 @@ impl Masked {
     fn is_at(&self, memory: &File, (mut at, end): (u64, u64), read: &mut [u8]) -> bool {
         while at < end {
             let length = read.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            // A map that is gone by now, or is none of memory.
+            // The map is gone by now, or cannot be read as memory.
             let Ok(length) = memory.read_at(&mut read[..length], at) else { return false };
             let text = &read[..length];
-            // As most of it is.
+            // Most of the memory is empty.
             let is_empty = text == &ZEROS[..length];
             if !is_empty && self.is_part_of(text) {
                 return true;
@@ -71,14 +70,14 @@ impl Masked {
             if length < PART {
                 return false;
             }
-            // What is cut in two here is whole in the next.
+            // A part that is cut in two here is whole in the next read.
             let overlap = if at + length as u64 == end { 0 } else { PART - 1 };
             at += (length - overlap) as u64;
         }
         false
     }
 
-    /// Byte by byte: whoever compares many at a time may leave them on the stack.
+    /// Compares byte by byte, because wider comparisons may leave bytes on the stack.
     fn is_part_of(&self, text: &[u8]) -> bool {
         let mut may_begin = [false; 256];
         for part in self.0.chunks_exact(PART) {
@@ -92,7 +91,7 @@ impl Masked {
     }
 }
 
-/// Where a map begins and ends, if it can be written to (`proc_pid_maps(5)`).
+/// The begin and the end of a map, if it is writable (`proc_pid_maps(5)`).
 fn writable(map: &str) -> Option<(u64, u64)> {
     let mut fields = map.split(' ');
     let (begin, end) = fields.next()?.split_once('-')?;

@@ -1,4 +1,4 @@
-//! A line between a client and a server that can be cut, frozen, slowed down and mended.
+//! A line between a client and a server that tests can cut, freeze, slow down and mend.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ enum Line {
     Whole,
     /// Each connection is closed.
     Broken,
-    /// Each connection is taken, and nothing gets through.
+    /// Each connection is accepted, and no byte passes.
     Frozen,
 }
 
-/// A port of its own in front of a server's.
+/// A port in front of a server's port.
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
@@ -27,17 +27,17 @@ pub struct Proxy {
     task: AbortHandle,
 }
 
-/// What becomes of that which gets through.
+/// The changes to the bytes that pass.
 #[derive(Default)]
 struct Way {
-    /// How many bytes a second a connection carries to the server; zero for as many as there are.
+    /// How many bytes a second a connection carries to the server. Zero is no limit.
     rate: AtomicU32,
-    /// By how many seconds a Redis is ahead of its clock where it tells the time.
+    /// How many seconds are added to the time that Redis answers.
     ahead: AtomicI64,
 }
 
 impl Proxy {
-    /// Whole at first.
+    /// Starts with a whole line.
     pub async fn start(server_port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -56,7 +56,7 @@ impl Proxy {
         self.line.send_replace(Line::Broken);
     }
 
-    /// Nothing gets through any more, in neither direction; what is under way is held back.
+    /// Lets no byte pass in either direction. Bytes on their way are held back.
     pub fn freeze(&self) {
         self.line.send_replace(Line::Frozen);
     }
@@ -65,19 +65,19 @@ impl Proxy {
         self.line.send_replace(Line::Whole);
     }
 
-    /// Carries so many bytes a second to the server, on each connection.
+    /// Limits each connection to this many bytes a second to the server.
     pub fn slow_down(&self, rate: u32) {
         self.way.rate.store(rate, Ordering::SeqCst);
     }
 
-    /// Whoever asks the Redis for the time is told one so many seconds later.
+    /// Adds this many seconds to the time that Redis answers.
     pub fn set_clock(&self, ahead: i64) {
         self.way.ahead.store(ahead, Ordering::SeqCst);
     }
 }
 
 impl Way {
-    /// How long it takes.
+    /// How long these bytes take.
     fn to_server(&self, bytes: &[u8]) -> Duration {
         match self.rate.load(Ordering::SeqCst) {
             0 => Duration::ZERO,
@@ -142,9 +142,11 @@ async fn carry(
         }
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
-        // Either end hangs up for both.
+        // If one end hangs up, both connections end.
         tokio::select! {
-            () = copy(&mut from_client, &mut to_server, line.clone(), |bytes| way.to_server(bytes)) => {}
+            () = copy(&mut from_client, &mut to_server, line.clone(), |bytes| {
+                way.to_server(bytes)
+            }) => {}
             () = copy(&mut from_server, &mut to_client, line, |bytes| {
                 way.to_client(bytes);
                 Duration::ZERO

@@ -1,7 +1,7 @@
-//! Whether an app reads a dead token out of a request: by the extractors that people use, and as
-//! the frameworks of other languages search.
+//! Checks whether an app reads a dead token out of a request, by the usual extractors and as the
+//! frameworks of other languages do.
 
-// By its path, because the fuzz targets take this file without the rest of the library.
+// With a path, because the fuzz targets include this file without the rest of the library.
 #[path = "beside.rs"]
 mod beside;
 
@@ -35,14 +35,13 @@ use tower_polar_logout::{
     TokenLocation, WhenRevoked,
 };
 
-/// The token that is dead.
+/// The dead token.
 pub const DEAD: &str = "polar_at_u_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
-/// Where what is dead is taken out of `Authorization` too.
+/// A path at which the layer takes a dead token out of `Authorization` too.
 pub const ANONYMOUS: &str = "/anonymous";
 
-/// The seeds of random cases, the same in every run; or of one case, to replay it: `SEED=N cargo
-/// test`.
+/// The seeds of random cases, the same in every run. `SEED=N cargo test` replays one case.
 pub fn seeds(cases: u64) -> Range<u64> {
     match env::var("SEED") {
         Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
@@ -54,7 +53,7 @@ pub fn is_replay() -> bool {
     env::var_os("SEED").is_some()
 }
 
-/// Is printed if its case fails.
+/// A seed that is printed if its case fails.
 pub struct Seed(pub u64);
 
 impl Drop for Seed {
@@ -67,13 +66,13 @@ impl Drop for Seed {
 
 pub const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
 
-/// Whether some app would read the dead token out of the request.
+/// Whether an app could read the dead token out of the request.
 pub async fn is_read(request: &Request<Bytes>) -> bool {
     is_found(request) || read_by_extractors(request.clone()).await.contains(DEAD)
 }
 
-/// Whether the token stands anywhere, in any of the readings: then some pattern finds it, behind
-/// any scheme, in any list, quotes or parameter, whatever counts as white space.
+/// Whether a reading contains the token anywhere. Then some app may find it, behind any scheme and
+/// in any list, quotes or parameter.
 fn is_found(request: &Request<Bytes>) -> bool {
     let (head, body) = (request.headers(), request.body());
     let values = |name: HeaderName| head.get_all(name).iter().map(HeaderValue::as_bytes);
@@ -99,7 +98,7 @@ fn readings(text: &[u8]) -> Vec<Vec<u8>> {
     readings.flat_map(|it| [unescaped(&it, literal), unescaped(&it, octal), it]).collect()
 }
 
-/// Each escape that is none stands for the character behind the backslash.
+/// An invalid escape stands for the character after the backslash.
 fn unescaped(text: &[u8], escape: fn(&[u8]) -> Option<(u8, usize)>) -> Vec<u8> {
     let (mut unescaped, mut rest) = (Vec::new(), text);
     while let Some((&byte, behind)) = rest.split_first() {
@@ -133,7 +132,7 @@ fn digits_of(text: &[u8], radix: u32) -> Option<u8> {
     u8::from_str_radix(text, radix).ok()
 }
 
-/// All words that are base64, decoded: passwords of Basic, items of a subprotocol list.
+/// Decodes each word that is base64, for example a Basic password or an item of a subprotocol list.
 fn from_base64(text: &[u8]) -> Vec<u8> {
     let config = GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
@@ -150,7 +149,7 @@ struct Fields {
     token: String,
 }
 
-/// What some app would take for its user's token.
+/// The tokens that an app could take for its user's token.
 async fn read_by_extractors(request: Request<Bytes>) -> BTreeSet<String> {
     let (mut parts, body) = request.into_parts();
     let mut tokens = Vec::new();
@@ -179,7 +178,7 @@ async fn read_by_extractors(request: Request<Bytes>) -> BTreeSet<String> {
     tokens.into_iter().collect()
 }
 
-/// What is urlencoded, read without an extractor: every pair counts.
+/// Reads a urlencoded text without an extractor. Every pair counts.
 fn read_from_pairs(encoded: &[u8]) -> Vec<String> {
     let mut tokens: Vec<_> = form_urlencoded::parse(encoded)
         .filter(|(name, _)| name == "token")
@@ -241,14 +240,14 @@ async fn read_from_body(parts: &request::Parts, body: Bytes) -> Vec<String> {
     if let Ok(Json(fields)) = Json::<Fields>::from_request(request("application/json"), &()).await {
         tokens.push(fields.token);
     }
-    // With whatever else is in it, which a struct passes over.
+    // `Value` also accepts a text that a struct rejects, for example one with the token twice.
     if let Ok(Json(Value::Object(mut fields))) =
         Json::<Value>::from_request(request("application/json"), &()).await
         && let Some(Value::String(token)) = fields.remove("token")
     {
         tokens.push(token);
     }
-    // As far as it goes: what follows may be anything.
+    // Anything may follow the JSON value.
     if let Some(Ok(fields)) =
         serde_json::Deserializer::from_slice(&body).into_iter::<Fields>().next()
     {
@@ -257,7 +256,7 @@ async fn read_from_body(parts: &request::Parts, body: Bytes) -> Vec<String> {
     tokens
 }
 
-/// The layer as the tests have it: nothing of it is told to Polar.
+/// The layer that the tests use. It does not reach Polar.
 pub fn builder() -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(ClientCredentials::new("id", "secret"))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
@@ -276,7 +275,7 @@ pub fn builder() -> PolarLogoutLayerBuilder {
         .denylist_capacity(10_000)
 }
 
-/// What became of a request with the dead token in it.
+/// The result for a request with the dead token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Unchanged,
@@ -284,7 +283,7 @@ pub enum Fate {
     Rejected,
 }
 
-/// Two layers: for the one nothing is revoked, for the other the dead token is.
+/// Two layers: one with no revocation, and one that denies the dead token.
 pub struct Judge {
     living: PolarLogoutLayer,
     dead: PolarLogoutLayer,
@@ -294,16 +293,16 @@ impl Judge {
     pub async fn new() -> Self {
         let (living, dead) = tokio::join!(builder().build(), builder().build());
         let (living, dead) = (living.expect("a layer"), dead.expect("a layer"));
-        // As a session id, so that Polar is not told.
+        // A session id is not sent to Polar.
         dead.handle().revoke([Revocation::session_id(DEAD).expect("a credential")]).await;
         Self { living, dead }
     }
 
-    /// Panics if a promise is broken for this request:
+    /// Panics if this request breaks a promise:
     ///
-    /// - if nothing is revoked, it reaches the app to the letter;
-    /// - if the token is, it is rejected, or no app reads the token any more, and what stands beside it
-    ///   stays to the letter.
+    /// - If nothing is revoked, the request reaches the app unchanged.
+    /// - If the token is revoked, either the request is rejected, or no app can read the token any
+    ///   more and the text beside it stays unchanged.
     pub async fn judge(&self, request: &Request<Bytes>) -> Fate {
         match call(&self.living, request).await {
             Ok(passed) => assert_same(request, &passed),
@@ -331,11 +330,11 @@ pub fn assert_same(one: &Request<Bytes>, other: &Request<Bytes>) {
     assert_eq!(one.body(), other.body());
 }
 
-/// What the app sees, or how the layer answers in its place. Its route looks into bodies.
+/// Returns the request that the app sees. The route searches bodies.
 ///
 /// # Errors
 ///
-/// How the layer answers in the app's place.
+/// The status of the layer's answer, if the layer answers in the app's place.
 pub async fn call(
     layer: &PolarLogoutLayer,
     request: &Request<Bytes>,
@@ -351,7 +350,7 @@ pub async fn call(
     response.extensions_mut().remove::<Request<Bytes>>().ok_or(response.status())
 }
 
-/// Hands back what it was given.
+/// Returns the request in the extensions of the response.
 async fn app(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.expect("a body in memory").to_bytes();

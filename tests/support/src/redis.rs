@@ -1,4 +1,4 @@
-//! A Redis of a test's own, and who uses it.
+//! A Redis server for one test, and its users.
 
 use std::process::Stdio;
 
@@ -17,7 +17,7 @@ use tower_polar_logout::{
 
 use super::folder::Folder;
 
-/// The key of what [`open`] and [`layer`] use.
+/// The key of the stream that [`open`] and [`layer`] use.
 pub const STREAM: &str = "polar-logout:client";
 
 /// A replica's log.
@@ -27,7 +27,7 @@ pub fn open(url: &str) -> RedisLog {
     log
 }
 
-/// A replica's layer. Nobody is there where it looks for Polar.
+/// A replica's layer. No server listens at the address of its Polar.
 pub fn layer(log: RedisLog) -> PolarLogoutLayerBuilder {
     PolarLogoutLayer::builder(ClientCredentials::new("client", "secret"))
         .server(PolarServer::Url("http://127.0.0.1:9".to_owned()))
@@ -38,7 +38,7 @@ pub fn layer(log: RedisLog) -> PolarLogoutLayerBuilder {
 
 type Fields = Vec<(String, Vec<u8>)>;
 
-/// What these events are in a stream, an entry each: its field `e`. Written over the line at `url`.
+/// The stream entries of these events, one each: the field `e`. Writes them over the line at `url`.
 pub async fn entries(
     redis: &RedisServer,
     url: &str,
@@ -55,17 +55,17 @@ pub async fn entries(
     entries.into_iter().map(|(_, mut fields)| fields.remove(0).1).collect()
 }
 
-/// What Redis keeps on disk.
+/// How Redis writes to disk.
 #[derive(Clone, Copy, Debug)]
 pub enum Persistence {
     None,
-    /// Synced before it is acknowledged.
+    /// Synced before a write is acknowledged.
     Always,
     /// Synced each second.
     EverySecond,
 }
 
-/// A `redis-server` process on a port of its own, gone with the test.
+/// A `redis-server` process on a port of its own. It ends with the test.
 pub struct RedisServer {
     port: u16,
     options: Vec<String>,
@@ -74,12 +74,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// One that keeps nothing on disk.
+    /// Starts a server that keeps nothing on disk.
     pub async fn start(name: &str) -> Self {
         Self::start_with(name, Persistence::None, &[]).await
     }
 
-    /// With options of `redis.conf` as `redis-server` takes them: `["--requirepass", "secret"]`.
+    /// Starts a server with options of `redis.conf`, for example `["--requirepass", "secret"]`.
     pub async fn start_with(name: &str, persistence: Persistence, options: &[&str]) -> Self {
         let mut all: Vec<&str> = vec!["--save", "", "--bind", "127.0.0.1"];
         match persistence {
@@ -92,7 +92,7 @@ impl RedisServer {
         all.extend(options);
         let options = all.into_iter().map(str::to_owned).collect();
         let mut server = Self { port: 0, options, folder: Folder::new(name), process: None };
-        // A port that is free now may not be a moment later.
+        // Another process may take the free port first.
         for _ in 0..100 {
             server.port = free_port().await;
             if server.try_start().await {
@@ -119,19 +119,22 @@ impl RedisServer {
                 "these tests need `redis-server`: install it (Debian: apt install redis-server)",
             );
         let mut output = BufReader::new(process.stdout.take().expect("its output")).lines();
-        let mut said = String::new();
+        let mut printed = String::new();
         while let Some(line) = output.next_line().await.expect("text") {
             if line.contains("Ready to accept connections") {
-                // Or its pipe fills up, and it stops.
+                // A full pipe would stop the server.
                 tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
                 self.process = Some(process);
                 return true;
             }
-            said += &line;
-            said.push('\n');
+            printed += &line;
+            printed.push('\n');
         }
         process.wait().await.expect("it ends");
-        assert!(said.contains("Address already in use"), "redis-server does not start:\n{said}");
+        assert!(
+            printed.contains("Address already in use"),
+            "redis-server does not start:\n{printed}"
+        );
         false
     }
 
@@ -143,32 +146,32 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// As a crash does: nothing is written any more.
+    /// Kills the server as a crash does: it writes nothing more.
     pub async fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().await.expect("it is killed");
     }
 
-    /// On the same port, with what it has on disk.
+    /// Starts the server again, on the same port and with its files.
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
-        // Another test may have its port, for a moment.
+        // Another test may have taken the port for a moment.
         for _ in 0..1_000 {
             if self.try_start().await {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        panic!("somebody else has the port of this redis-server");
+        panic!("another process has the port of this redis-server");
     }
 
-    /// On the same port, with an empty disk.
+    /// Starts the server again, on the same port and without its files.
     pub async fn start_empty(&mut self) {
         self.folder.empty();
         self.start_again().await;
     }
 
-    /// Stops it, with its connections open: it answers nothing.
+    /// Stops the process. Its connections stay open, and it does not answer.
     pub async fn stop(&self) {
         self.signal("STOP").await;
     }
@@ -188,7 +191,7 @@ impl RedisServer {
         self.ask::<()>(redis::cmd("FLUSHALL")).await;
     }
 
-    /// A command, on a connection of its own.
+    /// Sends a command on a new connection.
     pub async fn ask<T: FromRedisValue>(&self, command: impl std::borrow::Borrow<Cmd>) -> T {
         let mut connection = self.connection().await;
         command.borrow().query_async(&mut connection).await.expect("an answer")

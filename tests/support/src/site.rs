@@ -1,4 +1,4 @@
-//! Any router, on a real socket.
+//! Any router on a real socket.
 
 use axum::Router;
 use bytes::Bytes;
@@ -49,7 +49,7 @@ impl Drop for Site {
     }
 }
 
-/// On a connection of its own.
+/// Sends a request on a new connection.
 pub async fn call(
     url: &str,
     method: Method,

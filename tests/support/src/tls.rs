@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and TLS in front of a plain server.
+//! A certificate authority for tests, and TLS in front of a plain server.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// A certificate authority that nobody else trusts.
+/// A certificate authority that only its test trusts.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    #[allow(clippy::new_without_default, reason = "each authority is another one")]
+    #[allow(clippy::new_without_default, reason = "each authority has another key")]
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -60,7 +60,7 @@ fn provider() -> Arc<crypto::CryptoProvider> {
     Arc::new(crypto::ring::default_provider())
 }
 
-/// Puts TLS in front of a plain server; says where it listens.
+/// Puts TLS in front of a plain server, and returns its port.
 pub async fn terminate_tls(acceptor: TlsAcceptor, plain: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -69,7 +69,7 @@ pub async fn terminate_tls(acceptor: TlsAcceptor, plain: String) -> u16 {
             let (stream, _) = listener.accept().await.expect("a connection");
             let (acceptor, plain) = (acceptor.clone(), plain.clone());
             tokio::spawn(async move {
-                // A client that does not trust us hangs up.
+                // A client that does not trust the authority hangs up.
                 let Ok(mut tls) = acceptor.accept(stream).await else { return };
                 let mut plain = TcpStream::connect(plain).await.expect("the plain server");
                 let _ = copy_bidirectional(&mut tls, &mut plain).await;

@@ -64,9 +64,9 @@ fn appends_put_back_are_taken_first_in_order() {
     }
 }
 
-/// Until all held appends are written.
+/// Until all held appends are written, `append` returns `Kept::ForNow`.
 #[test]
-fn appends_are_kept_for_now_while_redis_is_down() {
+fn appends_return_for_now_while_redis_is_down() {
     let mut outbox = Outbox::default();
     let mut before = outbox.append(event(1)).expect("room");
     let taken = take(&mut outbox, 1);

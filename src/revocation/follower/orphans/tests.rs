@@ -74,9 +74,10 @@ async fn delivered_tokens_leave_nothing_behind() {
     assert!(orphans.due.len() < 10, "{}", orphans.due.len());
 }
 
-/// No other process can have claimed it. The queue waits for the calls of the process before.
+/// It is due at once, because no other process can have claimed it. The queue waits for the calls
+/// of the process before.
 #[tokio::test(start_paused = true)]
-async fn replayed_token_is_due_at_once_without_other_processes() {
+async fn replayed_token_is_due_without_other_processes() {
     let mut orphans = Orphans::new(claimant(1), Duration::ZERO, CALL_TIMEOUT);
     let now = Instant::now();
     orphans.revoked(now, hash(1), sealed(1), false);
@@ -143,7 +144,7 @@ async fn process_that_was_overtaken_lets_go() {
 
 /// The log was unavailable, or has lost the claim.
 #[tokio::test(start_paused = true)]
-async fn claim_that_is_not_read_back_is_made_again() {
+async fn claim_not_read_back_is_made_again() {
     let (mut orphans, now) = (orphans(), Instant::now());
     orphans.revoked(now, hash(1), sealed(1), true);
     let first = orphans.next_due().expect("to be claimed");
@@ -178,7 +179,7 @@ async fn unreadable_token_is_kept_until_delivered_or_resealed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unreadable_token_is_due_once_another_secret_is_known() {
+async fn unreadable_token_is_due_with_a_new_secret() {
     let (mut orphans, now) = (orphans(), Instant::now());
     orphans.revoked(now, hash(1), sealed(1), false);
     orphans.keep_unreadable(hash(1));

@@ -1,5 +1,5 @@
-//! What a Redis answers, and what is in a stream's entries: read as it was written, or passed over and
-//! counted.
+//! The answers of a Redis, and the entries of a stream: each entry is read as it was written, or is
+//! skipped and counted.
 #![no_main]
 
 mod server;
@@ -25,7 +25,7 @@ enum Case<'a> {
         seconds_ahead: i16,
         entries: Vec<Entry<'a>>,
     },
-    /// To the commands of a read, whatever they are; then the connection ends.
+    /// The answer to a read. Then the connection ends.
     Answer(&'a [u8]),
 }
 
@@ -44,7 +44,7 @@ enum Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Names and values; `None` for an entry of which Redis has nothing more to say.
+    /// Names and values. `None` for a deleted entry.
     fn to_vec(&self) -> Option<Vec<Vec<u8>>> {
         let content = match self {
             Self::Written { records, cut, overwritten } => {
@@ -66,10 +66,10 @@ impl Fields<'_> {
     }
 }
 
-/// More than a clock of ours is ahead, in milliseconds.
+/// In milliseconds. The two clocks never differ by so much.
 const FARTHEST: u64 = 40_000_000;
 
-/// A few, since a read of a hundred is not the last.
+/// Fewer than 100, because a read that returns 100 entries is not the last.
 const MOST_ENTRIES: usize = 50;
 
 thread_local! {
@@ -79,7 +79,7 @@ thread_local! {
 }
 
 fuzz_target!(
-    // What panics there ends the connection.
+    // A panic there ends the connection.
     init: let_panic("/redis-"),
     |case: Case<'_>| {
         RUNTIME.with(|runtime| {
@@ -100,10 +100,10 @@ fuzz_target!(
 async fn judge_entries(server: &Server, seconds_ahead: i16, entries: &[Entry<'_>]) {
     let entries = &entries[..entries.len().min(MOST_ENTRIES)];
     let ahead = i64::from(seconds_ahead) * 1_000;
-    let told: Vec<_> =
+    let sent: Vec<_> =
         entries.iter().map(|entry| (server::id(entry.id), entry.fields.to_vec())).collect();
     let (mut records, mut skipped) = (Vec::new(), 0);
-    for (_, fields) in &told {
+    for (_, fields) in &sent {
         let content = match fields.as_deref() {
             Some([name, content]) if name == b"e" => Some(content),
             _ => None,
@@ -113,7 +113,7 @@ async fn judge_entries(server: &Server, seconds_ahead: i16, entries: &[Entry<'_>
             None => skipped += 1,
         }
     }
-    server.will(Answer::Entries(told.clone()), ahead);
+    server.will_answer(Answer::Entries(sent.clone()), ahead);
 
     let started = Instant::now();
     let log = log(server);
@@ -124,8 +124,8 @@ async fn judge_entries(server: &Server, seconds_ahead: i16, entries: &[Entry<'_>
     };
     let slack = slack(started);
     assert!(followed.is_current() && !followed.has_lost());
-    assert_eq!(followed.skipped(), skipped, "what cannot be read is counted");
-    assert_eq!(followed.cursor().as_str(), told.last().map_or("0-0", |(id, _)| id));
+    assert_eq!(followed.skipped(), skipped, "each unreadable entry is counted");
+    assert_eq!(followed.cursor().as_str(), sent.last().map_or("0-0", |(id, _)| id));
     let events = followed.into_events();
     assert_eq!(events.len(), records.len());
     for (event, record) in events.iter().zip(&records) {
@@ -136,7 +136,8 @@ async fn judge_entries(server: &Server, seconds_ahead: i16, entries: &[Entry<'_>
     }
 }
 
-/// Appended again, they are written as they were; an expiry may be a little later, and never earlier.
+/// Events that are appended again are written as before. An expiry may be a little later, but never
+/// earlier.
 async fn judge_append(
     server: &Server,
     log: &RedisLog,
@@ -146,7 +147,7 @@ async fn judge_append(
 ) {
     match soon(log.append(events)).await.expect("kept") {
         Kept::Durably => {}
-        // As above: this machine is busy, and the log does not wait for it.
+        // As above: the machine is busy, and the log does not wait for it.
         Kept::ForNow(_) => return,
     }
     let slack = slack(started);
@@ -162,14 +163,16 @@ async fn judge_append(
         };
         let until = until.min(LATEST);
         assert!(written >= until, "{written} is before {until}");
-        // By our clock it may lie before 1970, or after what any clock can say: then it is moved there.
+        // By the local clock it may be before 1970 or after `LATEST`: then it is moved to that
+        // limit.
         let most = until.max(FARTHEST) + slack;
         let most = if most + FARTHEST >= LATEST { LATEST } else { most };
         assert!(written <= most, "{written} is long after {until}");
     }
 }
 
-/// Redis's clock is `ahead` of ours by so many milliseconds, and the call took `slack` at most.
+/// The clock of Redis is `ahead` of the local one, and the call took `slack` at most. Both are in
+/// milliseconds.
 fn assert_is(event: &Event, record: &Record<'_>, ahead: i64, slack: u64) {
     match event {
         Event::Delivered { hash } => {
@@ -178,29 +181,29 @@ fn assert_is(event: &Event, record: &Record<'_>, ahead: i64, slack: u64) {
         Event::Claimed { hash, until, by } => {
             assert_eq!((*hash.as_bytes(), record.kind()), (record.hash, wire::CLAIMED));
             assert_eq!(Some(*by.as_bytes()), record.claimant());
-            assert_is_told(*until, record, ahead, slack);
+            assert_is_time(*until, record, ahead, slack);
         }
         Event::Revoked { hash, expires_at, sealed } => {
             assert_eq!(*hash.as_bytes(), record.hash);
             assert_eq!(sealed.as_ref().map(SealedToken::as_bytes), record.sealed());
-            assert_is_told(*expires_at, record, ahead, slack);
+            assert_is_time(*expires_at, record, ahead, slack);
         }
     }
 }
 
-fn assert_is_told(time: SystemTime, record: &Record<'_>, ahead: i64, slack: u64) {
-    let told = time.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    let told = u64::try_from(told).expect("a time");
+fn assert_is_time(time: SystemTime, record: &Record<'_>, ahead: i64, slack: u64) {
+    let read = time.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let read = u64::try_from(read).expect("a time");
     let until = record.expires_at().expect("an expiry");
     let least =
         if until >= LATEST { LATEST } else { until.saturating_add_signed(-ahead).min(LATEST) };
-    assert!(told >= least, "{told} is before {least}");
-    assert!(told <= (least + slack).min(LATEST), "{told} is long after {least}");
+    assert!(read >= least, "{read} is before {least}");
+    assert!(read <= (least + slack).min(LATEST), "{read} is long after {least}");
 }
 
-/// Anything but a panic, or events out of nothing.
+/// The log neither panics nor makes up events.
 async fn judge_answer(server: &Server, bytes: &[u8]) {
-    server.will(Answer::Bytes(bytes.to_vec()), 0);
+    server.will_answer(Answer::Bytes(bytes.to_vec()), 0);
     let log = log(server);
     if let Ok(followed) = soon(log.follow(None)).await {
         assert!(followed.events().len() * 33 <= bytes.len(), "{followed:?}");
@@ -215,7 +218,7 @@ fn log(server: &Server) -> RedisLog {
     log
 }
 
-/// The log waits a second or three. A machine that is so slow is no finding.
+/// The log waits for a few seconds at most. A slower machine is no finding.
 fn is_late(error: &Error) -> bool {
     error.to_string().contains("in time")
 }

@@ -1,4 +1,4 @@
-//! A Redis that answers as it is told to.
+//! A Redis that gives scripted answers.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,13 +8,13 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::now;
 
-/// An id, and what Redis says of the entry.
+/// An id, and the fields of its entry. `None` if the entry was deleted.
 type Entry = (String, Option<Vec<Vec<u8>>>);
 
 pub enum Answer {
-    /// To the first read; the stream has no more.
+    /// The answer to the first read. Later reads find no more entries.
     Entries(Vec<Entry>),
-    /// To all the commands of a read, and the end.
+    /// The answer to a read. Then the connection ends.
     Bytes(Vec<u8>),
 }
 
@@ -26,12 +26,12 @@ pub struct Server {
 
 struct Script {
     answer: Answer,
-    /// Of our clock, in milliseconds.
+    /// How far this Redis's clock is ahead of the local one, in milliseconds.
     ahead: i64,
     added: Vec<Vec<u8>>,
 }
 
-/// The socket, gone when the process ends.
+/// Is removed when the process ends.
 struct Socket(PathBuf);
 
 thread_local! {
@@ -60,7 +60,7 @@ impl Server {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 let server = serving.clone();
-                // Who hangs up ends it.
+                // Ends when the client hangs up.
                 tokio::spawn(async move { server.serve(stream).await });
             }
         });
@@ -71,11 +71,11 @@ impl Server {
         &self.url
     }
 
-    pub fn will(&self, answer: Answer, ahead: i64) {
+    pub fn will_answer(&self, answer: Answer, ahead: i64) {
         *self.script() = Script { answer, ahead, added: Vec::new() };
     }
 
-    /// What was in the entries that were added.
+    /// The contents of the entries that were added since the last call.
     pub fn added(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.script().added)
     }

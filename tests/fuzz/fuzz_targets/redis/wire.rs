@@ -1,8 +1,8 @@
-//! What an entry says, by the table that documents it, and by nothing of the crate's own code.
+//! The content of an entry, by the table that documents it, without the crate's own code.
 
 use arbitrary::Arbitrary;
 
-/// The end of the year 9999, in milliseconds since 1970: for ever.
+/// The end of the year 9999, in milliseconds since 1970. It means: never expires.
 pub const LATEST: u64 = 253_402_300_799_999;
 
 const VERSION: u8 = 1;
@@ -11,17 +11,17 @@ const SEALED: u8 = 1;
 pub const DELIVERED: u8 = 2;
 pub const CLAIMED: u8 = 3;
 
-/// A version, a replica, and which of its appends it is.
+/// The version, the replica, and the number of its append.
 const HEAD: usize = 1 + 8 + 8;
 
 #[derive(Arbitrary, Debug)]
 pub struct Record<'a> {
     pub hash: [u8; 32],
-    said: Said<'a>,
+    change: Change<'a>,
 }
 
 #[derive(Arbitrary, Debug)]
-enum Said<'a> {
+enum Change<'a> {
     Revoked(u64),
     Sealed(u64, &'a [u8]),
     Delivered,
@@ -30,31 +30,33 @@ enum Said<'a> {
 
 impl<'a> Record<'a> {
     pub fn kind(&self) -> u8 {
-        match self.said {
-            Said::Revoked(_) => REVOKED,
-            Said::Sealed(..) => SEALED,
-            Said::Delivered => DELIVERED,
-            Said::Claimed(..) => CLAIMED,
+        match self.change {
+            Change::Revoked(_) => REVOKED,
+            Change::Sealed(..) => SEALED,
+            Change::Delivered => DELIVERED,
+            Change::Claimed(..) => CLAIMED,
         }
     }
 
     pub fn expires_at(&self) -> Option<u64> {
-        match self.said {
-            Said::Revoked(until) | Said::Sealed(until, _) | Said::Claimed(until, _) => Some(until),
-            Said::Delivered => None,
+        match self.change {
+            Change::Revoked(until) | Change::Sealed(until, _) | Change::Claimed(until, _) => {
+                Some(until)
+            }
+            Change::Delivered => None,
         }
     }
 
     pub fn claimant(&self) -> Option<[u8; 8]> {
-        match self.said {
-            Said::Claimed(_, by) => Some(by),
+        match self.change {
+            Change::Claimed(_, by) => Some(by),
             _ => None,
         }
     }
 
     pub fn sealed(&self) -> Option<&'a [u8]> {
-        match self.said {
-            Said::Sealed(_, sealed) => Some(sealed),
+        match self.change {
+            Change::Sealed(_, sealed) => Some(sealed),
             _ => None,
         }
     }
@@ -81,25 +83,25 @@ pub fn encode(records: &[Record<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// `None` for what is not such an entry.
+/// `None` if the bytes are no such entry.
 pub fn decode(bytes: &[u8]) -> Option<Vec<Record<'_>>> {
     let mut rest = bytes.get(HEAD..).filter(|_| bytes[0] == VERSION)?;
     let mut records = Vec::new();
     while !rest.is_empty() {
         let kind = take(&mut rest, 1)?[0];
         let hash = take(&mut rest, 32)?.try_into().ok()?;
-        let said = match kind {
-            REVOKED => Said::Revoked(expiry(&mut rest)?),
+        let change = match kind {
+            REVOKED => Change::Revoked(expiry(&mut rest)?),
             SEALED => {
                 let until = expiry(&mut rest)?;
                 let length = length(&mut rest)?;
-                Said::Sealed(until, take(&mut rest, length)?)
+                Change::Sealed(until, take(&mut rest, length)?)
             }
-            DELIVERED => Said::Delivered,
-            CLAIMED => Said::Claimed(expiry(&mut rest)?, take(&mut rest, 8)?.try_into().ok()?),
+            DELIVERED => Change::Delivered,
+            CLAIMED => Change::Claimed(expiry(&mut rest)?, take(&mut rest, 8)?.try_into().ok()?),
             _ => return None,
         };
-        records.push(Record { hash, said });
+        records.push(Record { hash, change });
     }
     Some(records)
 }
@@ -119,7 +121,7 @@ fn length(rest: &mut &[u8]) -> Option<usize> {
     let mut length: u128 = 0;
     for place in 0.. {
         let byte = take(rest, 1)?[0];
-        // Beyond this nothing fits into what is left, but for zeros.
+        // A further bit makes the length larger than any input, unless it is zero.
         if place < 16 {
             length |= u128::from(byte & 0x7f) << (7 * place);
         } else if byte & 0x7f != 0 {
