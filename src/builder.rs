@@ -22,7 +22,7 @@ use crate::token::CredentialKind;
 ///
 /// At least one logout route and one token location are required. Every other option has a default.
 ///
-/// | what | options |
+/// | subject | options |
 /// |---|---|
 /// | routes | [`logout_route`](Self::logout_route), [`call_inner_after_logout`](Self::call_inner_after_logout), [`max_body_size`](Self::max_body_size), [`trusted_origin`](Self::trusted_origin) |
 /// | credentials | [`access_token`](Self::access_token), [`refresh_token`](Self::refresh_token), [`session_id`](Self::session_id) |
@@ -57,8 +57,8 @@ struct Options {
 }
 
 impl PolarLogoutLayer {
-    /// Starts with the application's credentials at Polar, or with a [`PolarClientBuilder`] if the
-    /// client needs other options too.
+    /// Starts with the app's credentials at Polar, or with a [`PolarClientBuilder`] if the client
+    /// needs other options too.
     pub fn builder(client: impl Into<PolarClientBuilder>) -> PolarLogoutLayerBuilder {
         PolarLogoutLayerBuilder::new(client.into())
     }
@@ -118,8 +118,8 @@ impl<A> PolarLogoutLayerBuilder<A> {
         self
     }
 
-    /// After the tokens are revoked, calls the application's own handler of the logout route
-    /// instead of answering. Default `false`.
+    /// After the tokens are revoked, calls the app's own handler of the logout route instead of
+    /// answering. Default `false`.
     ///
     /// - The handler finds a [`LogoutOutcome`](crate::LogoutOutcome) in the request's extensions.
     /// - The layer does not read the body, so no location in the body can be configured.
@@ -140,7 +140,7 @@ impl<A> PolarLogoutLayerBuilder<A> {
         self
     }
 
-    /// Trusts another site's origin, for example `https://app.example.com`, to log users out. It
+    /// Trusts another origin, for example `https://app.example.com`, to log users out. The value
     /// must equal the `Origin` header. Default none.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.options.trusted_origins.push(origin.into());
@@ -150,21 +150,21 @@ impl<A> PolarLogoutLayerBuilder<A> {
 
 /// # Credentials
 impl<A> PolarLogoutLayerBuilder<A> {
-    /// Adds a place from which the application takes one of Polar's access tokens: the
-    /// `Authorization` header, a cookie, another header, the query, a form field or a field of a JSON
-    /// body. At least one location of any kind is needed.
+    /// Adds a place from which the app takes one of Polar's access tokens: the `Authorization`
+    /// header, a cookie, another header, the query, a form field or a field of a JSON body. At
+    /// least one location of any kind is needed.
     pub fn access_token(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::AccessToken)
     }
 
-    /// Adds a place from which the application takes one of Polar's refresh tokens.
+    /// Adds a place from which the app takes one of Polar's refresh tokens.
     pub fn refresh_token(self, location: impl Into<TokenLocation>) -> Self {
         self.location(location, CredentialKind::RefreshToken)
     }
 
-    /// Adds a place of the application's own session ids: at least 16 bytes, random, and kept by
-    /// the server. A logout denies the session id here and never sends it to Polar. From then on
-    /// the layer takes it out of requests, and the application sees a visitor without a session.
+    /// Adds a place of the app's own session ids: at least 16 bytes, random, and kept by the
+    /// server. A logout denies the session id here and never sends it to Polar. From then on the
+    /// layer takes it out of requests, and the app sees a visitor without a session.
     ///
     /// Not for API keys: a logout ends every credential that its request carries, and a key is not
     /// a session.
@@ -188,7 +188,8 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// Redirects a browser after a logout, with 303 (htmx: with `HX-Redirect`). The target is a
     /// path, or an absolute URL whose origin
     /// [`allow_redirect_origin`](Self::allow_redirect_origin) allows. Default none: the answer is
-    /// 204. Cannot be combined with [`call_inner_after_logout`](Self::call_inner_after_logout).
+    /// 204. This option cannot be combined with
+    /// [`call_inner_after_logout`](Self::call_inner_after_logout).
     pub fn redirect_to(mut self, target: impl Into<String>) -> Self {
         self.options.redirect_to = Some(target.into());
         self
@@ -233,8 +234,8 @@ impl<A> PolarLogoutLayerBuilder<A> {
 
     /// Sets the type that writes the layer's own answers: [`JsonAnswers`](crate::JsonAnswers),
     /// [`BrowserAnswers`](crate::BrowserAnswers), [`GrpcAnswers`](crate::GrpcAnswers), or a type of
-    /// the application that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]: status
-    /// and headers say everything, and there is no body.
+    /// the app that implements [`Answer`](crate::Answer). Default [`EmptyAnswers`]: status and
+    /// headers say everything, and there is no body.
     pub fn answers<N>(self, answers: N) -> PolarLogoutLayerBuilder<N> {
         PolarLogoutLayerBuilder { options: self.options, answers }
     }
@@ -346,7 +347,7 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// Default none.
     ///
     /// The crate has `Journal` (a file, feature `journal`) and `RedisLog` (feature `redis`), and an
-    /// application can bring its own: see [`log`](crate::log).
+    /// app can bring its own: see [`log`](crate::log).
     pub fn revocation_log(mut self, log: impl RevocationLog) -> Self {
         self.options.revocation.log = Some(Arc::new(log));
         self
@@ -405,8 +406,8 @@ impl<A> PolarLogoutLayerBuilder<A> {
     }
 
     /// How long a revoked session id is taken out of requests. Default 30 days. Must be at least as
-    /// long as the application would accept the session id. Also applies to other values in a
-    /// place of Polar's token.
+    /// long as the app would accept the session id. Also applies to other values in a place of
+    /// Polar's token.
     pub fn session_id_retention(mut self, retention: Duration) -> Self {
         self.options.revocation.retention.session_id = retention;
         self

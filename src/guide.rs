@@ -1,4 +1,4 @@
-//! The guide, in the order in which one needs it.
+//! The guide, in the order in which an app needs it.
 //!
 //! All code in it is compiled, and most of it runs against `testing::FakePolar`, the stand-in for
 //! Polar's OAuth server.
@@ -6,11 +6,11 @@
 //! | page | content |
 //! |---|---|
 //! | [`quick_start`] | from nothing to a logout that works |
-//! | [`who_is_this`] | the layer checks no token: how the app does it |
-//! | [`which_options`] | a table: which options for which app |
+//! | [`who_is_this`] | how the app checks a token; the layer does not |
+//! | [`which_options`] | tables of apps, and the options for each |
 //! | [`tokens`] | how credentials are recognised, and the places that are configured |
 //! | [`signed_cookies`] | signed and private cookies: what the layer can see |
-//! | [`layer_order`] | CORS, sessions, compression, tracing, limits, nested routers: which stands outside |
+//! | [`layer_order`] | CORS, sessions, compression, tracing, limits, nested routers: which layer stands outside |
 //! | [`compile_errors`] | when it does not compile |
 //! | [`answers`] | every answer to a logout, and to a request with a revoked credential |
 //! | [`refreshing`] | the route that refreshes tokens, and a refresh that meets a logout |
@@ -21,7 +21,7 @@
 //! | [`security`] | the threat model: protection, and its limits |
 //! | [`floods`] | logouts with made-up tokens: protection in front |
 //! | [`sizing`] | how many logouts fit, and in how much memory |
-//! | [`migrating`] | from a logout handler written by hand |
+//! | [`migrating`] | replacing a logout handler written by hand |
 //!
 //! The module `testing` (feature `testing`) says how to test an app with the stand-in.
 //! [`PolarLogoutLayerBuilder`](crate::PolarLogoutLayerBuilder) has every option and its default.

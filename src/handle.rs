@@ -1,4 +1,4 @@
-//! The application's handle to the layer.
+//! The app's handle to the layer.
 
 #[cfg(feature = "axum")]
 mod extract;
@@ -21,8 +21,8 @@ use crate::token::{Revocation, TokenHash};
 #[cfg(feature = "axum")]
 pub use self::extract::LogoutOutcomeRejection;
 
-/// Revokes credentials and reads the layer's state from the application's own code, for example
-/// from its own logout handler, an admin page or a webhook.
+/// Revokes credentials and reads the layer's state from the app's own code, for example from its
+/// own logout handler, an admin page or a webhook.
 ///
 /// Cheap to clone. Every clone shares its state with the layer.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub struct LogoutHandle {
 }
 
 impl<A> PolarLogoutLayer<A> {
-    /// The application's handle to the layer: to revoke, to read its state, and to shut it down.
+    /// The app's handle to the layer: to revoke, to read its state, and to shut it down.
     #[must_use]
     pub fn handle(&self) -> LogoutHandle {
         LogoutHandle { gate: Arc::clone(self.gate()) }
@@ -128,7 +128,7 @@ impl LogoutHandle {
     }
 
     /// Asks Polar whether it accepts the client id and secret. No token is touched. Call this when
-    /// the application starts, not in a readiness probe.
+    /// the app starts, not in a readiness probe.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! A [tower](https://docs.rs/tower) layer that makes logout work in apps with "Sign in with
-//! [Polar](https://polar.sh)": a revoked token is rejected at once, and Polar is told until it has
-//! revoked it too.
+//! [Polar](https://polar.sh)": a revoked token is rejected at once, and the layer calls Polar until
+//! Polar has revoked the token too.
 //!
-//! **What it is not:** it does not authenticate. It rejects revoked tokens and nothing else. A
-//! made-up or expired token reaches the app as before: see [who is this?](guide::who_is_this)
+//! **It does not authenticate.** It rejects revoked tokens and nothing else. A made-up or expired
+//! token reaches the app as before: see [who is this?](guide::who_is_this)
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,11 +89,10 @@ pub use self::revocation::{LogoutOutcome, RevocationSignal};
 pub use self::telemetry::{Counts, ErrorClass, Health};
 pub use self::token::{Revocation, TokenHash};
 
-/// The client of Polar's revocation endpoint: how it is configured, and how it is used without the
-/// layer.
+/// The client of Polar's revocation endpoint: its configuration, and its use without the layer.
 ///
-/// An application needs it only for what [`ClientCredentials`] and [`PolarServer`] do not say:
-/// time-outs, CA certificates, the authentication method, an HTTP client of its own.
+/// An app needs it only for options that [`ClientCredentials`] and [`PolarServer`] do not have:
+/// time-outs, CA certificates, the authentication method, another HTTP client.
 pub mod client {
     pub use crate::polar::{
         ClientAuthMethod, CredentialCheck, PolarClient, PolarClientBuilder, Reason, RevokeOutcome,

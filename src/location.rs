@@ -60,9 +60,9 @@ impl TokenLocation {
     /// - if the cookie of a request holds a revoked credential, with a 401, or with the answer of a
     ///   [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous) path.
     ///
-    /// The browser removes it only if it is given here with the `Path` and `Domain` it was set
-    /// with: see [`CookieLocation`]. If the application sets it with several of these, give one
-    /// location for each.
+    /// The browser removes the cookie only if the location has the `Path` and `Domain` that the
+    /// cookie was set with: see [`CookieLocation`]. If the app sets the cookie with several paths
+    /// or domains, give one location for each.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> CookieLocation {
         CookieLocation::new(name.into())

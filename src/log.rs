@@ -4,8 +4,8 @@
 //! - The queue to Polar is every `Revoked` with a sealed token and no [`Event::Delivered`].
 //! - An [`Event::Claimed`] says which process has a token in its queue.
 //!
-//! Events only ever add, and applying an event twice changes nothing. So a log has to keep each
-//! event at least once.
+//! No event takes back another, and applying an event twice changes nothing. So a log may keep an
+//! event more than once, but must keep it at least once.
 
 #[cfg(feature = "journal")]
 mod journal;
@@ -54,8 +54,8 @@ pub enum Event {
     },
     /// A running process has the token in its queue and will deliver it.
     ///
-    /// The process appends this event repeatedly while that is so. Other processes deliver the
-    /// token only after the claim has ended, and of these only the first that claims it.
+    /// The process appends this event repeatedly while that is so. After the claim has ended,
+    /// another process may deliver the token: the first one that claims it.
     ///
     /// [`Event::Revoked`] also counts as a claim of the process that appended it, for the time
     /// [`adopt_after`](RevocationLog::adopt_after).

@@ -15,14 +15,14 @@
 //! | `delivery` | INFO, `tower_polar_logout::delivery` | `id`, `hash`, `attempt` | one attempt to have Polar revoke a token |
 //!
 //! The `id`, eight random hex digits, ties a logout to every attempt to deliver one of its tokens,
-//! days later too. If several logouts revoke one token at the same time, it is delivered once, under
-//! the `id` of the first. A token that this process took over from another has an `id` of its own. A
-//! request that is no logout has no span, because a span would cost time.
+//! days later too. If several logouts revoke one token at the same time, it is delivered once,
+//! under the `id` of the first. A token that this process took over from another process has a new
+//! `id`. A request that is not a logout has no span, because a span would cost time.
 //!
 //! # Steps
 //!
-//! Events with a field `step` tell the way of a token, in this order. `elapsed_ms` counts from the
-//! beginning of the logout, or of the delivery if the token was taken over. All have `hash`.
+//! Events with a field `step` show the progress of a token, in this order. `elapsed_ms` counts from
+//! the beginning of the logout, or of the delivery if the token was taken over. All have `hash`.
 //!
 //! | `step` | level | further fields | meaning |
 //! |---|---|---|---|
@@ -44,8 +44,8 @@
 //! |---|---|
 //! | `id` | as above |
 //! | `outcome` | [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str), when the logout was answered |
-//! | `credentials` | the revoked ones: `authorization TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each stands behind its carrier: `authorization`, `cookie`, `subprotocol`, `header`, `path`, `query`, `body`; `handle` if the application itself revoked it; `set_cookie` if a response was to set it |
-//! | `elapsed_ms` | how long the logout took to be answered |
+//! | `credentials` | the revoked ones: `authorization TokenHash(2cf24dba..), cookie TokenHash(486ea462..)`. Each stands behind its carrier: `authorization`, `cookie`, `subprotocol`, `header`, `path`, `query`, `body`; `handle` if the app itself revoked it; `set_cookie` if a response was to set it |
+//! | `elapsed_ms` | the time until the logout was answered |
 //!
 //! # Refused logouts
 //!
@@ -59,9 +59,9 @@
 //!
 //! # Unrecognized credentials
 //!
-//! If a place of Polar's token held something else on a logout, for example an encrypted cookie,
-//! there is a WARN event with the field `place`, once for each place. The credential is denied here,
-//! and Polar is not told.
+//! If a place of Polar's token held another value on a logout, for example an encrypted cookie,
+//! there is a WARN event with the field `place`, once for each place. The value is denied here, and
+//! not sent to Polar.
 //!
 //! # Cookies taken back
 //!
@@ -70,16 +70,17 @@
 //!
 //! # Metrics
 //!
-//! With the feature `metrics`, for the recorder that the application installs, for example one for
-//! [Prometheus](https://docs.rs/metrics-exporter-prometheus). **Install it before
-//! [`build()`](crate::PolarLogoutLayerBuilder::build)**: a layer finds its metrics there once, so that a request costs
-//! an atomic addition and no allocation, and one that was built before stays silent.
+//! With the feature `metrics`, the layer reports these metrics to the recorder that the app
+//! installs, for example one for [Prometheus](https://docs.rs/metrics-exporter-prometheus).
+//! **Install it before [`build()`](crate::PolarLogoutLayerBuilder::build)**: a layer looks up its
+//! metrics once, when it is built, so that a request costs an atomic addition and no allocation. A
+//! layer that was built before the recorder was installed reports nothing.
 //!
 //! | metric | type | unit | labels | meaning |
 //! |---|---|---|---|---|
 //! | `polar_logout_requests_total` | counter | requests | `verdict`: `passed`, `stripped` (passed after its revoked credentials were taken out), `rejected` (401), `unsure` (503), `unreadable` (the body of a logout, or behind a [`CheckBodyLayer`](crate::CheckBodyLayer): 400, 413, 415), `cross_site` (a logout from another site: 403), `logout` | requests, by the verdict on them; a logout with an unreadable body counts as `logout` too |
 //! | `polar_logout_logouts_total` | counter | logouts | `outcome`: [`LogoutOutcome::as_str`](crate::LogoutOutcome::as_str) | logouts that were answered, those through the handle included |
-//! | `polar_logout_unrecognized_total` | counter | credentials | | credentials in a place of Polar's token that were not sent, since they are no token |
+//! | `polar_logout_unrecognized_total` | counter | credentials | | credentials in a place of Polar's token that were not sent, because they are no token |
 //! | `polar_logout_attempts_total` | counter | calls | | calls to Polar that were begun |
 //! | `polar_logout_polar_call_duration_seconds` | histogram | seconds | `result`: `confirmed`, or [`ErrorClass::as_str`](crate::ErrorClass::as_str) | calls to Polar, those that ask whether a revocation took hold included |
 //! | `polar_logout_confirmed_total` | counter | tokens | | revocations that Polar confirmed |
@@ -88,15 +89,15 @@
 //! | `polar_logout_denylist_refused_total` | counter | revocations | | revocations that the denylist had no room for |
 //! | `polar_logout_log_skipped_total` | counter | entries | | entries of the log that could not be read |
 //! | `polar_logout_pending` | gauge | tokens | | tokens on their way to Polar |
-//! | `polar_logout_oldest_pending_age_seconds` | gauge | seconds | | for how long the oldest of them has been |
+//! | `polar_logout_oldest_pending_age_seconds` | gauge | seconds | | how long ago this process accepted the oldest of them |
 //! | `polar_logout_paused` | gauge | 0 or 1 | | whether delivery is paused |
 //! | `polar_logout_denylist_size` | gauge | credentials | | revoked credentials that are held |
 //! | `polar_logout_denylist_capacity` | gauge | credentials | | how many can be held |
 //! | `polar_logout_log_lag_seconds` | gauge | seconds | | for how long the log has not been followed to its end |
-//! | `polar_logout_log_held` | gauge | appends | | accepted while the log was away, and on their way into it |
+//! | `polar_logout_log_held` | gauge | appends | | appends that were accepted while the log was down, and are not in the log yet |
 //!
-//! Gauges are set every second at least. The layers of one process share these series, and their
-//! values add up, those of gauges too: for two layers that are paused `polar_logout_paused` is 2, and
+//! Gauges are set every second at least. The layers of one process share these series. Their values
+//! are added, also those of gauges: for two layers that are paused `polar_logout_paused` is 2, and
 //! ages are summed. The share of a layer is subtracted when the layer is dropped.
 //!
 //! The exporter for Prometheus writes a histogram as a summary unless it is given buckets; a call

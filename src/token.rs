@@ -165,12 +165,12 @@ impl TokenTypeHint {
     }
 }
 
-/// How the application uses a credential.
+/// How the app uses a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CredentialKind {
     AccessToken,
     RefreshToken,
-    /// The application's own credential, for example a session id. Polar does not know it.
+    /// The app's own credential, for example a session id. Polar does not know it.
     SessionId,
     /// A value in a place of Polar's token that Polar cannot have issued, for example an encrypted
     /// cookie, a password, or another system's key. Never sent.
@@ -223,7 +223,7 @@ pub(crate) enum FoundIn {
     Body,
     /// In the response to a request whose credential was revoked meanwhile.
     SetCookie,
-    /// Not in a request: the application revokes it through the handle.
+    /// Not in a request: the app revokes it through the handle.
     Handle,
 }
 
@@ -243,11 +243,11 @@ impl FoundIn {
     }
 }
 
-/// The order to revoke one credential: the layer denies it, and sends it to Polar if it is one of
-/// Polar's tokens.
+/// An order to revoke one credential. The layer denies the credential, and sends it to Polar if it
+/// is one of Polar's tokens.
 ///
-/// An application that keeps only hashes can make the order from a [`TokenHash`]. Such a credential
-/// is denied here but not sent to Polar, because Polar cannot revoke a hash.
+/// An app that keeps only hashes can make the order from a [`TokenHash`]. Such a credential is
+/// denied here but not sent to Polar, because Polar cannot revoke a hash.
 ///
 /// ```
 /// use std::time::Duration;
@@ -262,7 +262,7 @@ pub struct Revocation {
     pub(crate) hash: TokenHash,
     pub(crate) kind: CredentialKind,
     pub(crate) lifetime: Option<Duration>,
-    /// The token that can be sent; `None` for the application's own credentials.
+    /// The token that can be sent; `None` for the app's own credentials.
     pub(crate) token: Option<Token>,
     /// Its logout carries too many tokens, so this one is denied but not sent.
     pub(crate) is_one_too_many: bool,
@@ -295,8 +295,8 @@ impl Revocation {
         Self::parse(value.as_ref(), CredentialKind::RefreshToken)
     }
 
-    /// Revokes one of the application's own session ids, here only. If the value is one of Polar's
-    /// tokens, it is not sent either, and the outcome is
+    /// Revokes one of the app's own session ids, here only. If the value is one of Polar's tokens,
+    /// it is not sent either, and the outcome is
     /// [`Unrecognized`](crate::LogoutOutcome::Unrecognized).
     ///
     /// # Errors
@@ -307,7 +307,7 @@ impl Revocation {
     }
 
     /// Denies the credential for at least this long from now, instead of the retention configured
-    /// for its kind. Use it if the application knows how long the credential could be accepted.
+    /// for its kind. Use it if the app knows how long the credential could be accepted.
     #[must_use]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);

@@ -11,9 +11,9 @@ use http::request::Parts;
 use crate::handle::LogoutHandle;
 use crate::revocation::LogoutOutcome;
 
-/// Extracts the handle from the router's state, as axum's `State` does: the state is the handle, or
-/// `FromRef` takes it out of the state. Without either the application's handler does not compile,
-/// so this never fails.
+/// Extracts the handle from the router's state, as axum's `State` does. Either the state is the
+/// handle, or `FromRef` takes the handle out of the state. Otherwise the app's handler does not
+/// compile, so the extraction never fails.
 ///
 /// The layer puts no handle into the extensions of a request: that would cost an allocation for
 /// each request, and a request through the layer costs none.
@@ -67,7 +67,7 @@ where
     }
 }
 
-/// Extracts the outcome in the application's own logout handler, which the layer calls with
+/// Extracts the outcome in the app's own logout handler, which the layer calls with
 /// [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
 ///
 /// `Option<LogoutOutcome>` is `None` in every other handler.

@@ -72,8 +72,8 @@ use crate::tls;
 /// The stream holds hashes of tokens, expiries, and tokens sealed under a key that is derived from
 /// the client secret. It never holds a usable token.
 ///
-/// An entry is removed when its age exceeds the longest lifetime of a revocation in the stream by
-/// an hour, but not before its token is delivered. Redis must not evict the stream: set
+/// An entry is removed once it is older than the longest lifetime of a revocation in the stream
+/// plus one hour, but not before its token is delivered. Redis must not evict the stream: set
 /// `maxmemory-policy` to `noeviction` or to one of the `volatile-` policies.
 ///
 /// Expiries are stored by Redis's clock, so the clocks of the replicas may differ.

@@ -14,7 +14,7 @@ const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClearSiteData {
-    /// `"cookies"`: all cookies of the site, also those of other applications on the same domain.
+    /// `"cookies"`: all cookies of the site, also those of other apps on the same domain.
     Cookies,
     /// `"storage"`: local storage, `IndexedDB`, service workers.
     Storage,
@@ -61,7 +61,7 @@ impl AfterLogout {
         Prepared { reply, cookie_removals, clear_site_data: self.clear_site_data.clone() }
     }
 
-    /// Adds the headers of a logout to the response of the application's own logout handler.
+    /// Adds the headers of a logout to the response of the app's own logout handler.
     pub(crate) fn add_to(&self, headers: &mut HeaderMap, cross_site: bool) {
         if cross_site {
             answers::forbid_storing(headers);

@@ -1,4 +1,4 @@
-//! How the layer's own answers are written; an application can replace this.
+//! How the layer's own answers are written; an app can replace this.
 
 mod browser;
 mod grpc;

@@ -23,8 +23,8 @@ use crate::revocation::RevocationSignal;
 /// a handler ends work that outlives the response, for example a WebSocket. Requests without a
 /// credential pass unchanged.
 ///
-/// A credential that is revoked before the request comes here ends nothing, because the request may
-/// be the logout itself, with
+/// If a credential was revoked before the request reached this layer, the response is not ended,
+/// because the request may be the logout itself, with
 /// [`call_inner_after_logout`](crate::PolarLogoutLayerBuilder::call_inner_after_logout).
 ///
 /// How a response ends:

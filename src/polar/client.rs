@@ -212,7 +212,7 @@ impl PolarClientBuilder {
 
     /// How long one call may take, including connecting and reading the answer. Default 35 s, which
     /// is longer than Polar's statement timeout of 30 s. If a call is given up earlier, Polar still
-    /// works on it, and a second call about the same pair then freezes the server for everybody.
+    /// works on it, and a second call about the same pair then freezes the server for all callers.
     ///
     /// A logout does not wait that long: see
     /// [`logout_deadline`](crate::PolarLogoutLayerBuilder::logout_deadline).

@@ -4,7 +4,7 @@ use crate::telemetry::metrics;
 
 /// The outcome of a logout. If the logout had several credentials, the worst outcome of them.
 ///
-/// An application that handles logout itself finds it in the request's extensions.
+/// An app that handles logout itself finds it in the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogoutOutcome {

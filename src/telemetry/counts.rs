@@ -18,16 +18,16 @@ pub struct Counts {
     /// How many credentials can be denied: see
     /// [`denylist_capacity`](crate::PolarLogoutLayerBuilder::denylist_capacity).
     pub denylist_capacity: usize,
-    /// Requests that were rejected because they carried a denied token.
+    /// Requests that were rejected because they carried a revoked token.
     pub rejected: u64,
-    /// Requests that reached the app after a denied credential was removed from them.
+    /// Requests that reached the app after a revoked credential was taken out of them.
     pub stripped: u64,
     /// Logouts, by a request or through the handle, with or without a token.
     pub logouts: u64,
     /// Revocations that the denylist had no room for.
     pub full: u64,
-    /// Credentials at a place of Polar's token that no server could have issued as a token. They
-    /// are denied here and not sent to Polar: see
+    /// Values in a place of Polar's token that no server could have issued as a token. They are
+    /// denied here and not sent to Polar: see
     /// [`LogoutOutcome::Unrecognized`](crate::LogoutOutcome::Unrecognized).
     pub unrecognized: u64,
     /// Tokens that are not delivered yet.

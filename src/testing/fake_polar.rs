@@ -18,7 +18,7 @@ use super::state::State;
 use super::tokens::Owner;
 use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 
-/// A stand-in for Polar's OAuth server, on a loopback port of its own.
+/// A stand-in for Polar's OAuth server, on its own loopback port.
 ///
 /// It speaks HTTP/1.1 and has these endpoints:
 ///
@@ -28,9 +28,10 @@ use crate::polar::{ClientAuthMethod, ClientCredentials, PolarServer};
 /// - `/v1/oauth2/userinfo` (`GET` and `POST`)
 /// - `GET /oauth2/authorize`, the page to which an app sends its users to sign in
 ///
-/// On the sign-in page the user agrees at once. The browser is redirected to any `redirect_uri`,
-/// with a `code` that can be exchanged once within ten minutes. If a `code_challenge` was given,
-/// the exchange needs the code verifier (RFC 6749, section 4.1; RFC 7636). No ID token is issued.
+/// The sign-in page acts as if the user agreed at once. The browser is redirected to any
+/// `redirect_uri`, with a `code` that can be exchanged once within ten minutes. If a
+/// `code_challenge` was given, the exchange needs the code verifier (RFC 6749, section 4.1; RFC
+/// 7636). No ID token is issued.
 ///
 /// Like Polar, it closes a connection that is idle for five seconds, and it completes a call even
 /// if the caller hangs up.

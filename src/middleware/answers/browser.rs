@@ -6,8 +6,8 @@ use super::{Answer, Reply, ReplyKind};
 use crate::error::Error;
 use crate::middleware::client_kind::wants_html;
 
-/// Redirects a browser that navigates with a revoked token to a page, with 303. Other clients get
-/// the 401 of [`EmptyAnswers`](super::EmptyAnswers), and so do requests for the page itself.
+/// Redirects a browser that navigates with a revoked token to a page, with 303. Other clients, and
+/// requests for the page itself, get the 401 of [`EmptyAnswers`](super::EmptyAnswers).
 ///
 /// A browser navigates with a GET whose `Accept` names HTML. The page should work for a browser
 /// with a revoked cookie: see [`WhenRevoked::Anonymous`](crate::WhenRevoked::Anonymous).

@@ -126,7 +126,7 @@ impl ReplyKind {
             Self::Head => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken | Self::TooManyTokens => StatusCode::BAD_REQUEST,
-            // A compressed body would hide its token from the layer, but not from the application.
+            // A compressed body would hide its token from the layer, but not from the app.
             Self::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Lost => StatusCode::INTERNAL_SERVER_ERROR,
         }
