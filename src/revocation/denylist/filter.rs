@@ -11,6 +11,9 @@
 //! so there are two halves. One half is read. A renewal clears the other half, fills it from the
 //! cache, and then switches to it by one store of the generation.
 //!
+//! A half uses only as many of its words as fit what is held, so that a short list stays in the CPU's
+//! cache. The renewal chooses that size for the half that it fills.
+//!
 //! # Why no "no" is false
 //!
 //! **The rule for callers: the cache first, then the filter.** The hash is in the cache before
@@ -31,14 +34,14 @@
 //! A reader acquires the generation, so it sees these bits, or later ones.
 //!
 //! **A slow reader may see later bits.** It may choose a half, be delayed, and find the half
-//! cleared by the second renewal after that. This renewal clears it after the generation has
-//! changed, with a release fence in between. The reader reads the generation again, after an
-//! acquire fence. So a reader that read a cleared bit reads another generation than before, and
-//! says "maybe". (This is the pattern of a seqlock. The generation has 64 bits and never returns to
-//! an old value.)
+//! resized and cleared by the second renewal after that. This renewal does so after the generation
+//! has changed, with a release fence in between. The reader reads the generation again, after an
+//! acquire fence. So a reader that read the new size or a cleared bit reads another generation than
+//! before, and says "maybe". (This is the pattern of a seqlock. The generation has 64 bits and never
+//! returns to an old value.)
 //!
-//! No reader waits for another thread. It loads the bits once, and the generation twice, from a
-//! line that only a renewal writes.
+//! No reader waits for another thread. It loads the size and the bits once, and the generation
+//! twice. Only a renewal writes the lines of the size and of the generation.
 //!
 //! # Why it needs no secret
 //!
@@ -51,12 +54,15 @@
 //! - A "maybe" costs one lookup in the cache. A request with a revoked token costs the same.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bits for each planned entry. [Four](Half::bits) of them are set. So 0.5 % of the hashes that are
 /// not denied are a "maybe" at the planned size, and 3.3 % at twice that size.
 const BITS: usize = 16;
+
+/// The smallest size that is planned for: 2 KiB for each half.
+const PLANNED_AT_LEAST: usize = 1 << 10;
 
 /// The largest size that is planned for: 32 MiB for each half. With more entries, "maybe" becomes
 /// more frequent.
@@ -71,7 +77,8 @@ pub(crate) struct Filter {
     writing: Apart<Mutex<Writing>>,
     /// Held during a renewal.
     renewing: Mutex<()>,
-    planned: usize,
+    /// The largest number of hashes that it grows for.
+    most: usize,
 }
 
 /// A value on CPU cache lines of its own, so that the values that each request reads are not on the
@@ -89,16 +96,17 @@ struct Writing {
 }
 
 impl Filter {
-    /// A filter for this many hashes, with 4 bytes for each. It can take more hashes, but then says
-    /// "maybe" more often.
-    pub(crate) fn new(planned: usize) -> Self {
-        let planned = planned.clamp(1, PLANNED_AT_MOST);
+    /// A filter for few hashes, which renewals let grow for this many, with 4 to 8 bytes for each
+    /// that is held. It can take more hashes, but then says "maybe" more often.
+    pub(crate) fn new(most: usize) -> Self {
+        let most = most.clamp(1, PLANNED_AT_MOST);
+        let planned = plan(0, most);
         Self {
-            halves: [Half::new(planned * BITS), Half::new(planned * BITS)],
+            halves: [planned, 0].map(|planned| Half::new(most, planned)),
             generation: Apart(AtomicU64::new(0)),
             writing: Apart(Mutex::new(Writing { held: 0, next: None, room: planned })),
             renewing: Mutex::new(()),
-            planned,
+            most,
         }
     }
 
@@ -125,9 +133,9 @@ impl Filter {
         }
     }
 
-    /// Whether a renewal is useful: the filter holds more hashes than planned, and at least half of
-    /// them came after the last renewal. (The second condition prevents endless renewals without
-    /// effect from a cache that is itself larger than planned.)
+    /// Whether a renewal is useful, to forget or to grow: the filter holds more hashes than planned,
+    /// and at least half of them came after the last renewal. (The second condition prevents endless
+    /// renewals without effect from a cache that is itself larger than the filter may become.)
     pub(crate) fn is_silted(&self) -> bool {
         let writing = lock(&self.writing.0);
         writing.held > writing.room
@@ -146,17 +154,19 @@ impl Filter {
         let _one_at_a_time = lock(&self.renewing);
         let generation = self.generation.0.load(Ordering::Relaxed);
         let next = self.half(generation + 1);
+        // What has expired is counted too. At worst the half is larger than it must be.
+        let planned = plan(lock(&self.writing.0).held, self.most);
 
-        // A reader that reads a bit cleared here then reads this generation or a later one.
+        // A reader that reads a size or a bit of here then reads this generation or a later one.
         fence(Ordering::Release);
-        next.clear();
+        next.clear(planned);
 
         lock(&self.writing.0).next = Some(0);
         let held = live().into_iter().filter(|hash| next.insert(hash)).count();
 
         let mut writing = lock(&self.writing.0);
         writing.held = held + writing.next.take().unwrap_or_default();
-        writing.room = self.planned.max(writing.held.saturating_mul(2));
+        writing.room = planned.max(writing.held.saturating_mul(2));
         self.generation.0.store(generation + 1, Ordering::Release);
     }
 
@@ -168,17 +178,28 @@ impl Filter {
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Filter").field("planned", &self.planned).finish_non_exhaustive()
+        f.debug_struct("Filter").field("most", &self.most).finish_non_exhaustive()
     }
 }
 
+/// How many hashes to plan for if so many are held: for the next ones too.
+fn plan(held: usize, most: usize) -> usize {
+    let planned = held.saturating_mul(2).checked_next_power_of_two().unwrap_or(most);
+    planned.clamp(PLANNED_AT_LEAST.min(most), most)
+}
+
 /// The bits of one half. The filter orders the accesses of several threads.
-struct Half(Box<[AtomicU64]>);
+struct Half {
+    words: Box<[AtomicU64]>,
+    /// How many of the words are used. The rest may hold old bits.
+    used: AtomicUsize,
+}
 
 impl Half {
-    fn new(bits: usize) -> Self {
+    fn new(most: usize, planned: usize) -> Self {
         // Zeroed memory of the operating system, which is not resident before it is written.
-        Self(vec![0; bits.div_ceil(64)].into_iter().map(AtomicU64::new).collect())
+        let words = vec![0; words_for(most)].into_iter().map(AtomicU64::new).collect();
+        Self { words, used: AtomicUsize::new(words_for(planned)) }
     }
 
     /// The word for a hash, and its bits in the word: four, or fewer if some coincide. They are
@@ -189,9 +210,10 @@ impl Half {
             u64::from_le_bytes(*word)
         });
         // The hash as a fraction of the number of words: cheaper than a remainder.
-        let at = usize::try_from((u128::from(high) * self.0.len() as u128) >> 64);
+        let used = self.used.load(Ordering::Relaxed);
+        let at = usize::try_from((u128::from(high) * used as u128) >> 64);
         let bits = [0, 8, 16, 24].map(|shift| 1 << (low >> shift & 63));
-        let word = &self.0[at.expect("less than their number")];
+        let word = &self.words[at.expect("less than their number")];
         (word, bits[0] | bits[1] | bits[2] | bits[3])
     }
 
@@ -206,11 +228,18 @@ impl Half {
         word.fetch_or(bits, Ordering::Relaxed) & bits != bits
     }
 
-    fn clear(&self) {
-        for word in &self.0 {
+    /// Takes the size for this many hashes, and clears it.
+    fn clear(&self, planned: usize) {
+        let used = words_for(planned);
+        self.used.store(used, Ordering::Relaxed);
+        for word in &self.words[..used] {
             word.store(0, Ordering::Relaxed);
         }
     }
+}
+
+fn words_for(planned: usize) -> usize {
+    (planned * BITS).div_ceil(64)
 }
 
 /// A panic under these locks leaves the data consistent, so a poisoned lock is still used.
@@ -222,6 +251,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::collections::HashSet;
     use std::iter;
+    use std::ops::Range;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::RwLock;
     use std::sync::atomic::AtomicBool;
@@ -242,21 +272,61 @@ mod tests {
         f64::from(u32::try_from(maybes).expect("few")) / f64::from(asked)
     }
 
-    /// At the planned size, less than 1 % of the other hashes are a "maybe".
+    /// Inserts hashes that the cache has, and renews as housekeeping does.
+    fn fill(filter: &Filter, hashes: Range<u32>) {
+        for n in hashes {
+            filter.insert(&hash(n));
+            if filter.is_silted() {
+                filter.renew(|| (0..=n).map(hash));
+            }
+        }
+    }
+
+    /// How many words are read.
+    fn size(filter: &Filter) -> usize {
+        let generation = filter.generation.0.load(Ordering::Relaxed);
+        filter.half(generation).used.load(Ordering::Relaxed)
+    }
+
+    /// At every size, less than 1 % of the other hashes are a "maybe".
     #[test]
     fn inserted_hashes_and_few_others_are_maybe() {
         let filter = Filter::new(10_000);
         assert!(maybes(&filter) < f64::EPSILON);
-        (0..10_000).for_each(|n| filter.insert(&hash(n)));
-        assert!((0..10_000).all(|n| filter.may_contain(&hash(n))));
-        assert!(maybes(&filter) < 0.01, "{}", maybes(&filter));
+        let mut filled = 0;
+        for held in [100, 1_000, 3_000, 10_000] {
+            fill(&filter, filled..held);
+            filled = held;
+            assert!((0..held).all(|n| filter.may_contain(&hash(n))));
+            assert!(maybes(&filter) < 0.01, "{held}: {}", maybes(&filter));
+        }
+    }
+
+    /// A thousand hashes use no more than 2 KiB, whatever the filter may grow to.
+    #[test]
+    fn size_follows_the_number_of_hashes() {
+        let filter = Filter::new(1_000_000);
+        fill(&filter, 0..1_000);
+        assert_eq!(size(&filter) * 8, 2 << 10);
+        fill(&filter, 1_000..50_000);
+        let grown = size(&filter);
+        assert!((50_000 * BITS / 64..50_000 * BITS / 16).contains(&grown), "{grown}");
+        // The first renewal counts the hashes that have expired, and the second does not.
+        filter.renew(|| (0..10).map(hash));
+        filter.renew(|| (0..10).map(hash));
+        assert_eq!(size(&filter) * 8, 2 << 10);
+        assert!((0..10).all(|n| filter.may_contain(&hash(n))));
+        assert!(maybes(&filter) < 0.01, "old bits are left: {}", maybes(&filter));
+        fill(&filter, 10..50_000);
+        assert!((0..50_000).all(|n| filter.may_contain(&hash(n))));
+        assert!(maybes(&filter) < 0.01, "old bits are left: {}", maybes(&filter));
     }
 
     /// It says "maybe" to more of the other hashes.
     #[test]
     fn overfull_filter_never_says_a_false_no() {
         let filter = Filter::new(10_000);
-        (0..20_000).for_each(|n| filter.insert(&hash(n)));
+        fill(&filter, 0..20_000);
         assert!((0..20_000).all(|n| filter.may_contain(&hash(n))));
         assert!(maybes(&filter) < 0.05, "{}", maybes(&filter));
         (20_000..200_000).for_each(|n| filter.insert(&hash(n)));
@@ -270,14 +340,14 @@ mod tests {
             filter.insert(&hash(1));
             assert!(filter.may_contain(&hash(1)));
         }
-        assert_eq!(Filter::new(1).halves[0].0.len(), 1);
-        assert_eq!(Filter::new(usize::MAX).halves[0].0.len(), PLANNED_AT_MOST * BITS / 64);
+        assert_eq!(Filter::new(1).halves[0].words.len(), 1);
+        assert_eq!(Filter::new(usize::MAX).halves[0].words.len(), PLANNED_AT_MOST * BITS / 64);
     }
 
     #[test]
     fn renewal_keeps_only_live_hashes() {
         let filter = Filter::new(10_000);
-        (0..10_000).for_each(|n| filter.insert(&hash(n)));
+        fill(&filter, 0..10_000);
         for live in [10_000, 1_000, 0] {
             filter.renew(|| (0..live).map(hash));
             assert!((0..live).all(|n| filter.may_contain(&hash(n))));

@@ -9,7 +9,9 @@ use crate::BROKEN;
 use crate::filter::Filter;
 
 /// One hash is enough, because hashes do not affect each other.
-const HASH: [u8; 32] = *b"well spread, as a digest is, bit";
+///
+/// In a filter of one word it is in that word, and in one of two words in the second.
+const HASH: [u8; 32] = *b"well sp\xf0ead, as a digest is, bit";
 
 /// A reader chooses a half, and is delayed by two renewals. The second renewal clears that half.
 #[test]
@@ -24,6 +26,38 @@ fn slow_reader_finds_hash_across_two_renewals() {
         filter.renew(|| [HASH]);
         filter.renew(|| [HASH]);
         reader.join().expect("a reader");
+    });
+}
+
+/// The same while the filter grows, and HASH moves to another word.
+#[test]
+fn slow_reader_finds_hash_while_the_filter_grows() {
+    model(|| {
+        let filter = Arc::new(growing());
+        let reader = spawn(&filter, |filter| {
+            assert_maybe(filter);
+            assert_maybe(filter);
+        });
+        filter.renew(|| [HASH]);
+        filter.renew(|| [HASH]);
+        reader.join().expect("a reader");
+    });
+}
+
+/// A writer adds to the record and then to the filter, while the filter grows.
+#[test]
+fn writer_finds_its_hash_while_the_filter_grows() {
+    model(|| {
+        let shared = Arc::new(Shared { filter: growing(), record: Record(AtomicBool::new(false)) });
+        let writer = spawn(&shared, |Shared { filter, record }| {
+            record.put();
+            filter.insert(&HASH);
+            assert_maybe(filter);
+        });
+        shared.renew();
+        shared.renew();
+        writer.join().expect("a writer");
+        assert_maybe(&shared.filter);
     });
 }
 
@@ -160,6 +194,20 @@ where
 {
     let shared = Arc::clone(shared);
     thread::spawn(move || run(&shared))
+}
+
+/// A filter of one word with HASH. The next renewal lets it grow to two words.
+fn growing() -> Filter {
+    let filter = Filter::new(8);
+    for first in [HASH[0], b'x', b'y'] {
+        let mut hash = HASH;
+        hash[0] = first;
+        // Other bits of the word, so that each counts as a hash that is held.
+        hash[8] = hash[8].wrapping_add(first);
+        filter.insert(&hash);
+    }
+    filter.insert(&HASH);
+    filter
 }
 
 fn assert_maybe(filter: &Filter) {
