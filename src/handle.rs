@@ -42,7 +42,7 @@ impl LogoutHandle {
     /// Whether this credential is denied here: a token, or a session id as the request carries it.
     #[must_use]
     pub fn is_revoked(&self, credential: impl AsRef<[u8]>) -> bool {
-        let hash = TokenHash::of_credential(credential.as_ref());
+        let hash = TokenHash::of_credential(credential);
         hash.is_some_and(|hash| self.gate.revoker.denylist.contains(&hash))
     }
 

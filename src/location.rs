@@ -68,7 +68,7 @@ impl TokenLocation {
         CookieLocation::new(name.into())
     }
 
-    /// The header with this name, for example `x-api-key`. If a request has several, each is read.
+    /// The header with this name, for example `x-session-token`. If a request has several, each is read.
     /// `Authorization` and `Cookie` have locations of their own, and are errors here.
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {

@@ -110,8 +110,9 @@ impl TokenHash {
 
     /// The hash by which requests with this credential are recognised; `None` if no request could
     /// be recognised by this value.
-    pub(crate) fn of_credential(value: &[u8]) -> Option<Self> {
-        let value = value.trim_ascii();
+    #[must_use]
+    pub fn of_credential(value: impl AsRef<[u8]>) -> Option<Self> {
+        let value = value.as_ref().trim_ascii();
         match PolarToken::at_start(value) {
             Some(token) if token.as_bytes().len() == value.len() => Some(Self::of(value)),
             _ => read(value, |_, hash| hash),
@@ -345,8 +346,15 @@ impl Revocation {
     }
 }
 
+/// For [`TokenHash::of_credential`]. Requests are recognised by that hash, and not always by the
+/// digest of the bytes as they are.
+///
+/// The outcome is [`Unrecognized`](crate::LogoutOutcome::Unrecognized), because nothing is sent to
+/// Polar. The hash is denied for
+/// [`session_id_retention`](crate::PolarLogoutLayerBuilder::session_id_retention), unless
+/// [`expires_in`](Revocation::expires_in) says otherwise.
 impl From<TokenHash> for Revocation {
     fn from(hash: TokenHash) -> Self {
-        Self::new(hash, CredentialKind::SessionId, None, FoundIn::Handle)
+        Self::new(hash, CredentialKind::Unrecognized, None, FoundIn::Handle)
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn token(n: u32) -> String {
 }
 
 /// Revokes the token as a session id, so that Polar is not called.
-pub(crate) fn opaque(token: &str) -> Revocation {
+pub(crate) fn session_id(token: &str) -> Revocation {
     Revocation::session_id(token).expect("a token is not empty")
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn revoke(
     order: impl Fn(Revocation) -> Revocation,
 ) {
     for first in (0..count).step_by(AT_ONCE as usize) {
-        let orders = (first..count.min(first + AT_ONCE)).map(|n| order(opaque(&token(n))));
+        let orders = (first..count.min(first + AT_ONCE)).map(|n| order(session_id(&token(n))));
         assert!(handle.revoke(orders).await.is_denied());
     }
 }

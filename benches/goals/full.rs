@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use tower_polar_logout::LogoutOutcome;
 
-use crate::subject::{self, RUNTIME, opaque, token};
+use crate::subject::{self, RUNTIME, session_id, token};
 use crate::table::{Goal, row};
 
 const CAPACITY: u32 = 1_000_000;
@@ -15,7 +15,7 @@ pub(crate) fn measure() {
     let all: Vec<u32> = (0..2 * CAPACITY).collect();
     let (mut accepted, mut refused) = (Vec::new(), 0_u32);
     for some in all.chunks(AT_ONCE) {
-        let orders = some.iter().map(|&n| handle.revoke([opaque(&token(n))]));
+        let orders = some.iter().map(|&n| handle.revoke([session_id(&token(n))]));
         for (&n, outcome) in some.iter().zip(RUNTIME.block_on(join_all(orders))) {
             match outcome {
                 LogoutOutcome::Confirmed => accepted.push(n),

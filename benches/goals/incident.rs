@@ -115,7 +115,7 @@ impl Incident {
     fn logouts(&self, handle: &LogoutHandle) {
         let mut sessions = REVOKED..;
         while self.phase() != Phase::Over as usize {
-            let order = subject::opaque(&subject::token(sessions.next().expect("no end")));
+            let order = subject::session_id(&subject::token(sessions.next().expect("no end")));
             let (phase, begun) = (self.phase(), Instant::now());
             assert_eq!(RUNTIME.block_on(handle.revoke([order])), LogoutOutcome::Confirmed);
             self.logouts.note(phase, begun.elapsed());

@@ -77,7 +77,7 @@ fn write(handle: &LogoutHandle, is_over: &AtomicBool, next: &mut u32) -> f64 {
     let (begun, first) = (Instant::now(), *next);
     let mut due = begun;
     while !is_over.load(Ordering::Relaxed) {
-        let orders = (*next..*next + WRITES).map(|n| subject::opaque(&subject::token(n)));
+        let orders = (*next..*next + WRITES).map(|n| subject::session_id(&subject::token(n)));
         assert_eq!(RUNTIME.block_on(handle.revoke(orders)), LogoutOutcome::Confirmed);
         *next += WRITES;
         due += EVERY;

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use tokio::runtime::Runtime;
 use tower_polar_logout::PolarLogoutLayer;
 
-pub(crate) use self::revoked::{builder, opaque, revoke, token, without_polar};
+pub(crate) use self::revoked::{builder, revoke, session_id, token, without_polar};
 
 /// The layer's tasks run here. The requests are made outside of it: they need no runtime.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));

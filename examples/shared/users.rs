@@ -7,6 +7,7 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
+use axum_extra::extract::cookie::{Cookie, CookieJar};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 use moka::sync::Cache;
@@ -44,11 +45,14 @@ impl Users {
         })
     }
 
-    /// The user whose access token this request carries as a bearer; the status to answer if there
-    /// is none, or if Polar cannot be asked.
+    /// The user whose access token this request carries, as a bearer or in the cookie
+    /// `access_token`; the status to answer if there is none, or if Polar cannot be asked.
     pub(crate) async fn who(&self, headers: &HeaderMap) -> Result<String, StatusCode> {
+        let jar = CookieJar::from_headers(headers);
+        let cookie = jar.get("access_token").map(Cookie::value);
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+        let token = bearer.or(cookie).unwrap_or_default();
         // Not a refresh token: introspection tells about the access token of its pair.
         if !token.starts_with("polar_at_") {
             return Err(StatusCode::UNAUTHORIZED);

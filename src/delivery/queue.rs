@@ -11,9 +11,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(super) use self::call::{Call, CallAnswer, Due, Settled};
+pub(super) use self::call::{Call, CallAnswer, Due, Settled, Step};
 pub(crate) use self::call::{Delivered, NotTaken};
-pub(super) use self::entry::Step;
 use self::entry::{Entry, State};
 use self::group::{Group, Place, Rank};
 use self::server::Server;

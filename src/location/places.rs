@@ -152,7 +152,7 @@ impl Places {
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name).map_err(|error| {
         Error::configuration(format!(
-            "the header location `{name}` is not a header name: give one, for example `x-api-key`"
+            "the header location `{name}` is not a header name: give one, for example `x-session-token`"
         ))
         .with_source(error)
     })?;

@@ -122,17 +122,16 @@ impl Journal {
     /// # Errors
     ///
     /// The file could not be closed cleanly. No event is lost: as after a crash, the file is
-    /// repaired when it is opened again.
+    /// repaired when it is opened again. Or too many appends wait for the disk: then the journal is
+    /// open still.
     pub async fn close(&self) -> Result<(), Error> {
         let (reply, closed) = oneshot::channel();
-        let close = Job::Close(reply);
-        // The send blocks while the queue is full, so it needs a thread that may block.
-        let Some(jobs) = self.0.jobs.clone() else { return Ok(()) };
-        let sent = tokio::task::spawn_blocking(move || jobs.send(close).is_ok()).await;
-        match sent {
-            Ok(true) => Ok(closed.await.unwrap_or(Ok(()))?),
-            // The journal is closed already.
-            _ => Ok(()),
+        let Some(jobs) = &self.0.jobs else { return Ok(()) };
+        match jobs.try_send(Job::Close(reply)) {
+            // Without an answer another handle has closed it meanwhile.
+            Ok(()) => Ok(closed.await.unwrap_or(Ok(()))?),
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(self.is_full()),
         }
     }
 
@@ -142,13 +141,17 @@ impl Journal {
             None => Err(TrySendError::Disconnected(job)),
         };
         sent.map_err(|error| match error {
-            TrySendError::Full(_) => Error::log(format!(
-                "{QUEUE} appends already wait for the journal {}: check its disk, which is too \
-                 slow or does not respond",
-                self.0.path.display()
-            )),
+            TrySendError::Full(_) => self.is_full(),
             TrySendError::Disconnected(_) => self.ended(),
         })
+    }
+
+    fn is_full(&self) -> Error {
+        Error::log(format!(
+            "{QUEUE} appends already wait for the journal {}: check its disk, which is too slow or \
+             does not respond",
+            self.0.path.display()
+        ))
     }
 
     fn ended(&self) -> Error {

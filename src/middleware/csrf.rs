@@ -100,7 +100,10 @@ impl CrossSite {
     pub(crate) fn report(self, headers: &HeaderMap) {
         let origin = headers.get(ORIGIN).and_then(parse);
         let from = origin.as_ref().and_then(Uri::host);
-        info!(reason = self.as_str(), from, "a logout from another site was refused");
+        info!(
+            target: "tower_polar_logout::csrf",
+            reason = self.as_str(), from, "a logout from another site was refused"
+        );
     }
 }
 

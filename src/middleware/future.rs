@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tower::Service;
 
 use super::answers::{Answer, EmptyAnswers, Prepared, ReplyKind};
-use super::gate::Configured;
+use super::gate::GateAndAnswers;
 use super::next::{LoggedOut, Next};
 use super::passed::Passed;
 
@@ -44,14 +44,14 @@ pin_project! {
         Answered {
             // `None` after it was polled.
             request_and_reply: Option<(request::Parts, Prepared)>,
-            shared: Arc<Configured<A>>,
+            shared: Arc<GateAndAnswers<A>>,
         },
         // Waits for the task that logs out.
         Waiting {
             next: oneshot::Receiver<Next<B>>,
             // The service that was polled ready, if it is called after the logout.
             inner: Option<S>,
-            shared: Arc<Configured<A>>,
+            shared: Arc<GateAndAnswers<A>>,
         },
         // For a request without the revoked credentials that it carried.
         CalledStripped {
@@ -94,7 +94,7 @@ where
     pub(crate) fn answered(
         request: request::Parts,
         reply: Prepared,
-        shared: Arc<Configured<A>>,
+        shared: Arc<GateAndAnswers<A>>,
     ) -> Self {
         Self::otherwise(Otherwise::Answered { request_and_reply: Some((request, reply)), shared })
     }
@@ -102,7 +102,7 @@ where
     pub(crate) fn waiting(
         next: oneshot::Receiver<Next<B>>,
         inner: Option<S>,
-        shared: Arc<Configured<A>>,
+        shared: Arc<GateAndAnswers<A>>,
     ) -> Self {
         Self::otherwise(Otherwise::Waiting { next, inner, shared })
     }

@@ -37,7 +37,7 @@ pub(crate) struct Gate {
 
 /// The gate, and how the layer's own answers are written.
 #[derive(Debug)]
-pub(crate) struct Configured<A> {
+pub(crate) struct GateAndAnswers<A> {
     pub(crate) gate: Arc<Gate>,
     pub(crate) answers: A,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::answers::EmptyAnswers;
-use super::gate::{Configured, Gate};
+use super::gate::{Gate, GateAndAnswers};
 use super::service::PolarLogout;
 
 /// Catches logouts, sends their tokens to Polar, and rejects revoked tokens from then on.
@@ -34,12 +34,12 @@ use super::service::PolarLogout;
 /// # }
 /// ```
 pub struct PolarLogoutLayer<A = EmptyAnswers> {
-    shared: Arc<Configured<A>>,
+    shared: Arc<GateAndAnswers<A>>,
 }
 
 impl<A> PolarLogoutLayer<A> {
     pub(crate) fn new(gate: Gate, answers: A) -> Self {
-        Self { shared: Arc::new(Configured { gate: Arc::new(gate), answers }) }
+        Self { shared: Arc::new(GateAndAnswers { gate: Arc::new(gate), answers }) }
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::answers::{Answer, EmptyAnswers};
 use super::future::ResponseFuture;
-use super::gate::Configured;
+use super::gate::GateAndAnswers;
 use super::next::Caller;
 use super::passed::Passed;
 use super::slow_path::log_out;
@@ -24,11 +24,11 @@ use crate::revocation::Carried;
 /// the responses of the inner service. `A` writes the layer's own answers: see [`Answer`].
 pub struct PolarLogout<S, A = EmptyAnswers> {
     inner: S,
-    shared: Arc<Configured<A>>,
+    shared: Arc<GateAndAnswers<A>>,
 }
 
 impl<S, A> PolarLogout<S, A> {
-    pub(crate) fn new(inner: S, shared: Arc<Configured<A>>) -> Self {
+    pub(crate) fn new(inner: S, shared: Arc<GateAndAnswers<A>>) -> Self {
         Self { inner, shared }
     }
 }

@@ -10,6 +10,8 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::error::BoxError;
 
 /// The outcome of one revoke call.
+///
+/// A variant that holds a [`Reason`] alone stays as it is: what is added goes into the `Reason`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RevokeOutcome {

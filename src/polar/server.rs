@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind};
 ///
 /// `Debug` does not show the URL: it is checked when the client is built, and may hold a password
 /// until then.
+///
+/// A variant with a URL stays as it is, since apps write it down.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolarServer {

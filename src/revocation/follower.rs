@@ -99,6 +99,8 @@ impl Follower {
                 self.refill();
             }
             if is_current {
+                // Before a token of the log is taken over: the build fails, and nothing is sent.
+                self.check_limit()?;
                 self.caught_up();
                 return Ok(());
             }
@@ -217,6 +219,19 @@ impl Follower {
         self.orphans.claim_again(Instant::now());
         let sealed = self.orphans.sealed();
         self.refill = Some(Refill::start(&self.log, &revoker, &self.spawner, sealed));
+    }
+
+    fn check_limit(&self) -> Result<(), Error> {
+        let Some(revoker) = self.revoker.upgrade() else { return Ok(()) };
+        let (len, limit) = (revoker.denylist.len(), revoker.denylist.limit());
+        if len <= limit {
+            return Ok(());
+        }
+        Err(Error::configuration(format!(
+            "the revocation log holds {len} revocations, but `denylist_capacity` is {limit}: raise \
+             it with `.denylist_capacity({})`",
+            len.saturating_mul(2),
+        )))
     }
 
     fn report_limit(&mut self) {

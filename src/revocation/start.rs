@@ -89,7 +89,7 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
         log.assign(&client_id)?;
         let assignment = Assignment(Some(Arc::clone(&log)));
         let mut follower = Follower::new(log, &revoker, spawner.clone());
-        if let Err(error) = catch_up(&mut follower, config.startup_timeout, &revoker).await {
+        if let Err(error) = catch_up(&mut follower, config.startup_timeout).await {
             if !config.allow_stale_start || error.is_configuration() {
                 drop(follower);
                 // The delivery may still hold the log open, for example the file of a journal.
@@ -132,26 +132,13 @@ impl Drop for Assignment {
 }
 
 /// Rebuilds the denylist and the queue from a log.
-async fn catch_up(
-    follower: &mut Follower,
-    limit: Duration,
-    revoker: &Revoker,
-) -> Result<(), Error> {
+async fn catch_up(follower: &mut Follower, limit: Duration) -> Result<(), Error> {
     timeout(limit, follower.catch_up()).await.map_err(|_| {
         Error::log(format!(
             "the revocation log could not be read within {limit:?}: raise `startup_timeout`, or \
              start before it is read with `allow_stale_start(true)`"
         ))
-    })??;
-    let (len, limit) = (revoker.denylist.len(), revoker.denylist.limit());
-    if len > limit {
-        return Err(Error::configuration(format!(
-            "the revocation log holds {len} revocations, but `denylist_capacity` is {limit}: raise \
-             it with `.denylist_capacity({})`",
-            len.saturating_mul(2),
-        )));
-    }
-    Ok(())
+    })?
 }
 
 /// Cleans up the denylist and updates the gauges, until the layer is dropped.

@@ -344,6 +344,7 @@ fn error_says_why_a_path_is_impossible() {
         (dir.0.join("missing/revocations.redb"), "there is no directory"),
         (dir.0.clone(), "is a directory"),
         (file.join("revocations.redb"), "file is a file, not a directory: give another path"),
+        (file.join("x/y"), "file is a file, not a directory: give another path"),
     ];
     for (path, reason) in cases {
         let message = refused(&path).to_string();

@@ -6,3 +6,5 @@ mod layering;
 mod links;
 // No dependency needs a newer Rust than the crate promises.
 mod msrv;
+// The guide quotes the error texts of the source.
+mod quotes;

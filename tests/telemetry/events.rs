@@ -132,6 +132,7 @@ async fn cross_site_logout_is_reported_with_its_reason() {
         .filter(|event| event.field("message") == Some("a logout from another site was refused"))
         .collect();
     assert!(refused.iter().all(|event| event.told.level == Level::INFO));
+    assert!(refused.iter().all(|event| event.told.target == "tower_polar_logout::csrf"));
     let told: Vec<_> =
         refused.iter().map(|event| (event.field("reason"), event.field("from"))).collect();
     assert_eq!(

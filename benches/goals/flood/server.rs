@@ -18,7 +18,7 @@ use tower_polar_logout::{ClientCredentials, LogoutHandle, LogoutOutcome, PolarSe
 
 use super::connection::{Connection, request};
 use crate::process::Process;
-use crate::subject::{builder, opaque, token};
+use crate::subject::{builder, session_id, token};
 
 /// Tokens that were revoked before the flood.
 const EARLIER: u32 = 5_000;
@@ -129,7 +129,7 @@ pub(crate) fn serve(limit: &str, queue_capacity: &str, url: &str, id: &str, secr
     runtime.block_on(async {
         let layer = builder.build().await.expect("a layer");
         let handle = layer.handle();
-        let orders = earlier().map(|token| opaque(&token));
+        let orders = earlier().map(|token| session_id(&token));
         assert_eq!(handle.revoke(orders).await, LogoutOutcome::Confirmed);
         let service = layer.layer(service_fn(move |request: Request<_>| {
             let answer = app(&request, &handle);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Call, CallAnswer, Delivered};
+use super::{Call, CallAnswer, Delivered, Step};
 use crate::delivery::backoff;
 use crate::telemetry::Correlation;
 use crate::token::{Token, TokenHash, TokenTypeHint};
@@ -46,21 +46,6 @@ pub(super) enum State {
     /// The token is sent when it is due and its group has no call in flight.
     Free,
     InFlight,
-}
-
-/// The next call about a token. Without verification [`Revoke`](Self::Revoke) is the only one.
-///
-/// Polar's introspection answers for the pair: it also says "inactive" if only the access token has
-/// expired. So "inactive" proves a revocation only if the pair was active before. Otherwise the
-/// revocation is sent a second time, after the first one's commit window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::delivery) enum Step {
-    /// Introspects the token before it is revoked.
-    AskBefore,
-    Revoke,
-    /// Introspects the token after it was revoked.
-    AskAfter,
-    RevokeAgain,
 }
 
 impl Entry {

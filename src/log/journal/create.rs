@@ -18,12 +18,12 @@ use super::{database, tables};
 /// a journal that is still being created: it is one that has lost its contents.
 pub(super) fn create(path: &Path) -> Result<(), Refusal> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    if directory.is_file() {
+    if let Some(file) = directory.ancestors().find(|ancestor| ancestor.is_file()) {
         return Err(refusal::plain(
             path,
             &format!(
                 "cannot be created, because {} is a file, not a directory: give another path",
-                directory.display()
+                file.display()
             ),
         ));
     }

@@ -38,9 +38,9 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     /// All entries were read, so the next read may wait in Redis.
     is_current: bool,
-    pace: BatchSize,
+    batch_size: BatchSize,
     clock: Option<Clock>,
-    horizon: Trim,
+    trim: Trim,
     /// `None` until all entries were read once.
     trim_at: Option<Instant>,
 }
@@ -57,9 +57,9 @@ impl Reader {
             shared,
             connection: None,
             is_current: false,
-            pace: BatchSize::new(),
+            batch_size: BatchSize::new(),
             clock: None,
-            horizon: Trim::after(Id::ZERO),
+            trim: Trim::after(Id::ZERO),
             trim_at: None,
         }
     }
@@ -75,11 +75,11 @@ impl Reader {
         let mut has_lost = false;
         let mut lost = Vec::new();
         loop {
-            if self.horizon.is_elsewhere(after) {
+            if self.trim.is_elsewhere(after) {
                 self.restart(after);
             }
             let read = self.shared.outbox().unseen.read();
-            let asked = Asked { after, count: self.pace.ask(), read };
+            let asked = Asked { after, count: self.batch_size.ask(), read };
             let trim_to = self.trim_to(connection.clock());
             let commands = self.commands(&asked, trim_to);
             let mut answers = connection.query(commands, PATIENCE).await?.into_iter();
@@ -108,7 +108,7 @@ impl Reader {
 
     fn restart(&mut self, after: Id) {
         self.is_current = false;
-        self.horizon = Trim::after(after);
+        self.trim = Trim::after(after);
         self.trim_at = None;
     }
 
@@ -161,16 +161,16 @@ impl Reader {
                     if origin.replica == self.shared.replica {
                         own.push(origin.number);
                     }
-                    self.horizon.read(id, &records);
+                    self.trim.read(id, &records);
                     events.extend(records.into_iter().map(|record| record.to_event(clock)));
                 }
                 Err(reason) => {
-                    self.horizon.read(id, &[]);
+                    self.trim.read(id, &[]);
                     skipped.count(id, reason);
                 }
             }
         }
-        self.pace.answered(asked.count, events.len());
+        self.batch_size.answered(asked.count, events.len());
         let is_current = entries.len() < asked.count;
         let reached = if is_current { Reached::End } else { Reached::Id(last) };
         self.write_again(self.shared.outbox().found(asked.read, own, reached));
@@ -192,7 +192,7 @@ impl Reader {
     /// The id up to which to trim the stream now, if it is time to.
     fn trim_to(&self, clock: Clock) -> Option<Id> {
         self.trim_at.filter(|at| *at <= Instant::now())?;
-        Some(self.horizon.at(clock.to_redis(millis(SystemTime::now()))))
+        Some(self.trim.at(clock.to_redis(millis(SystemTime::now()))))
     }
 
     fn trimmed(&mut self, answer: Option<Value>) {

@@ -91,65 +91,65 @@ mod tests {
 
     #[test]
     fn entries_stay_an_hour_beyond_the_longest_lifetime() {
-        let mut horizon = Trim::after(Id::ZERO);
-        horizon.read(id(100), &[revoked(1, 110, None)]);
-        horizon.read(id(101), &[revoked(2, 131, None)]);
-        horizon.read(id(102), &[revoked(3, 103, None)]);
-        assert_eq!(horizon.at(121 * HOUR), id(90));
+        let mut trim = Trim::after(Id::ZERO);
+        trim.read(id(100), &[revoked(1, 110, None)]);
+        trim.read(id(101), &[revoked(2, 131, None)]);
+        trim.read(id(102), &[revoked(3, 103, None)]);
+        assert_eq!(trim.at(121 * HOUR), id(90));
         // A revocation that had expired when it was written has no lifetime.
-        horizon.read(id(125), &[revoked(4, 0, None)]);
-        assert_eq!(horizon.at(141 * HOUR), id(110));
+        trim.read(id(125), &[revoked(4, 0, None)]);
+        assert_eq!(trim.at(141 * HOUR), id(110));
     }
 
     #[test]
     fn entries_of_undelivered_tokens_stay() {
-        let mut horizon = Trim::after(Id::ZERO);
-        horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
-        horizon.read(id(101), &[revoked(2, 102, Some(b"token"))]);
-        horizon.read(id(200), &[revoked(3, 201, None)]);
-        assert_eq!(horizon.at(190 * HOUR), id(100));
-        horizon.read(id(201), &[delivered(1)]);
-        assert_eq!(horizon.at(190 * HOUR), id(101));
-        horizon.read(id(201), &[delivered(2)]);
-        assert_eq!(horizon.at(190 * HOUR), id(188));
+        let mut trim = Trim::after(Id::ZERO);
+        trim.read(id(100), &[revoked(1, 101, Some(b"token"))]);
+        trim.read(id(101), &[revoked(2, 102, Some(b"token"))]);
+        trim.read(id(200), &[revoked(3, 201, None)]);
+        assert_eq!(trim.at(190 * HOUR), id(100));
+        trim.read(id(201), &[delivered(1)]);
+        assert_eq!(trim.at(190 * HOUR), id(101));
+        trim.read(id(201), &[delivered(2)]);
+        assert_eq!(trim.at(190 * HOUR), id(188));
     }
 
     #[test]
     fn token_sealed_again_stays_in_its_newer_entry() {
-        let mut horizon = Trim::after(Id::ZERO);
-        horizon.read(id(100), &[revoked(1, 101, Some(b"token"))]);
-        horizon.read(id(150), &[revoked(1, 0, Some(b"token"))]);
-        horizon.read(id(200), &[delivered(9)]);
-        assert_eq!(horizon.at(190 * HOUR), id(150));
+        let mut trim = Trim::after(Id::ZERO);
+        trim.read(id(100), &[revoked(1, 101, Some(b"token"))]);
+        trim.read(id(150), &[revoked(1, 0, Some(b"token"))]);
+        trim.read(id(200), &[delivered(9)]);
+        assert_eq!(trim.at(190 * HOUR), id(150));
     }
 
     #[test]
     fn newest_entry_and_endless_revocations_stay() {
-        let mut horizon = Trim::after(Id::ZERO);
-        assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
-        horizon.read(id(100), &[revoked(1, 101, None)]);
-        horizon.read(id(101), &[delivered(1)]);
-        assert_eq!(horizon.at(1_000 * HOUR), id(101));
-        horizon.read(id(102), &[revoked(2, u64::MAX / HOUR, None)]);
-        assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
+        let mut trim = Trim::after(Id::ZERO);
+        assert_eq!(trim.at(1_000 * HOUR), Id::ZERO);
+        trim.read(id(100), &[revoked(1, 101, None)]);
+        trim.read(id(101), &[delivered(1)]);
+        assert_eq!(trim.at(1_000 * HOUR), id(101));
+        trim.read(id(102), &[revoked(2, u64::MAX / HOUR, None)]);
+        assert_eq!(trim.at(1_000 * HOUR), Id::ZERO);
     }
 
     #[test]
     fn nothing_is_trimmed_before_all_is_read() {
-        let mut horizon = Trim::after(id(100));
-        horizon.read(id(101), &[revoked(1, 102, None)]);
-        assert_eq!(horizon.at(1_000 * HOUR), Id::ZERO);
+        let mut trim = Trim::after(id(100));
+        trim.read(id(101), &[revoked(1, 102, None)]);
+        assert_eq!(trim.at(1_000 * HOUR), Id::ZERO);
     }
 
     #[test]
     fn skipped_entries_and_restarts_are_recognized() {
-        let mut horizon = Trim::after(Id::ZERO);
-        assert!(!horizon.is_elsewhere(Id::ZERO));
-        horizon.read(id(100), &[]);
-        horizon.read(id(101), &[]);
-        assert!(!horizon.is_elsewhere(id(101)));
-        assert!(!horizon.is_elsewhere(id(100)));
-        assert!(horizon.is_elsewhere(id(102)));
-        assert!(horizon.is_elsewhere(Id::ZERO));
+        let mut trim = Trim::after(Id::ZERO);
+        assert!(!trim.is_elsewhere(Id::ZERO));
+        trim.read(id(100), &[]);
+        trim.read(id(101), &[]);
+        assert!(!trim.is_elsewhere(id(101)));
+        assert!(!trim.is_elsewhere(id(100)));
+        assert!(trim.is_elsewhere(id(102)));
+        assert!(trim.is_elsewhere(Id::ZERO));
     }
 }

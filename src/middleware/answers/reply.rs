@@ -30,6 +30,8 @@ pub struct Reply {
 }
 
 /// The reason for one of the layer's own answers.
+///
+/// A variant that holds a [`LogoutOutcome`] alone stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplyKind {
