@@ -26,7 +26,7 @@ pub(crate) fn measure() {
     let (begun, before) = (Instant::now(), cpu());
     let mut revoked = 0;
     while begun.elapsed() < FOR {
-        let order = subject::opaque(&subject::token(revoked));
+        let order = subject::session_id(&subject::token(revoked));
         RUNTIME.block_on(layer.handle().revoke([order]));
         revoked += 1;
         let next = begun + Duration::from_secs(1) / REVOKED_A_SECOND * revoked;

@@ -28,14 +28,18 @@ impl Csrf {
     pub(crate) fn new(trusted_origins: Vec<String>) -> Result<Self, Error> {
         let mut layer = CsrfLayer::new();
         for origin in trusted_origins {
-            // Without the source, which may repeat a password.
-            layer = layer.add_trusted_origin(&origin).map_err(|_| {
+            let invalid = || {
                 Error::configuration(format!(
                     "the trusted origin `{}` is invalid: give `trusted_origin` an origin like \
                      `https://app.example.com`",
                     without_user(&origin)
                 ))
-            })?;
+            };
+            // `CsrfLayer` takes a user name, which no browser sends.
+            if origin.contains('@') {
+                return Err(invalid());
+            }
+            layer = layer.add_trusted_origin(&origin).map_err(|_| invalid())?;
         }
         Ok(Self(layer.layer(service_fn(|_| ready(Ok(Response::new(())))))))
     }
