@@ -363,7 +363,9 @@ impl<A> PolarLogoutLayerBuilder<A> {
     /// the layer does not know which credentials were revoked before. Default `false`:
     /// [`build`](Self::build) returns an error.
     ///
-    /// With [`max_log_lag`](Self::max_log_lag), no revoked token is accepted meanwhile.
+    /// With [`max_log_lag`](Self::max_log_lag), requests with a credential are answered 503 once
+    /// that time has passed since the start. With [`Duration::ZERO`] this holds at once, so no
+    /// revoked token is accepted meanwhile.
     pub fn allow_stale_start(mut self, allow: bool) -> Self {
         self.options.revocation.allow_stale_start = allow;
         self

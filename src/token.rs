@@ -109,12 +109,14 @@ impl TokenHash {
     }
 
     /// The hash by which requests with this credential are recognised; `None` if no request could
-    /// be recognised by this value.
+    /// be recognised by this value: it is too short, or it holds a token of Polar's and other text.
     #[must_use]
     pub fn of_credential(value: impl AsRef<[u8]>) -> Option<Self> {
         let value = value.as_ref().trim_ascii();
         match PolarToken::at_start(value) {
             Some(token) if token.as_bytes().len() == value.len() => Some(Self::of(value)),
+            // Requests are recognised by the token alone.
+            _ if PolarToken::is_in(value) => None,
             _ => read(value, |_, hash| hash),
         }
     }

@@ -168,13 +168,13 @@ impl Denylist {
     /// Frees expired entries. This can take long, so it must not run on a request's path.
     pub(crate) fn clean_up(&self) {
         self.cache.run_pending_tasks();
-        if self.filter.is_silted() {
+        if self.filter.is_silted(self.len()) {
             self.renew_filter();
         }
     }
 
     fn renew_filter(&self) {
-        self.filter.renew(|| self.cache.iter().map(|(hash, _)| *hash.as_bytes()));
+        self.filter.renew(self.len(), || self.cache.iter().map(|(hash, _)| *hash.as_bytes()));
     }
 }
 
@@ -443,9 +443,9 @@ mod tests {
         for n in 0..3000 {
             denylist.admit(hash(n), later(DAY));
         }
-        assert!(denylist.filter.is_silted());
+        assert!(denylist.filter.is_silted(denylist.len()));
         denylist.clean_up();
-        assert!(!denylist.filter.is_silted());
+        assert!(!denylist.filter.is_silted(denylist.len()));
         assert!((0..3000).all(|n| denylist.contains(&hash(n))));
     }
 
@@ -462,7 +462,7 @@ mod tests {
         for n in 900..1200 {
             denylist.insert(hash(n), later(DAY)).expect("room");
         }
-        assert!(denylist.filter.is_silted());
+        assert!(denylist.filter.is_silted(denylist.len()));
         denylist.clean_up();
         assert!((900..1200).all(|n| denylist.contains(&hash(n))));
         let left = (0..900).filter(|&n| denylist.filter.may_contain(hash(n).as_bytes())).count();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -49,6 +49,8 @@ pub(crate) struct Follower {
     is_over_limit: bool,
     /// If the log lost entries: appends the entries of this process again.
     refill: Option<Refill>,
+    /// A large step of the log that is being denied.
+    denying: Option<JoinHandle<()>>,
 }
 
 impl Follower {
@@ -74,26 +76,22 @@ impl Follower {
             failures: 0,
             is_over_limit: false,
             refill: None,
+            denying: None,
         }
     }
 
     /// Reads the log to its end, and denies its revocations. Must be called before the first
     /// request is served. If this fails or is dropped, the entries that were read stay in effect.
     pub(crate) async fn catch_up(&mut self) -> Result<(), Error> {
-        let mut denying = None;
         loop {
             let followed = self.log.follow(self.cursor.clone()).await?;
             // One step is denied while the next is read.
-            if let Some(denying) = denying.take() {
-                finish(denying).await;
-            }
+            self.finish_denying().await;
             let Followed { is_current, has_lost, .. } = followed;
             let Some(revoked) = self.take(followed) else { return Ok(()) };
-            denying = self.deny(revoked);
-            if (is_current || has_lost)
-                && let Some(denying) = denying.take()
-            {
-                finish(denying).await;
+            self.deny(revoked);
+            if is_current || has_lost {
+                self.finish_denying().await;
             }
             if has_lost {
                 self.refill();
@@ -109,6 +107,8 @@ impl Follower {
 
     /// Follows the log until the layer is dropped.
     pub(crate) async fn run(mut self) {
+        // A step that `catch_up` began, and whose end it did not see.
+        self.finish_denying().await;
         loop {
             // If `follow` never waits, other tasks must still get a turn.
             yield_now().await;
@@ -131,9 +131,8 @@ impl Follower {
                 Ok(followed) => {
                     let Followed { is_current, has_lost, .. } = followed;
                     let Some(revoked) = self.take(followed) else { return };
-                    if let Some(denying) = self.deny(revoked) {
-                        finish(denying).await;
-                    }
+                    self.deny(revoked);
+                    self.finish_denying().await;
                     if has_lost {
                         self.refill();
                     }
@@ -195,20 +194,34 @@ impl Follower {
         Some(revocations)
     }
 
-    /// Denies these hashes. Returns a task if that takes long: it must be [finished](finish).
-    fn deny(&self, revoked: Vec<(TokenHash, SystemTime)>) -> Option<Denying> {
-        let denylist = Arc::clone(&self.revoker.upgrade()?.denylist);
-        let is_short = revoked.len() <= AT_ONCE;
+    /// Denies what the log says. A large step takes longer, until [`Self::finish_denying`].
+    fn deny(&mut self, revocations: Vec<(TokenHash, SystemTime)>) {
+        let Some(revoker) = self.revoker.upgrade() else { return };
+        let denylist = Arc::clone(&revoker.denylist);
+        let is_short = revocations.len() <= AT_ONCE;
         let deny = move || {
-            for (hash, expires_at) in revoked {
+            for (hash, expires_at) in revocations {
                 denylist.admit(hash, expires_at);
             }
         };
         if is_short {
             deny();
-            return None;
+        } else {
+            self.denying = Some(spawn_blocking(deny));
         }
-        Some(tokio::task::spawn_blocking(deny))
+    }
+
+    /// Waits until a large step is denied. If this is dropped, the next call waits for it. Panics if
+    /// the task did: hashes that are not denied must not count as known.
+    async fn finish_denying(&mut self) {
+        let Some(denying) = &mut self.denying else { return };
+        let denied = denying.await;
+        self.denying = None;
+        if let Err(error) = denied
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
     }
 
     /// Appends lost entries to the log again. Must be called after the revocations of the step that
@@ -336,18 +349,6 @@ fn left(until: SystemTime) -> Duration {
     match until.duration_since(SystemTime::now()) {
         Ok(left) => Duration::from_secs(left.as_secs() + 1).min(LONGEST_BELIEVED),
         Err(_) => Duration::ZERO,
-    }
-}
-
-type Denying = JoinHandle<()>;
-
-/// Waits for a task that [`Follower::deny`] began. Panics if the task did: hashes that are not
-/// denied must not count as known.
-async fn finish(denying: Denying) {
-    if let Err(error) = denying.await
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
     }
 }
 

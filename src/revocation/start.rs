@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -105,6 +106,9 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
             );
         }
         assignment.keep();
+        // The filter has grown too small for what the log held. Requests come next.
+        let denylist = Arc::clone(&revoker.denylist);
+        let _ = spawn_blocking(move || denylist.clean_up()).await;
         let follow = closing.run_until_cancelled_owned(follower.run());
         spawner.spawn_background(async {
             follow.await;
@@ -157,7 +161,7 @@ fn keep_house(revoker: &Arc<Revoker>) -> impl Future<Output = ()> + use<> {
                 MUCH.. => CLEAN_UP_MUCH_EVERY,
             });
             // Not on a thread that serves requests.
-            let _ = tokio::task::spawn_blocking(move || denylist.clean_up()).await;
+            let _ = spawn_blocking(move || denylist.clean_up()).await;
         }
     }
 }

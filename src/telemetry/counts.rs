@@ -26,8 +26,8 @@ pub struct Counts {
     pub logouts: u64,
     /// Revocations that the denylist had no room for.
     pub full: u64,
-    /// Values in a place of Polar's token that no server could have issued as a token. They are
-    /// denied here and not sent to Polar: see
+    /// Values in a place of Polar's token that no server could have issued as a token, and
+    /// hashes that the app revoked. They are denied here and not sent to Polar: see
     /// [`LogoutOutcome::Unrecognized`](crate::LogoutOutcome::Unrecognized).
     pub unrecognized: u64,
     /// Tokens that are not delivered yet.

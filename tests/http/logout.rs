@@ -541,6 +541,7 @@ async fn hash_is_denied_and_not_sent() {
     let revocation = Revocation::from(TokenHash::of_credential(&token).expect("a token"));
     assert_eq!(app.handle.revoke([revocation]).await, LogoutOutcome::Unrecognized);
     assert!(app.handle.is_revoked(&token));
+    assert!(TokenHash::of_credential(format!("{token} and more")).is_none());
     assert_eq!(polar.seen().revoke_calls, 0);
 }
 

@@ -184,7 +184,11 @@ fn paths_after(code: &str, start: &str, base: &[String]) -> Vec<Names> {
     let starts = code.match_indices(start).map(|(at, _)| at).filter(begins_a_path);
     let mut paths = Vec::new();
     for at in starts {
-        take_apart(&code[at + start.len()..], base, &mut paths);
+        let (mut rest, mut base) = (&code[at + start.len()..], base);
+        while let Some(higher) = rest.strip_prefix("super::") {
+            (rest, base) = (higher, &base[..base.len().saturating_sub(1)]);
+        }
+        take_apart(rest, base, &mut paths);
     }
     paths
 }
@@ -345,10 +349,10 @@ fn files_import_one_another_without_a_circle() {
 #[test]
 fn paths_are_taken_apart() {
     let base = ["a".to_owned(), "b".to_owned()];
-    let code = "use super::{x::{Y, self}, w as v, *};\nfn f(_: super::Q) {}";
+    let code = "use super::{x::{Y, self}, w as v, *};\nfn f(_: super::Q, _: super::super::R) {}";
     let paths = paths_after(code, "super::", &base);
     let paths: Vec<_> = paths.iter().map(|path| path.join("::")).collect();
-    assert_eq!(paths, ["a::b::x::Y", "a::b::x", "a::b::w", "a::b::*", "a::b::Q"]);
+    assert_eq!(paths, ["a::b::x::Y", "a::b::x", "a::b::w", "a::b::*", "a::b::Q", "a::R"]);
 }
 
 #[test]

@@ -11,8 +11,8 @@
 //! so there are two halves. One half is read. A renewal clears the other half, fills it from the
 //! cache, and then switches to it by one store of the generation.
 //!
-//! A half uses only as many of its words as fit what is held, so that a short list stays in the CPU's
-//! cache. The renewal chooses that size for the half that it fills.
+//! A half uses only as many of its words as its hashes need, so that a short list stays in the CPU's
+//! cache. A renewal chooses that size for the half that it fills, by how many hashes are live.
 //!
 //! # Why no "no" is false
 //!
@@ -50,6 +50,7 @@
 //!
 //! - An entry sets 4 of the 16 bits that are planned for it. So in a full filter at most 25 % of
 //!   the words are full, for any choice of tokens, and with twice as many entries as planned 50 %.
+//!   A burst can fill all words until the next renewal.
 //! - Then one in four, or one in two, of the hashes of other users is a "maybe".
 //! - A "maybe" costs one lookup in the cache. A request with a revoked token costs the same.
 
@@ -91,20 +92,27 @@ struct Writing {
     held: usize,
     /// Hashes that `insert` has put into the other half, during a renewal.
     next: Option<usize>,
-    /// The filter is silted if it holds more hashes than this.
+    /// The filter is silted if it holds more hashes than this,
     room: usize,
+    /// or if fewer than this are live.
+    shrinks_below: usize,
 }
 
 impl Filter {
-    /// A filter for few hashes, which renewals let grow for this many, with 4 to 8 bytes for each
-    /// that is held. It can take more hashes, but then says "maybe" more often.
+    /// A filter for few hashes, which renewals let grow for this many. Each half has 2 to 8 bytes for
+    /// each live hash. It can take more hashes, but then says "maybe" more often.
     pub(crate) fn new(most: usize) -> Self {
         let most = most.clamp(1, PLANNED_AT_MOST);
         let planned = plan(0, most);
         Self {
             halves: [planned, 0].map(|planned| Half::new(most, planned)),
             generation: Apart(AtomicU64::new(0)),
-            writing: Apart(Mutex::new(Writing { held: 0, next: None, room: planned })),
+            writing: Apart(Mutex::new(Writing {
+                held: 0,
+                next: None,
+                room: planned,
+                shrinks_below: 0,
+            })),
             renewing: Mutex::new(()),
             most,
         }
@@ -133,29 +141,32 @@ impl Filter {
         }
     }
 
-    /// Whether a renewal is useful, to forget or to grow: the filter holds more hashes than planned,
-    /// and at least half of them came after the last renewal. (The second condition prevents endless
-    /// renewals without effect from a cache that is itself larger than the filter may become.)
-    pub(crate) fn is_silted(&self) -> bool {
+    /// Whether a renewal is useful, if so many hashes are live: to forget, to grow or to shrink. At
+    /// its largest size, at least half of what the filter holds must have come after the last
+    /// renewal, or a cache that is larger than the filter may become would be renewed endlessly
+    /// without effect.
+    ///
+    /// A half that is full of bits counts no more hashes, so it cannot say how many there are.
+    pub(crate) fn is_silted(&self, live: usize) -> bool {
         let writing = lock(&self.writing.0);
-        writing.held > writing.room
+        writing.held > writing.room || live < writing.shrinks_below
     }
 
     /// Forgets every hash that is not live. `live` is called when inserts already go to both
     /// halves, and must then read the cache. It must return each hash that the cache has held since
-    /// before the call. Hashes that come or go during the call are optional.
+    /// before the call. Hashes that come or go during the call are optional. `count` is about how
+    /// many it returns.
     ///
     /// Takes as long as `live` does, so it must not run on a request's path. It delays no reader,
     /// and a writer only for two assignments.
-    pub(crate) fn renew<I>(&self, live: impl FnOnce() -> I)
+    pub(crate) fn renew<I>(&self, count: usize, live: impl FnOnce() -> I)
     where
         I: IntoIterator<Item = [u8; 32]>,
     {
         let _one_at_a_time = lock(&self.renewing);
         let generation = self.generation.0.load(Ordering::Relaxed);
         let next = self.half(generation + 1);
-        // What has expired is counted too. At worst the half is larger than it must be.
-        let planned = plan(lock(&self.writing.0).held, self.most);
+        let planned = plan(count, self.most);
 
         // A reader that reads a size or a bit of here then reads this generation or a later one.
         fence(Ordering::Release);
@@ -166,7 +177,12 @@ impl Filter {
 
         let mut writing = lock(&self.writing.0);
         writing.held = held + writing.next.take().unwrap_or_default();
-        writing.room = planned.max(writing.held.saturating_mul(2));
+        // Below its largest size, it grows again at once if the count was too low.
+        let is_largest = planned == self.most;
+        writing.room =
+            if is_largest { planned.max(writing.held.saturating_mul(2)) } else { planned };
+        // A quarter to a half of what is planned for is live.
+        writing.shrinks_below = if planned > PLANNED_AT_LEAST { planned / 8 } else { 0 };
         self.generation.0.store(generation + 1, Ordering::Release);
     }
 
@@ -182,9 +198,9 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// How many hashes to plan for if so many are held: for the next ones too.
-fn plan(held: usize, most: usize) -> usize {
-    let planned = held.saturating_mul(2).checked_next_power_of_two().unwrap_or(most);
+/// How many hashes to plan for if so many are live, so that as many again have room.
+fn plan(live: usize, most: usize) -> usize {
+    let planned = live.saturating_mul(2).checked_next_power_of_two().unwrap_or(most);
     planned.clamp(PLANNED_AT_LEAST.min(most), most)
 }
 
@@ -276,8 +292,9 @@ mod tests {
     fn fill(filter: &Filter, hashes: Range<u32>) {
         for n in hashes {
             filter.insert(&hash(n));
-            if filter.is_silted() {
-                filter.renew(|| (0..=n).map(hash));
+            let live = n as usize + 1;
+            if filter.is_silted(live) {
+                filter.renew(live, || (0..=n).map(hash));
             }
         }
     }
@@ -311,15 +328,56 @@ mod tests {
         fill(&filter, 1_000..50_000);
         let grown = size(&filter);
         assert!((50_000 * BITS / 64..50_000 * BITS / 16).contains(&grown), "{grown}");
-        // The first renewal counts the hashes that have expired, and the second does not.
-        filter.renew(|| (0..10).map(hash));
-        filter.renew(|| (0..10).map(hash));
+        assert!(filter.is_silted(10), "nearly all have expired");
+        filter.renew(10, || (0..10).map(hash));
         assert_eq!(size(&filter) * 8, 2 << 10);
         assert!((0..10).all(|n| filter.may_contain(&hash(n))));
         assert!(maybes(&filter) < 0.01, "old bits are left: {}", maybes(&filter));
         fill(&filter, 10..50_000);
         assert!((0..50_000).all(|n| filter.may_contain(&hash(n))));
         assert!(maybes(&filter) < 0.01, "old bits are left: {}", maybes(&filter));
+    }
+
+    /// A restart reads a whole log before the first renewal. A half that is full of bits does not
+    /// know how many hashes came.
+    #[test]
+    fn burst_is_followed_by_a_filter_of_its_size() {
+        let filter = Filter::new(1_000_000);
+        (0..300_000).for_each(|n| filter.insert(&hash(n)));
+        let mut renewals = 0;
+        while filter.is_silted(300_000) {
+            filter.renew(300_000, || (0..300_000).map(hash));
+            renewals += 1;
+        }
+        assert_eq!(renewals, 1);
+        assert!(maybes(&filter) < 0.01, "{}", maybes(&filter));
+    }
+
+    /// Hashes come and expire for a long time, and few are live at any time.
+    #[test]
+    fn churn_does_not_make_it_larger() {
+        const LIVE: u32 = 100;
+        let filter = Filter::new(1_000_000);
+        for n in 0..20_000 {
+            filter.insert(&hash(n));
+            if filter.is_silted(LIVE as usize) {
+                filter.renew(LIVE as usize, || (n.saturating_sub(LIVE - 1)..=n).map(hash));
+            }
+        }
+        assert_eq!(size(&filter) * 8, 2 << 10);
+    }
+
+    /// The cache is far beyond the largest size, and then everything expires.
+    #[test]
+    fn overfull_filter_is_renewed_when_its_hashes_expire() {
+        let filter = Filter::new(5_000);
+        (0..50_000).for_each(|n| filter.insert(&hash(n)));
+        filter.renew(50_000, || (0..50_000).map(hash));
+        assert!(!filter.is_silted(50_000));
+        assert!(filter.is_silted(10));
+        filter.renew(10, || (0..10).map(hash));
+        assert!(!filter.is_silted(10));
+        assert!(maybes(&filter) < 0.01, "{}", maybes(&filter));
     }
 
     /// It says "maybe" to more of the other hashes.
@@ -349,7 +407,7 @@ mod tests {
         let filter = Filter::new(10_000);
         fill(&filter, 0..10_000);
         for live in [10_000, 1_000, 0] {
-            filter.renew(|| (0..live).map(hash));
+            filter.renew(live as usize, || (0..live).map(hash));
             assert!((0..live).all(|n| filter.may_contain(&hash(n))));
             let left = (live..10_000).filter(|&n| filter.may_contain(&hash(n))).count();
             assert!(left < 50, "{left} of {live}");
@@ -360,14 +418,14 @@ mod tests {
     #[test]
     fn hash_inserted_during_a_renewal_stays() {
         let filter = Filter::new(10);
-        filter.renew(|| {
+        filter.renew(0, || {
             // The cache was read before it had this hash.
             filter.insert(&hash(1));
             assert!(filter.may_contain(&hash(1)));
             iter::empty()
         });
         assert!(filter.may_contain(&hash(1)));
-        filter.renew(iter::empty);
+        filter.renew(0, iter::empty);
         assert!(!filter.may_contain(&hash(1)));
     }
 
@@ -377,10 +435,10 @@ mod tests {
         let filter = Filter::new(10);
         filter.insert(&hash(1));
         let half_way = || iter::once(hash(2)).chain(iter::from_fn(|| panic!("half way")));
-        catch_unwind(AssertUnwindSafe(|| filter.renew(half_way))).expect_err("it panics");
+        catch_unwind(AssertUnwindSafe(|| filter.renew(2, half_way))).expect_err("it panics");
         assert!(filter.may_contain(&hash(1)));
         filter.insert(&hash(3));
-        filter.renew(|| [hash(1), hash(3)]);
+        filter.renew(2, || [hash(1), hash(3)]);
         assert!(filter.may_contain(&hash(1)) && filter.may_contain(&hash(3)));
         assert!(!filter.may_contain(&hash(2)));
     }
@@ -392,41 +450,41 @@ mod tests {
         for _ in 0..10 {
             (0..900).for_each(|n| filter.insert(&hash(n)));
         }
-        assert!(!filter.is_silted(), "the same ones again");
+        assert!(!filter.is_silted(900), "the same ones again");
         (900..1_100).for_each(|n| filter.insert(&hash(n)));
-        assert!(filter.is_silted());
-        filter.renew(|| (1_000..1_100).map(hash));
-        assert!(!filter.is_silted());
+        assert!(filter.is_silted(1_100));
+        filter.renew(100, || (1_000..1_100).map(hash));
+        assert!(!filter.is_silted(1));
     }
 
     #[test]
     fn filter_is_silted_beyond_the_planned_size() {
         let filter = Filter::new(1);
         filter.insert(&hash(1));
-        assert!(!filter.is_silted());
+        assert!(!filter.is_silted(1));
         filter.insert(&hash(2));
-        assert!(filter.is_silted());
+        assert!(filter.is_silted(1));
     }
 
     #[test]
     fn hashes_inserted_during_a_renewal_silt_too() {
         let filter = Filter::new(1_000);
-        filter.renew(|| {
+        filter.renew(0, || {
             (0..400).for_each(|n| filter.insert(&hash(n)));
             iter::empty()
         });
-        assert!(!filter.is_silted());
+        assert!(!filter.is_silted(1));
         (400..1_100).for_each(|n| filter.insert(&hash(n)));
-        assert!(filter.is_silted());
+        assert!(filter.is_silted(1));
     }
 
     #[test]
     fn oversized_cache_is_not_renewed_indefinitely() {
         let filter = Filter::new(1_000);
         (0..3_000).for_each(|n| filter.insert(&hash(n)));
-        assert!(filter.is_silted());
-        filter.renew(|| (0..3_000).map(hash));
-        assert!(!filter.is_silted());
+        assert!(filter.is_silted(1));
+        filter.renew(3_000, || (0..3_000).map(hash));
+        assert!(!filter.is_silted(1));
     }
 
     /// The race: a renewal reads the cache (here: `record`), a writer inserts a hash just then, and
@@ -470,7 +528,7 @@ mod tests {
             let renewing = scope.spawn(|| {
                 let mut renewals = 0;
                 while !done.load(Ordering::Relaxed) {
-                    filter.renew(|| record.read().expect("a lock").clone());
+                    filter.renew(ALIVE, || record.read().expect("a lock").clone());
                     renewals += 1;
                 }
                 renewals
