@@ -168,9 +168,14 @@ impl Denylist {
     /// Frees expired entries. This can take long, so it must not run on a request's path.
     pub(crate) fn clean_up(&self) {
         self.cache.run_pending_tasks();
-        if self.filter.is_silted(self.len()) {
+        if self.is_silted() {
             self.renew_filter();
         }
+    }
+
+    /// Whether the filter answers "maybe" too often until the next [clean-up](Self::clean_up).
+    pub(crate) fn is_silted(&self) -> bool {
+        self.filter.is_silted(self.len())
     }
 
     fn renew_filter(&self) {

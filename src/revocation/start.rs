@@ -106,9 +106,11 @@ pub(crate) async fn start(config: Config, spawner: &Spawner) -> Result<Arc<Revok
             );
         }
         assignment.keep();
-        // The filter has grown too small for what the log held. Requests come next.
-        let denylist = Arc::clone(&revoker.denylist);
-        let _ = spawn_blocking(move || denylist.clean_up()).await;
+        if revoker.denylist.is_silted() {
+            // The filter is too small for what the log held, and requests come next.
+            let denylist = Arc::clone(&revoker.denylist);
+            let _ = spawn_blocking(move || denylist.clean_up()).await;
+        }
         let follow = closing.run_until_cancelled_owned(follower.run());
         spawner.spawn_background(async {
             follow.await;
