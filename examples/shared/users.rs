@@ -46,7 +46,7 @@ impl Users {
     }
 
     /// The user whose access token this request carries, as a bearer or in the cookie
-    /// `access_token`; the status to answer if there is none, or if Polar cannot be asked.
+    /// `access_token`; the status to answer if there is no token, or if Polar cannot be asked.
     pub(crate) async fn who(&self, headers: &HeaderMap) -> Result<String, StatusCode> {
         let jar = CookieJar::from_headers(headers);
         let cookie = jar.get("access_token").map(Cookie::value);

@@ -38,7 +38,7 @@ fn main() {
         .collect::<String>();
     replace(&mut filter, ", PoisonError}", "}");
     filter.push_str("use std::sync::PoisonError;\n");
-    // Few words, or the model takes forever: one at first, and it grows all the same.
+    // One word at first, because a model of many words takes too long. It still grows.
     replace(
         &mut filter,
         "const PLANNED_AT_LEAST: usize = 1 << 10;",

@@ -108,7 +108,7 @@ async fn full_queue_still_denies_and_answers_503() {
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(answer.header("retry-after"), "60");
         }
-        assert!(app.handle.is_revoked(&pair.access), "denied all the same");
+        assert!(app.handle.is_revoked(&pair.access), "denied nevertheless");
     }
     // A token that is already in the queue needs no room.
     let answer = app.post("/logout", &[("authorization", &bearer(&pairs[0].access))]).await;
@@ -246,7 +246,7 @@ async fn shutdown_retries_tokens_that_wait_after_a_failure() {
     assert!(tokens.iter().all(|token| !polar.is_alive(token)));
     let late = access_token("late");
     assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy, "the intake has stopped");
-    assert!(handle.is_revoked(&late), "denied all the same");
+    assert!(handle.is_revoked(&late), "denied nevertheless");
 }
 
 #[tokio::test]
@@ -572,7 +572,7 @@ async fn shutdown_stops_the_intake_at_once() {
         for n in 0..100 {
             let late = access_token(format!("late{n}"));
             assert_eq!(handle.revoke([access(&late)]).await, LogoutOutcome::Busy);
-            assert!(handle.is_revoked(&late), "denied all the same");
+            assert!(handle.is_revoked(&late), "denied nevertheless");
         }
         assert_eq!(handle.counts().pending, 1);
         polar.recover();

@@ -284,7 +284,7 @@ async fn credential_check_recognises_a_client_registered_for_basic() {
     let message = accepted.to_string();
     assert!(message.contains("registered for client_secret_basic"), "{message}");
     let token = token(&polar.mint().access);
-    assert!(by_form.revoke(&token, None).await.is_confirmed(), "revocation works all the same");
+    assert!(by_form.revoke(&token, None).await.is_confirmed(), "revocation still works");
 
     let by_basic = client(&polar).auth_method(ClientAuthMethod::ClientSecretBasic);
     let accepted = by_basic.build().expect("a client").check_credentials().await.expect("accepted");
